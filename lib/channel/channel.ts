@@ -1,0 +1,67 @@
+/**
+ * A connected socket as both directions of a migration use it, over native blocking calls.
+ *
+ * Any thread of the process may hold a Channel on one socket. Two sends never interleave, so the
+ * return path may be written by several threads; one thread at a time may receive. A kicked call
+ * throws {@link Kicked}: the thread is asked to end.
+ */
+import { MigrationError } from '../errors.js';
+import { type EventfdHandle, type NativeError, native, type RamBlockHandle, type SocketHandle } from '../native.js';
+import { Kicked } from '../threads/kicked.js';
+
+/** What a worker needs to use a channel. */
+export interface ChannelDescriptor {
+  readonly socket: SocketHandle;
+  /** Who is at the other end, for messages: a URI. */
+  readonly peer: string;
+}
+
+const goneCodes: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ECONNABORTED', 'ENOTCONN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
+
+export class Channel {
+  readonly #socket: SocketHandle;
+  readonly #kick: EventfdHandle;
+  readonly peer: string;
+
+  /** `kick` is that of the thread which will use this object. */
+  constructor(descriptor: ChannelDescriptor, kick: EventfdHandle) {
+    this.#socket = descriptor.socket;
+    this.#kick = kick;
+    this.peer = descriptor.peer;
+  }
+
+  /** Sends all of `bytes`. Throws PEER_GONE, or Kicked (the stream is then cut in the middle). */
+  send(bytes: Uint8Array, length = bytes.length): void {
+    this.#guard('sending', () => native().socketSend(this.#socket, this.#kick, bytes, 0, length));
+  }
+
+  /** Gathers headers from `arena` and pages of a block; see {@link Native.socketSendPages}. Returns bytes sent. */
+  sendPages(arena: Uint8Array, ends: Uint32Array, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number): number {
+    return this.#guard('sending pages', () =>
+      native().socketSendPages(this.#socket, this.#kick, arena, ends, block, pageSize, pages, count),
+    );
+  }
+
+  /** At least one byte into `target` from `offset`; 0 when the peer has closed its direction. */
+  receive(target: Uint8Array, offset: number, length: number): number {
+    return this.#guard('receiving', () => native().socketReceive(this.#socket, this.#kick, target, offset, length));
+  }
+
+  /** Caps what waits in the kernel unsent, so that what is sent next is on its way soon. */
+  limitQueue(bytes: number): void {
+    native().socketLimitQueue(this.#socket, bytes);
+  }
+
+  #guard(doing: string, call: () => number): number {
+    let result: number;
+    try {
+      result = call();
+    } catch (error) {
+      const { code } = error as NativeError;
+      if (!goneCodes.has(code)) throw error;
+      throw new MigrationError('PEER_GONE', `lost ${this.peer} while ${doing} (${code})`, { cause: error });
+    }
+    if (result === native().constants.KICKED) throw new Kicked();
+    return result;
+  }
+}

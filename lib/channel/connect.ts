@@ -1,0 +1,104 @@
+/** Making connections: listen, accept, connect, with errors a person can act on. */
+import { lookup } from 'node:dns/promises';
+import { lstatSync, rmSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { type ErrorCode, MigrationError } from '../errors.js';
+import { type EventfdHandle, type NativeError, native, type SocketAddress, type SocketHandle } from '../native.js';
+import { Kicked } from '../threads/kicked.js';
+import { formatUri, parseUri } from './uri.js';
+
+/** Milliseconds a connection may take to come about. */
+export const CONNECT_TIMEOUT_MS = 10_000;
+
+const connectErrors: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ECONNREFUSED: ['CONNECT_REFUSED', 'nobody listens there'],
+  ENOENT: ['CONNECT_REFUSED', 'there is no such socket'],
+  ETIMEDOUT: ['TIMEOUT', 'no answer'],
+  ENOTFOUND: ['CONNECT_FAILED', 'the host name is unknown'],
+  EAI_AGAIN: ['CONNECT_FAILED', 'the host name could not be looked up'],
+};
+
+const listenErrors: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  EADDRINUSE: ['ADDRESS_IN_USE', 'the address is taken'],
+  ENOENT: ['LISTEN_FAILED', 'its folder does not exist'],
+  EACCES: ['LISTEN_FAILED', 'this user may not listen there'],
+  EADDRNOTAVAIL: ['LISTEN_FAILED', 'this host has no such address'],
+};
+
+async function toNumeric(address: SocketAddress): Promise<SocketAddress> {
+  if (address.family === 'unix' || isIP(address.host)) return address;
+  return { ...address, host: (await lookup(address.host)).address };
+}
+
+function explain(table: typeof connectErrors, fallback: ErrorCode, doing: string, error: unknown): MigrationError {
+  const { code, message } = error as NativeError;
+  const [errorCode, why] = table[code] ?? [fallback, message];
+  return new MigrationError(errorCode, `cannot ${doing}: ${why}`, { cause: error });
+}
+
+/** Connects to a migration URI. Rejects with BAD_URI, CONNECT_REFUSED, CONNECT_FAILED or TIMEOUT. */
+export async function connect(uri: string, timeoutMs = CONNECT_TIMEOUT_MS): Promise<SocketHandle> {
+  const address = parseUri(uri);
+  try {
+    return await native().socketConnect(await toNumeric(address), timeoutMs);
+  } catch (error) {
+    throw explain(connectErrors, 'CONNECT_FAILED', `connect to ${uri}`, error);
+  }
+}
+
+export interface Listener {
+  readonly socket: SocketHandle;
+  /** Where it listens; names the port where the URI left it open. */
+  readonly uri: string;
+  /** Stops listening and removes a unix socket's file. More than once is harmless. */
+  close(): void;
+}
+
+/** A socket file that nobody listens on any more: left by a process that was killed. */
+async function isStale(address: SocketAddress): Promise<boolean> {
+  if (address.family !== 'unix' || !lstatSync(address.path, { throwIfNoEntry: false })?.isSocket()) return false;
+  try {
+    native().socketClose(await native().socketConnect(address, CONNECT_TIMEOUT_MS));
+    return false;
+  } catch (error) {
+    return (error as NativeError).code === 'ECONNREFUSED';
+  }
+}
+
+async function listenAt(address: SocketAddress): Promise<ReturnType<ReturnType<typeof native>['socketListen']>> {
+  try {
+    return native().socketListen(address, 4);
+  } catch (error) {
+    if ((error as NativeError).code !== 'EADDRINUSE' || address.family !== 'unix' || !(await isStale(address))) throw error;
+    rmSync(address.path);
+    return native().socketListen(address, 4);
+  }
+}
+
+/** Listens at a migration URI. Rejects with BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED. */
+export async function bind(uri: string): Promise<Listener> {
+  const address = parseUri(uri);
+  try {
+    const { handle, port } = await listenAt(await toNumeric(address));
+    let open = true;
+    return {
+      socket: handle,
+      uri: formatUri(address.family === 'tcp' ? { ...address, port } : address),
+      close: () => {
+        if (!open) return;
+        open = false;
+        native().socketClose(handle);
+        if (address.family === 'unix') rmSync(address.path, { force: true });
+      },
+    };
+  } catch (error) {
+    throw explain(listenErrors, 'LISTEN_FAILED', `listen at ${uri}`, error);
+  }
+}
+
+/** Blocks this thread until a peer connects. Throws Kicked when asked to end. */
+export function accept(listener: SocketHandle, kick: EventfdHandle): SocketHandle {
+  const accepted = native().socketAccept(listener, kick);
+  if (accepted === native().constants.KICKED) throw new Kicked();
+  return accepted as SocketHandle;
+}

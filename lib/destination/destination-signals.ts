@@ -1,0 +1,28 @@
+/** The words the destination's threads and their owner share: who writes each, and what its values mean. */
+import { Signals } from '../threads/signals.js';
+
+export const destinationSignalNames = [
+  /** Main thread: the number of the postcopy state; the listen thread writes the last one. */
+  'STATE',
+  /** Main thread: a value of {@link Listening}; the owner when it never comes to listening. */
+  'LISTEN',
+  /** Main thread, before LISTEN: the userfaultfd's handle. */
+  'USERFAULTFD',
+  /** Fault thread: a value of {@link FaultThreadPhase}. */
+  'FAULT_THREAD',
+  /** Fault thread: bumped when it has read events, so that the mapping is not "changing" any more. */
+  'EVENTS_READ',
+  /** Main thread and owner: a value of {@link Package}. */
+  'PACKAGE',
+] as const;
+
+export const Listening = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
+export const FaultThreadPhase = { PARKED: 0, SERVING: 1, ENDED: 2 } as const;
+/** Whether the package with the device state has been dealt with and the guest may run. */
+export const Package = { PENDING: 0, DONE: 1, FAILED: 2 } as const;
+
+export type DestinationSignals = Signals<(typeof destinationSignalNames)[number]>;
+
+export function createDestinationSignals(buffer?: SharedArrayBuffer): DestinationSignals {
+  return new Signals(destinationSignalNames, buffer);
+}

@@ -1,0 +1,41 @@
+/**
+ * Can this host do postcopy for these blocks? Answered by doing it: a userfaultfd is opened with the
+ * features the memory kinds need, and one page of each kind is registered and placed (D4). Early, so
+ * that it fails while the guest still runs at the source.
+ */
+import type { MemoryKind, RAMBlockDescriptor } from '../memory/ram-block.js';
+import { RAMBlock } from '../memory/ram-block.js';
+import { openUserfaultfd } from '../memory/userfaultfd.js';
+import { MigrationError } from '../errors.js';
+import { native, type UserfaultfdHandle } from '../native.js';
+
+function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
+  const { constants: c } = native();
+  return (kinds.has('memfd') ? c.UFFD_FEATURE_MISSING_SHMEM : 0n) | (kinds.has('hugetlb') ? c.UFFD_FEATURE_MISSING_HUGETLBFS : 0n);
+}
+
+function tryPlacing(uffd: UserfaultfdHandle, kind: MemoryKind): void {
+  const { constants, placeZeroPages, userfaultfdRegister, userfaultfdUnregister } = native();
+  const block = RAMBlock.create({ idstr: 'host-check', size: 1, kind });
+  try {
+    userfaultfdRegister(uffd, block.handle, 0, block.size, constants.UFFDIO_REGISTER_MODE_MISSING);
+    const placed = placeZeroPages(uffd, block.handle, block.pageSize, new Uint32Array(1), 1, new Uint8Array(1));
+    userfaultfdUnregister(uffd, block.handle, 0, block.size);
+    if (placed !== 1) throw new MigrationError('KERNEL_TOO_OLD', `this kernel can't place a page of ${kind} memory`);
+  } finally {
+    block.close();
+  }
+}
+
+/** A userfaultfd that can serve faults in these blocks. Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or USERFAULTFD_UNAVAILABLE. */
+export function openForPostcopy(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
+  const kinds = new Set(blocks.map(({ kind }) => kind));
+  const { handle } = openUserfaultfd(missingFeatures(kinds));
+  try {
+    for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
+  } catch (error) {
+    native().userfaultfdClose(handle);
+    throw error;
+  }
+  return handle;
+}

@@ -1,0 +1,240 @@
+/**
+ * The incoming migration as its owner sees it: starts the threads, makes or takes the guest, does for
+ * it what they ask, and cleans up when they have ended. Lives in the thread of its caller.
+ */
+import { EventEmitter } from 'node:events';
+import { MessageChannel } from 'node:worker_threads';
+import type { Listener } from '../channel/connect.js';
+import { MigrationError } from '../errors.js';
+import type { Guest } from '../memory/guest.js';
+import { TARGET_PAGE_SIZE } from '../memory/page.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
+import type { Capabilities } from '../options.js';
+import { startThread, type Thread } from '../threads/thread.js';
+import type { RamBlockEntry } from '../wire/messages.js';
+import { createDestinationCounters } from './destination-counters.js';
+import { createDestinationSignals, Listening, Package } from './destination-signals.js';
+import type { FaultThreadData } from './fault-thread.js';
+import { openForPostcopy } from './host-check.js';
+import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
+import type { DestinationEvent, DestinationOwnerCalls, MainThreadData, MainThreadResult } from './main-thread.js';
+
+/** A guest that is there, or what makes one to fit the source's blocks. */
+export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>);
+
+export type IncomingStatus = 'setup' | 'active' | 'postcopy-active' | 'completed' | 'failed';
+
+export interface FaultInfo {
+  /** Page faults read from the kernel. */
+  readonly count: number;
+  /** From the fault's reading to the page's placing, in µs; 0 where there was none. */
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly maxUs: number;
+}
+
+/** RAM as it came in, under the names of QMP's MigrationStats. */
+export interface IncomingRamInfo {
+  readonly transferred: number;
+  readonly duplicate: number;
+  readonly normal: number;
+  readonly precopyBytes: number;
+  readonly postcopyBytes: number;
+  readonly postcopyRequests: number;
+  /** Of those, how many pages are there. */
+  readonly postcopyRequestsServed: number;
+  readonly pageSize: number;
+}
+
+export interface IncomingInfo {
+  readonly status: IncomingStatus;
+  /** Whether the guest was started before all of its pages were there. */
+  readonly postcopy: boolean;
+  readonly ram: IncomingRamInfo;
+  readonly faults: FaultInfo;
+}
+
+export interface IncomingEvents {
+  status: [status: IncomingStatus];
+}
+
+interface Threads {
+  readonly main: Thread<MainThreadResult>;
+  readonly listen: Thread<ListenThreadResult>;
+  readonly fault: Thread<void>;
+}
+
+export class IncomingMigration extends EventEmitter<IncomingEvents> {
+  readonly #listener: Listener;
+  readonly #guestOrFactory: GuestOrFactory;
+  readonly #capabilities: Capabilities;
+  readonly #signals = createDestinationSignals();
+  readonly #counters = createDestinationCounters();
+  readonly #threads: Threads;
+  #guest: Guest | undefined;
+  #guestRuns = false;
+  #socket: SocketHandle | undefined;
+  #uffd: UserfaultfdHandle | undefined;
+  #status: IncomingStatus = 'setup';
+  #firstError: Error | undefined;
+
+  /** Resolved when completed; rejected with a MigrationError when failed. All threads and fds are gone by then. */
+  readonly finished: Promise<IncomingInfo>;
+
+  /** Takes over `listener`. */
+  constructor(listener: Listener, guest: GuestOrFactory, capabilities: Capabilities) {
+    super();
+    this.#listener = listener;
+    this.#guestOrFactory = guest;
+    this.#capabilities = capabilities;
+    this.#threads = this.#startThreads();
+    this.finished = this.#run();
+    this.finished.catch(() => {}); // whoever cares awaits it; nobody must
+  }
+
+  /** Where it listens, the port filled in. */
+  get uri(): string {
+    return this.#listener.uri;
+  }
+
+  get status(): IncomingStatus {
+    return this.#status;
+  }
+
+  /** The guest, once there is one. */
+  get guest(): Guest | undefined {
+    return this.#guest;
+  }
+
+  /** How it stands now, or how it ended. */
+  info(): IncomingInfo {
+    const c = this.#counters.snapshot();
+    return {
+      status: this.#status,
+      postcopy: this.#signals.get('LISTEN') === Listening.YES,
+      ram: {
+        transferred: c.transferred,
+        duplicate: c.duplicate,
+        normal: c.normal,
+        precopyBytes: c.precopyBytes,
+        postcopyBytes: c.postcopyBytes,
+        postcopyRequests: c.postcopyRequests,
+        postcopyRequestsServed: c.requestsServed,
+        pageSize: TARGET_PAGE_SIZE,
+      },
+      faults: { count: c.faults, p50Us: c.faultP50Us, p99Us: c.faultP99Us, maxUs: c.faultMaxUs },
+    };
+  }
+
+  /** Ends it, as if the source had gone. Once the guest runs here, its missing pages are lost with this. */
+  abort(): void {
+    this.#firstError ??= new MigrationError('CANCELLED', 'the incoming migration was ended here', { hint: 'start the destination again' });
+    this.#release();
+  }
+
+  #startThreads(): Threads {
+    const signals = this.#signals.buffer;
+    const counters = this.#counters.buffer;
+    const faultWork = new MessageChannel();
+    const listenWork = new MessageChannel();
+    const fault = startThread<FaultThreadData, void>({
+      name: 'mig/dst/fault',
+      entry: new URL('./fault-thread.js', import.meta.url),
+      data: { signals, counters, work: faultWork.port2 },
+      transfer: [faultWork.port2],
+    });
+    const listen = startThread<ListenThreadData, ListenThreadResult>({
+      name: 'mig/dst/listen',
+      entry: new URL('./listen-thread.js', import.meta.url),
+      data: { signals, counters, faultKick: fault.kickHandle, work: listenWork.port2 },
+      transfer: [listenWork.port2],
+    });
+    const calls: DestinationOwnerCalls = {
+      connected: (socket) => this.#connected(socket),
+      ramBlocks: (blocks) => this.#ramBlocks(blocks),
+      openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
+      loadGuest: (state) => this.#requireGuest().loadDeviceState(state),
+      startGuest: () => {
+        this.#guestRuns = true;
+        return this.#requireGuest().start();
+      },
+    };
+    const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
+      name: 'mig/dst/main',
+      entry: new URL('./main-thread.js', import.meta.url),
+      data: {
+        listener: this.#listener.socket,
+        uri: this.#listener.uri,
+        capabilities: this.#capabilities,
+        signals,
+        counters,
+        listenWork: listenWork.port1,
+        faultWork: faultWork.port1,
+      },
+      transfer: [listenWork.port1, faultWork.port1],
+      calls,
+      onEvent: ({ kind }) => this.#setStatus(kind),
+    });
+    return { main, listen, fault };
+  }
+
+  async #run(): Promise<IncomingInfo> {
+    const { main, listen, fault } = this.#threads;
+    await Promise.all([main, listen, fault].map((thread) => this.#watch(thread)));
+    this.#cleanUp();
+    this.#setStatus(this.#firstError === undefined ? 'completed' : 'failed');
+    if (this.#firstError !== undefined) throw this.#firstError;
+    return this.info();
+  }
+
+  /** Waits for one thread's end; the first that fails ends the others. */
+  async #watch(thread: Thread<unknown>): Promise<void> {
+    const outcome = await thread.ended;
+    if (outcome.kind !== 'failed') return;
+    this.#firstError ??= outcome.error;
+    this.#release();
+  }
+
+  /** Frees every thread from whatever it waits for. */
+  #release(): void {
+    this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.NEVER);
+    this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
+    for (const thread of Object.values(this.#threads)) thread.kick();
+  }
+
+  #connected(socket: SocketHandle): void {
+    this.#socket = socket;
+    this.#listener.close();
+  }
+
+  async #ramBlocks(entries: readonly RamBlockEntry[]): Promise<readonly RAMBlockDescriptor[]> {
+    const { idstr } = entries.find(({ pageSize }) => pageSize !== undefined) ?? {};
+    if (idstr !== undefined) throw new MigrationError('UNSUPPORTED', `RAM block ${idstr} has pages larger than the host's`);
+    this.#guest = typeof this.#guestOrFactory === 'function' ? await this.#guestOrFactory(entries) : this.#guestOrFactory;
+    return this.#guest.ramBlocks.map(({ descriptor }) => descriptor);
+  }
+
+  #openUserfaultfd(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
+    this.#uffd = openForPostcopy(blocks);
+    return this.#uffd;
+  }
+
+  #requireGuest(): Guest {
+    if (this.#guest === undefined) throw new MigrationError('ILLEGAL_COMMAND', 'the source sent the guest before its RAM blocks');
+    return this.#guest;
+  }
+
+  #cleanUp(): void {
+    this.#listener.close();
+    if (this.#socket !== undefined) native().socketClose(this.#socket);
+    // A guest that runs with pages missing must go on waiting for them: closed, they would read as zeroes.
+    const lost = this.#firstError !== undefined && this.#guestRuns;
+    if (this.#uffd !== undefined && !lost) native().userfaultfdClose(this.#uffd);
+  }
+
+  #setStatus(status: IncomingStatus): void {
+    this.#status = status;
+    this.emit('status', status);
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * Listen thread of the destination: parked until LISTEN, then reads the stream while the guest runs,
+ * places the pages, and ends the migration when the stream ends (D9, D10).
+ */
+import type { MessagePort } from 'node:worker_threads';
+import { Channel, type ChannelDescriptor } from '../channel/channel.js';
+import { MigrationError } from '../errors.js';
+import { PageBitmap } from '../memory/bitmap.js';
+import { pageCount } from '../memory/page.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { type EventfdHandle, native, type UserfaultfdHandle } from '../native.js';
+import { runThread } from '../threads/thread.js';
+import { encodePong, encodeShut } from '../wire/encode.js';
+import type { StreamRecord } from '../wire/messages.js';
+import { SHUT_SUCCESS } from '../wire/protocol.js';
+import { awaitListen } from './await-listen.js';
+import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
+import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Package } from './destination-signals.js';
+import { FaultLatency, type FaultLatencySummary } from './fault-latency.js';
+import { PageCollector } from './page-collector.js';
+import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
+import { PlacePage } from './place-page.js';
+import { postcopyStates } from './postcopy-state.js';
+import { type StreamPosition, StreamReader } from './stream-reader.js';
+
+export interface ListenThreadData {
+  readonly signals: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly faultKick: EventfdHandle;
+  /** From the main thread: one {@link ListenThreadWork}. */
+  readonly work: MessagePort;
+}
+
+/** What the main thread hands over at LISTEN. */
+export interface ListenThreadWork {
+  readonly channel: ChannelDescriptor;
+  readonly arena: SharedArrayBuffer;
+  readonly position: StreamPosition;
+  readonly blocks: readonly RAMBlockDescriptor[];
+  readonly received: readonly SharedArrayBuffer[];
+  readonly requested: PageRequestedDescriptor;
+}
+
+export interface ListenThreadResult {
+  /** False where the migration never came to postcopy. */
+  readonly listened: boolean;
+  readonly latency: FaultLatencySummary;
+}
+
+class ListenThread {
+  readonly #signals: DestinationSignals;
+  readonly #counters: DestinationCounters;
+  readonly #faultKick: EventfdHandle;
+  readonly #uffd: UserfaultfdHandle;
+  readonly #channel: Channel;
+  readonly #reader: StreamReader;
+  readonly #blocks: readonly RAMBlockDescriptor[];
+  readonly #received: readonly PageBitmap[];
+  readonly #collector: PageCollector;
+  readonly #latency = new FaultLatency();
+
+  constructor(data: ListenThreadData, work: ListenThreadWork, kick: EventfdHandle) {
+    this.#signals = createDestinationSignals(data.signals);
+    this.#counters = createDestinationCounters(data.counters);
+    this.#faultKick = data.faultKick;
+    this.#uffd = this.#signals.get('USERFAULTFD') as UserfaultfdHandle;
+    this.#channel = new Channel(work.channel, kick);
+    this.#reader = new StreamReader(this.#channel, work.arena, this.#counters, work.position);
+    this.#blocks = work.blocks;
+    this.#received = work.blocks.map(({ size }, index) => new PageBitmap(pageCount(size), work.received[index]));
+    this.#collector = new PageCollector(
+      new PlacePage({
+        uffd: this.#uffd,
+        blocks: work.blocks,
+        received: this.#received,
+        requested: new PageRequested(work.blocks.map(({ size }) => size), work.requested),
+        arena: this.#reader.bytes,
+        counters: this.#counters,
+        signals: this.#signals,
+        latency: this.#latency,
+      }),
+    );
+  }
+
+  run(): FaultLatencySummary {
+    this.#readToEof();
+    this.#requireAllPages();
+    this.#awaitPackage();
+    this.#end();
+    return this.#latency.summary;
+  }
+
+  #readToEof(): void {
+    const start = this.#counters.get('transferred');
+    for (;;) {
+      const record = this.#reader.tryNext();
+      if (record !== undefined) {
+        if (this.#handle(record)) return;
+        continue;
+      }
+      this.#collector.flush();
+      this.#counters.set('postcopyBytes', this.#counters.get('transferred') - start);
+      this.#publishLatency();
+      if (!this.#reader.fill()) this.#reader.next(); // throws: the peer has gone
+    }
+  }
+
+  /** Acts on one record; true at EOF. */
+  #handle(record: StreamRecord): boolean {
+    switch (record.type) {
+      case 'page':
+        this.#collector.add(record, this.#reader.recordOffset);
+        return false;
+      case 'ram-eos':
+        this.#collector.flush();
+        return false;
+      case 'section-part':
+      case 'section-end':
+        return false;
+      case 'eof':
+        return true;
+      case 'command':
+        if (record.command === 'PING') {
+          this.#channel.send(encodePong(record.value));
+          return false;
+        }
+        throw this.#illegal(record.command);
+      default:
+        throw this.#illegal(record.type);
+    }
+  }
+
+  #illegal(record: string): MigrationError {
+    const offset = this.#reader.recordOffset;
+    return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, after LISTEN`, { offset, record });
+  }
+
+  /** Before userfaultfd lets go of the memory: what is missing then reads as zeroes for ever. */
+  #requireAllPages(): void {
+    for (const [index, received] of this.#received.entries()) {
+      const page = received.findNextClear(0);
+      if (page === received.pageCount) continue;
+      const missing = received.pageCount - received.count();
+      throw new MigrationError(
+        'PAGES_MISSING',
+        `the stream ended with ${missing} pages of RAM block ${this.#blocks[index].idstr} still missing, the first is ${page}`,
+      );
+    }
+  }
+
+  #awaitPackage(): void {
+    this.#signals.waitWhile('PACKAGE', Package.PENDING);
+    if (this.#signals.get('PACKAGE') === Package.FAILED) {
+      throw new MigrationError('GUEST_FAILED', 'the package with the device state could not be loaded');
+    }
+  }
+
+  /** D10. */
+  #end(): void {
+    const { constants, eventfdSignal, ramBlockAdvise, userfaultfdUnregister } = native();
+    for (const { handle, size, kind } of this.#blocks) {
+      userfaultfdUnregister(this.#uffd, handle, 0, size);
+      if (kind === 'anonymous') ramBlockAdvise(handle, constants.MADV_HUGEPAGE, 0, size);
+    }
+    eventfdSignal(this.#faultKick);
+    this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.SERVING);
+    this.#publishLatency();
+    this.#signals.set('STATE', postcopyStates.indexOf('end'));
+    this.#channel.send(encodeShut(SHUT_SUCCESS));
+  }
+
+  #publishLatency(): void {
+    const { p50Us, p99Us, maxUs } = this.#latency.summary;
+    this.#counters.set('faultP50Us', p50Us);
+    this.#counters.set('faultP99Us', p99Us);
+    this.#counters.set('faultMaxUs', maxUs);
+  }
+}
+
+runThread<ListenThreadData, ListenThreadResult>((data, thread) => {
+  const work = awaitListen<ListenThreadWork>(createDestinationSignals(data.signals), data.work);
+  if (work === undefined) return { listened: false, latency: { p50Us: 0, p99Us: 0, maxUs: 0 } };
+  return { listened: true, latency: new ListenThread(data, work, thread.kick).run() };
+});

@@ -1,0 +1,361 @@
+/**
+ * Main thread of the destination: accepts the connection and reads the stream up to RUN, or to the end
+ * of a precopy. At LISTEN it hands the stream to the listen thread and goes on with the rest of the
+ * package from memory. What only the owner can do (blocks, userfaultfd, guest) it calls for.
+ */
+import type { MessagePort } from 'node:worker_threads';
+import { Channel } from '../channel/channel.js';
+import { accept } from '../channel/connect.js';
+import { MigrationError } from '../errors.js';
+import { PageBitmap } from '../memory/bitmap.js';
+import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { RAMList } from '../memory/ram-list.js';
+import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
+import type { Capabilities } from '../options.js';
+import { runThread, type ThreadContext } from '../threads/thread.js';
+import { encodePong, encodeShut } from '../wire/encode.js';
+import { decodeGlobalStateBody, decodeGuestStateBody, GLOBAL_STATE_SECTION, GUEST_STATE_SECTION, MACHINE_NAME, RAM_SECTION } from '../wire/machine.js';
+import type { CommandRecord, DeviceDataRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
+import { SHUT_SUCCESS } from '../wire/protocol.js';
+import { handWork } from './await-listen.js';
+import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
+import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Listening, Package } from './destination-signals.js';
+import { DeviceStates } from './device-states.js';
+import type { FaultThreadWork } from './fault-thread.js';
+import type { ListenThreadWork } from './listen-thread.js';
+import { PageCollector } from './page-collector.js';
+import { PageRequested } from './page-requested.js';
+import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
+import { RamLoad } from './ram-load.js';
+import { ARENA_BYTES, asMigrationError, StreamReader } from './stream-reader.js';
+
+export interface MainThreadData {
+  readonly listener: SocketHandle;
+  readonly uri: string;
+  readonly capabilities: Capabilities;
+  readonly signals: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  /** To the parked threads. */
+  readonly listenWork: MessagePort;
+  readonly faultWork: MessagePort;
+}
+
+/** What the owner does for this thread. */
+export type DestinationOwnerCalls = {
+  /** The connection is there; the owner closes it. */
+  connected: (socket: SocketHandle) => void;
+  /** The guest's blocks, made to fit the list where a factory makes the guest. */
+  ramBlocks: (blocks: readonly RamBlockEntry[]) => Promise<readonly RAMBlockDescriptor[]>;
+  /** Opens a userfaultfd that can do what the blocks need, and tries it. */
+  openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
+  loadGuest: (state: Uint8Array) => Promise<void>;
+  startGuest: (nothing: undefined) => Promise<void>;
+};
+
+export type DestinationEvent =
+  | { readonly kind: 'active' }
+  | { readonly kind: 'postcopy-active' };
+
+/** Which way it went. */
+export interface MainThreadResult {
+  readonly postcopy: boolean;
+}
+
+class MainThread {
+  readonly #data: MainThreadData;
+  readonly #thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>;
+  readonly #signals: DestinationSignals;
+  readonly #counters: DestinationCounters;
+  readonly #socket: SocketHandle;
+  readonly #channel: Channel;
+  readonly #arena = new SharedArrayBuffer(ARENA_BYTES);
+  readonly #reader: StreamReader;
+  readonly #devices = new DeviceStates();
+  #blocks: readonly RAMBlockDescriptor[] = [];
+  #received: readonly PageBitmap[] = [];
+  #collector: PageCollector | undefined;
+  #uffd: UserfaultfdHandle | undefined;
+  #pageSizeSummary = 0;
+  #returnPath = false;
+
+  constructor(data: MainThreadData, thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>) {
+    this.#data = data;
+    this.#thread = thread;
+    this.#signals = createDestinationSignals(data.signals);
+    this.#counters = createDestinationCounters(data.counters);
+    this.#socket = accept(data.listener, thread.kick);
+    thread.owner.call('connected', this.#socket);
+    this.#channel = new Channel({ socket: this.#socket, peer: `the source at ${data.uri}` }, thread.kick);
+    this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters);
+  }
+
+  run(): MainThreadResult {
+    this.#thread.emit({ kind: 'active' });
+    for (;;) {
+      const record = this.#reader.tryNext();
+      if (record === undefined) {
+        this.#collector?.flush();
+        this.#counters.set('precopyBytes', this.#counters.get('transferred'));
+        if (!this.#reader.fill()) this.#reader.next(); // throws: the peer has gone
+      } else if (record.type === 'eof') {
+        this.#completePrecopy();
+        return { postcopy: false };
+      } else if (record.type === 'command' && record.command === 'PACKAGED') {
+        this.#runPackage(record.length);
+        return { postcopy: true };
+      } else {
+        this.#handle(record);
+      }
+    }
+  }
+
+  /** Tells the source why there will be no more, if it can still be told. */
+  fail(): void {
+    if (!this.#returnPath) return;
+    try {
+      this.#channel.send(encodeShut(1));
+    } catch {
+      // It has gone itself; the error that brought us here says more.
+    }
+  }
+
+  // --- records -----------------------------------------------------------------------------------
+
+  #handle(record: StreamRecord): void {
+    switch (record.type) {
+      case 'page':
+        this.#needCollector(record.type).add(record, this.#reader.recordOffset);
+        return;
+      case 'ram-eos':
+        this.#collector?.flush();
+        return;
+      case 'header':
+      case 'section-part':
+      case 'section-end':
+        return;
+      case 'configuration':
+        return this.#checkMachine(record.machine);
+      case 'section-start':
+        return this.#checkSection(record.idstr);
+      case 'ram-blocks':
+        return this.#setBlocks(record.blocks);
+      case 'device-data':
+        return this.#deviceData(record, this.#reader.bytes);
+      case 'command':
+        return this.#command(record);
+      default:
+        throw this.#illegal(record.type, 'here');
+    }
+  }
+
+  #checkMachine(machine: string): void {
+    if (machine === MACHINE_NAME) return;
+    throw new MigrationError('GUEST_MISMATCH', `the source runs a machine "${machine}", this is "${MACHINE_NAME}"`, {
+      hint: 'only another postcopy can send to this guest',
+      record: 'configuration',
+    });
+  }
+
+  #checkSection(idstr: string): void {
+    const known = [RAM_SECTION, GUEST_STATE_SECTION, GLOBAL_STATE_SECTION].some((section) => section.idstr === idstr);
+    if (!known) throw new MigrationError('GUEST_MISMATCH', `the source sends a section "${idstr}" that this guest does not have`);
+  }
+
+  #deviceData(record: DeviceDataRecord, bytes: Uint8Array): void {
+    this.#devices.add(record.idstr, bytes.subarray(record.dataStart, record.dataStart + record.dataLength));
+  }
+
+  #setBlocks(entries: readonly RamBlockEntry[]): void {
+    this.#blocks = this.#thread.owner.call('ramBlocks', entries);
+    checkBlocks(this.#blocks, entries);
+    this.#received = this.#blocks.map(({ size }) => new PageBitmap(pageCount(size)));
+    this.#collector = new PageCollector(new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters));
+    if (this.#state !== 'none') this.#prepareForPostcopy();
+  }
+
+  #needCollector(record: string): PageCollector {
+    if (this.#collector === undefined) throw this.#illegal(record, 'before the block list');
+    return this.#collector;
+  }
+
+  // --- commands ----------------------------------------------------------------------------------
+
+  #command(record: CommandRecord): void {
+    switch (record.command) {
+      case 'OPEN_RETURN_PATH':
+        this.#returnPath = true;
+        return;
+      case 'PING':
+        if (!this.#returnPath) throw this.#illegal('PING', 'before OPEN_RETURN_PATH');
+        this.#channel.send(encodePong(record.value));
+        return;
+      case 'POSTCOPY_ADVISE':
+        return this.#advise(record.pageSizeSummary ?? 0, record.targetPageSize ?? 0);
+      case 'POSTCOPY_RAM_DISCARD':
+        this.#step(record.command);
+        return this.#discard(record.idstr, record.ranges);
+      default:
+        throw this.#illegal(record.command, this.#state);
+    }
+  }
+
+  /** D4, as far as it goes without the block list. */
+  #advise(pageSizeSummary: number, targetPageSize: number): void {
+    if (!this.#data.capabilities.postcopyRam) {
+      throw new MigrationError('UNSUPPORTED', 'the source wants postcopy, and here postcopy-ram is off', {
+        hint: 'switch postcopyRam on at both sides, or off at the source',
+      });
+    }
+    this.#step('POSTCOPY_ADVISE');
+    if (targetPageSize !== TARGET_PAGE_SIZE) {
+      throw new MigrationError('GUEST_MISMATCH', `the source has target pages of ${targetPageSize} bytes, here they have ${TARGET_PAGE_SIZE}`);
+    }
+    this.#pageSizeSummary = pageSizeSummary;
+  }
+
+  /** D4, the rest: nothing stale may be mapped, and no huge page may bring in what has not arrived. */
+  #prepareForPostcopy(): void {
+    const { pageSizeSummary } = new RAMList(this.#blocks);
+    if (pageSizeSummary !== this.#pageSizeSummary) {
+      throw new MigrationError(
+        'GUEST_MISMATCH',
+        `the source's host pages (sizes or-ed: ${this.#pageSizeSummary}) are not those here (${pageSizeSummary})`,
+      );
+    }
+    const { constants, ramBlockAdvise, ramBlockDiscard } = native();
+    this.#uffd = this.#thread.owner.call('openUserfaultfd', this.#blocks);
+    for (const { handle, size, kind } of this.#blocks) {
+      if (kind !== 'hugetlb') ramBlockAdvise(handle, constants.MADV_NOHUGEPAGE, 0, size);
+      ramBlockDiscard(handle, Float64Array.of(0, size), 1);
+    }
+  }
+
+  /** D6. */
+  #discard(idstr: string, ranges: readonly { readonly start: number; readonly length: number }[]): void {
+    this.#collector?.flush();
+    const index = this.#blocks.findIndex((block) => block.idstr === idstr);
+    const pairs = new Float64Array(ranges.length * 2);
+    for (const [i, { start, length }] of ranges.entries()) {
+      pairs[i * 2] = start;
+      pairs[i * 2 + 1] = length;
+      this.#received[index].clearRange(pageCount(start), pageCount(length));
+    }
+    native().ramBlockDiscard(this.#blocks[index].handle, pairs, ranges.length);
+  }
+
+  // --- the two ends ------------------------------------------------------------------------------
+
+  /** D7 and D8: the package is read whole first, as the stream behind it belongs to the listen thread. */
+  #runPackage(length: number): void {
+    this.#collector?.flush();
+    this.#counters.set('precopyBytes', this.#counters.get('transferred'));
+    const { bytes, decoder } = this.#reader.takePackage(length);
+    const view = new DataView(bytes.buffer);
+    for (let at = 0; at < length; at += decoder.consumed) {
+      const record = asMigrationError(() => decoder.next(bytes, view, at, length));
+      if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
+      if (record.type === 'device-data') this.#deviceData(record, bytes);
+      else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
+      else if (record.type === 'command' && record.command === 'POSTCOPY_RUN') return this.#run();
+      else if (record.type === 'command' && record.command === 'PING') this.#command(record);
+      else if (record.type === 'section-start') this.#checkSection(record.idstr);
+      else if (record.type !== 'section-end') throw this.#illegal(record.type, 'inside the package');
+    }
+    throw this.#illegal('PACKAGED', 'without POSTCOPY_RUN');
+  }
+
+  /** D7. */
+  #listen(): void {
+    const uffd = this.#uffd;
+    if (uffd === undefined) throw this.#illegal('POSTCOPY_LISTEN', 'without both POSTCOPY_ADVISE and a block list before it');
+    this.#step('POSTCOPY_LISTEN');
+    const { constants, userfaultfdRegister } = native();
+    for (const { handle, size } of this.#blocks) {
+      userfaultfdRegister(uffd, handle, 0, size, constants.UFFDIO_REGISTER_MODE_MISSING);
+    }
+    const shared: FaultThreadWork = {
+      channel: { socket: this.#socket, peer: this.#channel.peer },
+      blocks: this.#blocks,
+      received: this.#received.map(({ buffer }) => buffer),
+      requested: new PageRequested(this.#blocks.map(({ size }) => size)).descriptor,
+    };
+    handWork<FaultThreadWork>(this.#data.faultWork, shared);
+    handWork<ListenThreadWork>(this.#data.listenWork, { ...shared, arena: this.#arena, position: this.#reader.handOver() });
+    this.#signals.set('USERFAULTFD', uffd);
+    this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.YES);
+    this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.PARKED);
+    if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) {
+      throw new MigrationError('GUEST_FAILED', 'the fault thread ended before it served');
+    }
+  }
+
+  /** D8. */
+  #run(): void {
+    this.#step('POSTCOPY_RUN');
+    this.#resumeGuest();
+    this.#thread.emit({ kind: 'postcopy-active' });
+    this.#signals.exchange('PACKAGE', Package.PENDING, Package.DONE);
+  }
+
+  #completePrecopy(): void {
+    this.#collector?.flush();
+    this.#counters.set('precopyBytes', this.#counters.get('transferred'));
+    this.#reader.nextOrEnd(); // the VM description, where there is one
+    this.#resumeGuest();
+    if (this.#returnPath) this.#channel.send(encodeShut(SHUT_SUCCESS));
+  }
+
+  #resumeGuest(): void {
+    const offset = this.#reader.recordOffset;
+    const guestState = this.#devices.take(GUEST_STATE_SECTION.idstr, offset);
+    const globalState = this.#devices.take(GLOBAL_STATE_SECTION.idstr, offset);
+    const runState = asMigrationError(() => decodeGlobalStateBody(globalState, offset));
+    this.#thread.owner.call('loadGuest', asMigrationError(() => decodeGuestStateBody(guestState, offset)));
+    if (runState === 'running') this.#thread.owner.call('startGuest', undefined);
+  }
+
+  // --- state -------------------------------------------------------------------------------------
+
+  get #state(): PostcopyState {
+    return postcopyStates[this.#signals.get('STATE')];
+  }
+
+  #step(step: PostcopyStep): void {
+    const next = stepPostcopy(this.#state, step);
+    if (next === undefined) throw this.#illegal(step, `in postcopy state ${this.#state}`);
+    this.#signals.set('STATE', postcopyStates.indexOf(next));
+  }
+
+  #illegal(record: string, where: string): MigrationError {
+    const offset = this.#reader.recordOffset;
+    return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, ${where}`, { offset, record });
+  }
+}
+
+/** The guest here must have the blocks of the guest there. */
+function checkBlocks(blocks: readonly RAMBlockDescriptor[], entries: readonly RamBlockEntry[]): void {
+  const here = blocks.map(({ idstr, size }) => `${idstr} ${size}`).join(', ');
+  const there = entries.map(({ idstr, usedLength }) => `${idstr} ${usedLength}`).join(', ');
+  if (here !== there) {
+    throw new MigrationError('GUEST_MISMATCH', `the source's RAM blocks are ${there}; here they are ${here}`);
+  }
+}
+
+runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCalls>((data, thread) => {
+  const signals = createDestinationSignals(data.signals);
+  let main: MainThread | undefined;
+  try {
+    main = new MainThread(data, thread);
+    return main.run();
+  } catch (error) {
+    signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
+    main?.fail();
+    throw error;
+  } finally {
+    // Who is still parked is not needed any more.
+    signals.exchange('LISTEN', Listening.NOT_YET, Listening.NEVER);
+    data.listenWork.close();
+    data.faultWork.close();
+  }
+});

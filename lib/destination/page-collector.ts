@@ -1,0 +1,55 @@
+/**
+ * Gathers page records into batches of one block and one kind, so that a run of pages costs one native
+ * call. A batch refers to page data where it lies in the reader's arena: flush before that is refilled.
+ */
+import type { PageRecord } from '../wire/messages.js';
+import { MigrationError } from '../errors.js';
+import { pageIndexOf } from '../memory/page.js';
+
+/** Where batches go: straight to memory in precopy, through userfaultfd in postcopy. */
+export interface PageInstaller {
+  /** Pages whose content lies at `offsets[i]` of the arena. */
+  pages(blockIndex: number, pages: Uint32Array, count: number, offsets: Uint32Array): void;
+  /** Pages that are `fills[i]` throughout. */
+  fills(blockIndex: number, pages: Uint32Array, count: number, fills: Uint8Array): void;
+}
+
+const BATCH_PAGES = 256;
+
+export class PageCollector {
+  readonly #installer: PageInstaller;
+  readonly #pages = new Uint32Array(BATCH_PAGES);
+  readonly #offsets = new Uint32Array(BATCH_PAGES);
+  readonly #fills = new Uint8Array(BATCH_PAGES);
+  #blockIndex = -1;
+  #kind: 'normal' | 'zero' = 'normal';
+  #count = 0;
+
+  constructor(installer: PageInstaller) {
+    this.#installer = installer;
+  }
+
+  /** Adds a page; `recordOffset` is its place on the stream, for errors. */
+  add(record: PageRecord, recordOffset: number): void {
+    const { kind } = record;
+    if (kind !== 'normal' && kind !== 'zero') {
+      throw new MigrationError('UNSUPPORTED', `a page in ${kind} form at offset ${recordOffset}`, { offset: recordOffset, record: 'page' });
+    }
+    if (record.block.index !== this.#blockIndex || kind !== this.#kind || this.#count === BATCH_PAGES) {
+      this.flush();
+      this.#blockIndex = record.block.index;
+      this.#kind = kind;
+    }
+    this.#pages[this.#count] = pageIndexOf(record.offset);
+    this.#offsets[this.#count] = record.dataStart;
+    this.#fills[this.#count] = record.fill;
+    this.#count += 1;
+  }
+
+  flush(): void {
+    if (this.#count === 0) return;
+    if (this.#kind === 'normal') this.#installer.pages(this.#blockIndex, this.#pages, this.#count, this.#offsets);
+    else this.#installer.fills(this.#blockIndex, this.#pages, this.#count, this.#fills);
+    this.#count = 0;
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * The main channel as the destination reads it: an arena that the socket fills and the decoder reads
+ * in place, page data included. The main thread reads first; at LISTEN it hands over to the listen
+ * thread, which goes on at the same byte of the same arena.
+ */
+import type { Channel } from '../channel/channel.js';
+import { MigrationError } from '../errors.js';
+import { StreamDecoder, type StreamDecoderOptions, type StreamContext } from '../wire/decode.js';
+import { WireError } from '../wire/errors.js';
+import { GUEST_STATE_SECTION } from '../wire/machine.js';
+import type { StreamRecord } from '../wire/messages.js';
+import type { DestinationCounters } from './destination-counters.js';
+
+/** The largest record but for packages and device bodies, which come in pieces, must fit. */
+export const ARENA_BYTES = 1024 * 1024;
+
+/** Where one thread stopped reading and the next goes on; survives structured clone. */
+export interface StreamPosition {
+  readonly start: number;
+  readonly end: number;
+  readonly offset: number;
+  readonly context: StreamContext;
+}
+
+/** What our streams are decoded with. */
+export const decoderOptions: StreamDecoderOptions = { selfSizedDevices: [GUEST_STATE_SECTION.idstr] };
+
+export class StreamReader {
+  readonly #channel: Channel;
+  readonly #counters: DestinationCounters;
+  readonly #decoder: StreamDecoder;
+  #start: number;
+  #end: number;
+  /** Where page and device data of the last record lies. Valid until the next {@link fill}. */
+  readonly bytes: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(channel: Channel, arena: SharedArrayBuffer, counters: DestinationCounters, position?: StreamPosition) {
+    this.#channel = channel;
+    this.#counters = counters;
+    this.bytes = new Uint8Array(arena);
+    this.#view = new DataView(arena);
+    this.#start = position?.start ?? 0;
+    this.#end = position?.end ?? 0;
+    this.#decoder = new StreamDecoder(
+      position === undefined
+        ? decoderOptions
+        : { ...decoderOptions, resumed: true, startOffset: position.offset, context: position.context },
+    );
+  }
+
+  /** Stream offset of the last record. */
+  get recordOffset(): number {
+    return this.#decoder.recordOffset;
+  }
+
+  /** The next record if all of it is here already; else call {@link fill}. Throws STREAM_CORRUPT, UNSUPPORTED. */
+  tryNext(): StreamRecord | undefined {
+    const record = asMigrationError(() => this.#decoder.next(this.bytes, this.#view, this.#start, this.#end));
+    this.#start += this.#decoder.consumed;
+    this.#counters.add('transferred', this.#decoder.consumed);
+    return record;
+  }
+
+  /** Waits for more bytes; moves those not decoded yet to the front. False when the peer has closed. Throws PEER_GONE. */
+  fill(): boolean {
+    this.bytes.copyWithin(0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
+    if (this.#end === this.bytes.length) {
+      throw new MigrationError('UNSUPPORTED', `a record at offset ${this.recordOffset} is larger than ${ARENA_BYTES} bytes`, {
+        offset: this.recordOffset,
+      });
+    }
+    const received = this.#channel.receive(this.bytes, this.#end, this.bytes.length - this.#end);
+    this.#end += received;
+    return received > 0;
+  }
+
+  /** The next record, waited for. Throws PEER_GONE when the peer closes first. */
+  next(): StreamRecord {
+    for (;;) {
+      const record = this.tryNext();
+      if (record !== undefined) return record;
+      if (!this.fill()) throw this.#gone();
+    }
+  }
+
+  /** The next record, or undefined when the peer has closed between two: legal only where a stream may end. */
+  nextOrEnd(): StreamRecord | undefined {
+    for (;;) {
+      const record = this.tryNext();
+      if (record !== undefined) return record;
+      if (this.fill()) continue;
+      if (this.#start === this.#end) return undefined;
+      throw this.#gone();
+    }
+  }
+
+  /** After PACKAGED: the whole package, and the decoder for it. */
+  takePackage(length: number): { bytes: Uint8Array; decoder: StreamDecoder } {
+    const decoder = this.#decoder.package();
+    const bytes = new Uint8Array(length);
+    let filled = 0;
+    while (filled < length) {
+      if (this.#start === this.#end && !this.fill()) throw this.#gone();
+      const taken = Math.min(length - filled, this.#end - this.#start);
+      bytes.set(this.bytes.subarray(this.#start, this.#start + taken), filled);
+      this.#start += taken;
+      filled += taken;
+    }
+    this.#counters.add('transferred', length);
+    return { bytes, decoder };
+  }
+
+  /** Gives up reading; another reader over the same arena goes on from here. */
+  handOver(): StreamPosition {
+    return { start: this.#start, end: this.#end, offset: this.#decoder.offset, context: this.#decoder.context() };
+  }
+
+  #gone(): MigrationError {
+    const { offset } = this.#decoder;
+    return new MigrationError('PEER_GONE', `${this.#channel.peer} closed the stream at offset ${offset}, before its end`, { offset });
+  }
+}
+
+/** Calls a decoder; its errors become the engine's. */
+export function asMigrationError<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    const { offset, record, message } = error;
+    throw new MigrationError(error.code === 'UNSUPPORTED' ? 'UNSUPPORTED' : 'STREAM_CORRUPT', message, { offset, record, cause: error });
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * A bitmap with one bit a target page over shared memory: dirty, received, requested.
+ *
+ * Single bits are set, cleared and tested atomically, so two threads may own different bits of one
+ * word. Searches and counts are not: they see each word at some moment, and a bit that another
+ * thread changes meanwhile may be seen or not. Bit i of word i >> 5 is page i, as native code writes it.
+ */
+export class PageBitmap {
+  /** The words, for native calls. */
+  readonly words: Uint32Array<SharedArrayBuffer>;
+
+  /** `buffer` shares an existing bitmap of the same size; absent, a new one is all clear. */
+  constructor(
+    readonly pageCount: number,
+    buffer: SharedArrayBuffer = new SharedArrayBuffer(Math.ceil(pageCount / 32) * 4),
+  ) {
+    this.words = new Uint32Array(buffer);
+    if (this.words.length * 32 < pageCount) throw new RangeError(`bitmap of ${pageCount} pages over ${buffer.byteLength} bytes`);
+  }
+
+  get buffer(): SharedArrayBuffer {
+    return this.words.buffer;
+  }
+
+  test(pageIndex: number): boolean {
+    return ((Atomics.load(this.words, pageIndex >>> 5) >>> (pageIndex & 31)) & 1) === 1;
+  }
+
+  /** Sets the bit; true if it was clear. */
+  set(pageIndex: number): boolean {
+    const mask = (1 << (pageIndex & 31)) >>> 0;
+    return (Atomics.or(this.words, pageIndex >>> 5, mask) & mask) === 0;
+  }
+
+  /** Clears the bit; true if it was set. */
+  clear(pageIndex: number): boolean {
+    const mask = (1 << (pageIndex & 31)) >>> 0;
+    return (Atomics.and(this.words, pageIndex >>> 5, ~mask) & mask) !== 0;
+  }
+
+  setAll(): void {
+    this.words.fill(0xffffffff);
+    const spare = this.words.length * 32 - this.pageCount;
+    if (spare > 0) this.words[this.words.length - 1] = 0xffffffff >>> spare;
+  }
+
+  /** Clears `count` bits from `start`. */
+  clearRange(start: number, count: number): void {
+    let page = start;
+    const end = start + count;
+    while (page < end) {
+      if ((page & 31) === 0 && end - page >= 32) {
+        Atomics.store(this.words, page >>> 5, 0);
+        page += 32;
+      } else {
+        this.clear(page);
+        page += 1;
+      }
+    }
+  }
+
+  /** The first set bit at or after `from`, or `pageCount`. */
+  findNext(from: number): number {
+    return this.#find(from, 0);
+  }
+
+  /** The first clear bit at or after `from`, or `pageCount`. */
+  findNextClear(from: number): number {
+    return this.#find(from, 0xffffffff);
+  }
+
+  /** How many bits are set. */
+  count(): number {
+    let total = 0;
+    for (const word of this.words) total += popcount(word);
+    return total;
+  }
+
+  #find(from: number, flip: number): number {
+    const { words, pageCount } = this;
+    if (from >= pageCount) return pageCount;
+    let index = from >>> 5;
+    let word = (words[index] ^ flip) & (0xffffffff << (from & 31));
+    while (word === 0) {
+      index += 1;
+      if (index >= words.length) return pageCount;
+      word = words[index] ^ flip;
+    }
+    return Math.min(index * 32 + 31 - Math.clz32(word & -word), pageCount);
+  }
+}
+
+function popcount(word: number): number {
+  let v = word - ((word >>> 1) & 0x55555555);
+  v = (v & 0x33333333) + ((v >>> 2) & 0x33333333);
+  return Math.imul((v + (v >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}

@@ -1,0 +1,98 @@
+/**
+ * RAMBlock: one named, mapped piece of guest memory. The mapping is native and process-wide; a
+ * worker attaches to it by its descriptor. Whoever created it closes it; attached copies only forget.
+ */
+import { MigrationError } from '../errors.js';
+import { native, type RamBlockHandle } from '../native.js';
+import { TARGET_PAGE_SIZE } from './page.js';
+
+export type MemoryKind = 'anonymous' | 'memfd' | 'hugetlb';
+
+const kindConstant = {
+  anonymous: 'MEMORY_ANONYMOUS',
+  memfd: 'MEMORY_MEMFD',
+  hugetlb: 'MEMORY_HUGETLB',
+} as const satisfies Record<MemoryKind, string>;
+
+export interface RAMBlockOptions {
+  /** The block's name on the wire: 1 to 255 bytes of UTF-8, unique in its guest, such as `pc.ram`. */
+  readonly idstr: string;
+  /** Bytes; rounded up to whole pages of `pageSize`. */
+  readonly size: number;
+  /** `anonymous` when absent. */
+  readonly kind?: MemoryKind;
+  /** Bytes of a host page of this block: the host's page size when absent, 2 MiB for `hugetlb`. */
+  readonly pageSize?: number;
+}
+
+/** What a worker needs to attach to a block; survives structured clone. */
+export interface RAMBlockDescriptor {
+  readonly idstr: string;
+  readonly handle: RamBlockHandle;
+  readonly size: number;
+  readonly pageSize: number;
+  readonly kind: MemoryKind;
+  /** Where it is mapped in this process; exact (47 bits). */
+  readonly address: number;
+}
+
+export class RAMBlock implements RAMBlockDescriptor {
+  readonly idstr: string;
+  readonly handle: RamBlockHandle;
+  readonly size: number;
+  readonly pageSize: number;
+  readonly kind: MemoryKind;
+  readonly address: number;
+
+  private constructor(descriptor: RAMBlockDescriptor) {
+    this.idstr = descriptor.idstr;
+    this.handle = descriptor.handle;
+    this.size = descriptor.size;
+    this.pageSize = descriptor.pageSize;
+    this.kind = descriptor.kind;
+    this.address = descriptor.address;
+  }
+
+  /** Maps a new block of missing pages. Throws BAD_ARGUMENT, or the NativeError of mmap (ENOMEM: too big, or no hugepages reserved). */
+  static create(options: RAMBlockOptions): RAMBlock {
+    const { idstr, size, kind = 'anonymous' } = options;
+    const { constants, ramBlockCreate, ramBlockInfo } = native();
+    const pageSize = options.pageSize ?? (kind === 'hugetlb' ? 2 * 1024 * 1024 : constants.HOST_PAGE_SIZE);
+    const nameLength = new TextEncoder().encode(idstr).length;
+    if (nameLength < 1 || nameLength > 255) {
+      throw new MigrationError('BAD_ARGUMENT', `RAM block name "${idstr}" has ${nameLength} bytes`, { hint: 'use 1 to 255 bytes' });
+    }
+    if (!Number.isSafeInteger(size) || size <= 0) {
+      throw new MigrationError('BAD_ARGUMENT', `RAM block ${idstr} has ${size} bytes`, { hint: 'give a whole number above 0' });
+    }
+    const rounded = Math.ceil(size / Math.max(pageSize, TARGET_PAGE_SIZE)) * Math.max(pageSize, TARGET_PAGE_SIZE);
+    const handle = ramBlockCreate(constants[kindConstant[kind]], rounded, pageSize);
+    return new RAMBlock({ idstr, handle, size: rounded, pageSize, kind, address: ramBlockInfo(handle).address });
+  }
+
+  /** The same block in another thread of this process. */
+  static attach(descriptor: RAMBlockDescriptor): RAMBlock {
+    return new RAMBlock(descriptor);
+  }
+
+  get descriptor(): RAMBlockDescriptor {
+    const { idstr, handle, size, pageSize, kind, address } = this;
+    return { idstr, handle, size, pageSize, kind, address };
+  }
+
+  /**
+   * The block as bytes, without a copy. Reading a page that is still to come blocks this thread until
+   * it has arrived: never do that in a thread that has a part in bringing it.
+   */
+  bytes(): Uint8Array {
+    return new Uint8Array(native().ramBlockBuffer(this.handle));
+  }
+
+  close(): void {
+    native().ramBlockClose(this.handle);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

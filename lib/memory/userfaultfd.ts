@@ -1,0 +1,51 @@
+/**
+ * Opening a userfaultfd the way this host allows, and the sentences for when it allows none.
+ *
+ * /dev/userfaultfd first, as its access is the administrator's to give; then the system call; then
+ * the system call for user-mode faults only, which needs no privilege but does not cover memory that
+ * the kernel touches for a process (read(2) into it, or KVM).
+ */
+import { MigrationError } from '../errors.js';
+import { type NativeError, native, type UserfaultfdHandle, type UserfaultfdVia } from '../native.js';
+
+export interface OpenedUserfaultfd {
+  readonly handle: UserfaultfdHandle;
+  readonly via: UserfaultfdVia;
+  readonly granted: bigint;
+}
+
+/** The ways in, best first. */
+export const userfaultfdWays: readonly UserfaultfdVia[] = ['device', 'syscall', 'user-mode-only'];
+
+/** Turns the errnos of every way that failed into the one that a person can act on. */
+function unavailable(failures: readonly NativeError[]): MigrationError {
+  const lacking = failures.find((failure) => failure.code === 'EINVAL');
+  if (lacking !== undefined) {
+    return new MigrationError('KERNEL_TOO_OLD', `this kernel's userfaultfd lacks ${lacking.arguments.missing ?? 'a feature'}`, {
+      cause: lacking,
+    });
+  }
+  const forbidden = failures.find((failure) => failure.code === 'EPERM' || failure.code === 'EACCES');
+  if (forbidden !== undefined) {
+    return new MigrationError('USERFAULTFD_FORBIDDEN', 'this user may not use userfaultfd', { cause: forbidden });
+  }
+  const reasons = failures.map((failure) => failure.code).join(', ');
+  return new MigrationError('USERFAULTFD_UNAVAILABLE', `this host has no userfaultfd (${reasons})`, { cause: failures[0] });
+}
+
+/**
+ * Opens a userfaultfd with all of `features` (`UFFD_FEATURE_*` bits), by the first way that works.
+ * Throws KERNEL_TOO_OLD naming what is missing, USERFAULTFD_FORBIDDEN or USERFAULTFD_UNAVAILABLE.
+ */
+export function openUserfaultfd(features: bigint): OpenedUserfaultfd {
+  const failures: NativeError[] = [];
+  for (const via of userfaultfdWays) {
+    try {
+      const { handle, granted } = native().userfaultfdOpen(via, features);
+      return { handle, via, granted };
+    } catch (error) {
+      failures.push(error as NativeError);
+    }
+  }
+  throw unavailable(failures);
+}

@@ -1,0 +1,30 @@
+/** Receiving a guest: the public entry of the destination. */
+import { bind } from '../channel/connect.js';
+import { MigrationError } from '../errors.js';
+import { type Capabilities, resolveCapabilities } from '../options.js';
+import { type GuestOrFactory, IncomingMigration } from '../destination/incoming.js';
+
+export interface ListenOptions {
+  /** The guest to fill, stopped; or what makes one to fit the blocks the source announces. */
+  readonly guest: GuestOrFactory;
+  readonly capabilities?: Partial<Capabilities>;
+  /** Aborted: the migration is ended here. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Listens at `uri` for one migration. Resolved once it listens: a source may connect from then on.
+ * Rejects with BAD_ARGUMENT, BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED; what goes wrong later is in the
+ * returned migration's `finished`.
+ */
+export async function listen(uri: string, options: ListenOptions): Promise<IncomingMigration> {
+  const capabilities = resolveCapabilities(options.capabilities);
+  const { guest, signal } = options;
+  if (signal?.aborted) throw new MigrationError('CANCELLED', 'the incoming migration was ended before it began');
+  const incoming = new IncomingMigration(await bind(uri), guest, capabilities);
+  const abort = () => incoming.abort();
+  signal?.addEventListener('abort', abort);
+  if (signal?.aborted) abort();
+  void incoming.finished.catch(() => {}).finally(() => signal?.removeEventListener('abort', abort));
+  return incoming;
+}

@@ -1,0 +1,57 @@
+/** Sending a guest: the public entry of the source. */
+import { connect } from '../channel/connect.js';
+import { MigrationError } from '../errors.js';
+import type { Guest } from '../memory/guest.js';
+import { RAMList } from '../memory/ram-list.js';
+import { type Capabilities, type Parameters, resolveCapabilities, resolveParameters } from '../options.js';
+import { OutgoingMigration } from '../source/outgoing.js';
+
+export interface MigrateOptions {
+  readonly capabilities?: Partial<Capabilities>;
+  readonly parameters?: Partial<Parameters>;
+  /**
+   * Switch to postcopy after so many whole passes of precopy, even where precopy could end by itself;
+   * 0 switches at once, and needs no dirty tracking. Absent: only when `startPostcopy` is called.
+   */
+  readonly postcopyAfterPasses?: number;
+  /** Aborted: the migration is cancelled, if it still can be. */
+  readonly signal?: AbortSignal;
+}
+
+function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, capabilities: Capabilities): void {
+  const large = new RAMList(guest.ramBlocks).blocks.find(({ kind }) => kind === 'hugetlb');
+  if (large !== undefined) {
+    throw new MigrationError('UNSUPPORTED', `RAM block ${large.idstr} is hugetlb memory, which is not migrated yet`, {
+      hint: 'use anonymous or memfd memory',
+    });
+  }
+  if (passes === undefined) return;
+  if (!Number.isSafeInteger(passes) || passes < 0) {
+    throw new MigrationError('BAD_ARGUMENT', `postcopyAfterPasses is ${passes}`, { hint: 'give a whole number from 0' });
+  }
+  if (!capabilities.postcopyRam) {
+    throw new MigrationError('BAD_ARGUMENT', 'postcopyAfterPasses without the capability postcopyRam', {
+      hint: 'start both sides with capabilities: { postcopyRam: true }',
+    });
+  }
+}
+
+/**
+ * Connects to the destination at `uri` and begins to send the guest, which runs on meanwhile.
+ * Rejects, with the guest untouched, with BAD_ARGUMENT, UNSUPPORTED, BAD_URI, CONNECT_REFUSED,
+ * CONNECT_FAILED, TIMEOUT or CANCELLED; what goes wrong later is in the returned migration's `finished`.
+ */
+export async function migrate(guest: Guest, uri: string, options: MigrateOptions = {}): Promise<OutgoingMigration> {
+  const capabilities = resolveCapabilities(options.capabilities);
+  const parameters = resolveParameters(options.parameters);
+  const { signal, postcopyAfterPasses } = options;
+  check(guest, options, capabilities);
+  if (signal?.aborted) throw new MigrationError('CANCELLED', 'the migration was cancelled before it began');
+  const socket = await connect(uri);
+  const outgoing = new OutgoingMigration(guest, socket, `the destination at ${uri}`, { capabilities, parameters, postcopyAfterPasses });
+  const cancel = () => void outgoing.cancel();
+  signal?.addEventListener('abort', cancel);
+  if (signal?.aborted) cancel();
+  void outgoing.finished.catch(() => {}).finally(() => signal?.removeEventListener('abort', cancel));
+  return outgoing;
+}

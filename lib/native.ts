@@ -1,0 +1,304 @@
+/**
+ * The typed face of the C++ addon: all that TypeScript can call, and the only file that loads it.
+ *
+ * Handles are small positive integers into one process-wide table (native/handles.h), so any worker
+ * may use what another made. They are never reused. A closed or unknown handle throws `EBADF`.
+ * A handle does not end with the worker that made it: a userfaultfd must not be closed because a
+ * thread died, as closing one turns missing pages into zeroes. Whoever owns a handle closes it, and
+ * an object that a call in another thread still uses lives until that call returns.
+ *
+ * Every failed system call throws a {@link NativeError}. Bad arguments throw a `TypeError` or
+ * `RangeError` with the argument's name, before anything is done. Offsets and lengths are bytes
+ * (exact up to 2^53); page indexes count pages of the page size given beside them.
+ *
+ * Calls that can block take a kick: an eventfd handle that, once signalled, makes this and every
+ * later blocking call with it return `constants.KICKED` until it is drained. They never time out
+ * unless they say so, and cannot be ended otherwise: `worker.terminate()` waits for them.
+ */
+import { fileURLToPath } from 'node:url';
+import bindings from 'bindings';
+
+declare const brand: unique symbol;
+type Handle<Name extends string> = number & { readonly [brand]: Name };
+export type RamBlockHandle = Handle<'RamBlock'>;
+export type UserfaultfdHandle = Handle<'Userfaultfd'>;
+export type EventfdHandle = Handle<'Eventfd'>;
+export type SocketHandle = Handle<'Socket'>;
+export type StressGuestHandle = Handle<'StressGuest'>;
+
+/** What every failed system call throws. */
+export interface NativeError extends Error {
+  /** The errno's name, such as `EPERM`. */
+  readonly code: string;
+  readonly errno: number;
+  /** The call that failed, such as `ioctl(UFFDIO_COPY)` or `mmap`. */
+  readonly syscall: string;
+  /** What it was called with, by name. */
+  readonly arguments: Readonly<Record<string, string | number | bigint>>;
+}
+
+export type SocketAddress =
+  | { readonly family: 'unix'; readonly path: string }
+  | { readonly family: 'tcp'; readonly host: string; readonly port: number };
+
+/** How a userfaultfd was opened; see {@link Native.userfaultfdOpen}. */
+export type UserfaultfdVia = 'syscall' | 'device' | 'user-mode-only';
+
+export interface StressGuestOptions {
+  /** Native threads that write; 1 to 64. */
+  readonly vcpus: number;
+  /** Seed of page contents and of the write order; any unsigned 32-bit number. */
+  readonly seed: number;
+  /** Pages filled before the start, from page 0; those above stay zero. */
+  readonly filledPages: number;
+  /** Pages written while running, from page 0; at least `vcpus`, at most `filledPages`. */
+  readonly workingSetPages: number;
+  /** Writes a second over all vCPUs; 0 is as fast as they go. */
+  readonly writesPerSecond: number;
+}
+
+/** What a full check of the guest's memory against its device state found. */
+export interface StressGuestVerdict {
+  readonly pagesChecked: number;
+  /** Pages that hold zeroes although they were written. */
+  readonly lostPages: number;
+  /** Pages whose parts belong to different writes, or to none. */
+  readonly tornPages: number;
+  /** Whole pages of an earlier write. */
+  readonly stalePages: number;
+  /** Writes that are missing, summed over all pages. */
+  readonly lostWrites: number;
+  /** The first bad pages, at most 16. */
+  readonly badPages: readonly number[];
+}
+
+/** Counters of a stress guest at this moment. */
+export interface StressGuestStats {
+  /** Page writes done since it was made, at the source included (they travel in the device state). */
+  readonly writes: number;
+  /** Page writes done in this process. */
+  readonly writesHere: number;
+  /** Pages found wrong when the guest came to write them again. */
+  readonly badPages: number;
+  /** Writes found missing when the guest came to write those pages again. */
+  readonly lostWrites: number;
+  /** CLOCK_MONOTONIC µs of the last start, of the first write after it, and of the last full stop; 0 if none. */
+  readonly startedUs: number;
+  readonly firstWriteUs: number;
+  readonly stoppedUs: number;
+}
+
+export interface Native {
+  /** Kernel constants and boundary record shapes, exported by name (native/constants.cc). */
+  readonly constants: NativeConstants;
+
+  // --- clock and threads -----------------------------------------------------------------------
+  /** CLOCK_MONOTONIC in microseconds: the same clock in every process of this host. */
+  monotonicUs(): number;
+  /** Names the calling thread for ps, top and /proc; cut to 15 bytes. */
+  setThreadName(name: string): void;
+  /** How many objects of each kind are open in this process, for leak tests. */
+  openHandles(): Record<'ramBlocks' | 'userfaultfds' | 'eventfds' | 'sockets' | 'stressGuests', number>;
+
+  // --- eventfd.cc ------------------------------------------------------------------------------
+  eventfdCreate(): EventfdHandle;
+  eventfdSignal(kick: EventfdHandle): void;
+  eventfdDrain(kick: EventfdHandle): void;
+  eventfdClose(kick: EventfdHandle): void;
+
+  // --- ram_block.cc ----------------------------------------------------------------------------
+  /**
+   * Maps `size` bytes of unpopulated memory (MAP_NORESERVE). `kind` is one of `MEMORY_*`;
+   * `pageSize` must be the host's page size, or a hugepage size for `MEMORY_HUGETLB`.
+   */
+  ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
+  /** Forgets the block: unmapped when the last running call and the last view of it are gone. Detaches this thread's view. */
+  ramBlockClose(block: RamBlockHandle): void;
+  /** The host address is exact in a double (47 bits); `fd` is the memfd, -1 for anonymous memory. */
+  ramBlockInfo(block: RamBlockHandle): { kind: number; address: number; size: number; pageSize: number; fd: number };
+  /** A view of the whole block. One per thread: later calls in the same thread return the same ArrayBuffer. */
+  ramBlockBuffer(block: RamBlockHandle): ArrayBuffer;
+  /** madvise with one of `MADV_*` on a page-aligned range. */
+  ramBlockAdvise(block: RamBlockHandle, advice: number, offset: number, length: number): void;
+  /**
+   * Makes the ranges missing: MADV_DONTNEED for anonymous memory, MADV_REMOVE for shared.
+   * `ranges` holds `count` pairs (offset, length), page-aligned, inside the block: all are checked
+   * before the first is discarded.
+   */
+  ramBlockDiscard(block: RamBlockHandle, ranges: Float64Array, count: number): void;
+  /** Copies out of / into the block without a view; may fault like any access. */
+  ramBlockRead(block: RamBlockHandle, offset: number, target: Uint8Array): void;
+  ramBlockWrite(block: RamBlockHandle, offset: number, source: Uint8Array): void;
+  /** Copies `count` pages from `arena` at `offsets[i]` to page `pages[i]`, without userfaultfd. */
+  loadPages(block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, arena: Uint8Array, offsets: Uint32Array): void;
+  /**
+   * Fills page `pages[i]` with byte `fills[i]`. A page that already reads so is not written, but is
+   * populated: after this no access to it faults.
+   */
+  fillPages(block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, fills: Uint8Array): void;
+  /** zero_page.cc: sets `zero[i]` to 1 where page `pages[i]` is all zero, else 0. Returns how many are. */
+  findZeroPages(block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, zero: Uint8Array): number;
+
+  // --- userfaultfd.cc --------------------------------------------------------------------------
+  /**
+   * Opens a non-blocking, close-on-exec userfaultfd one way, and does the API handshake asking for
+   * `features` (`UFFD_FEATURE_*` bits). Throws EPERM / ENOENT / ENOSYS where this way is closed,
+   * EINVAL naming the missing features where the kernel lacks some. `granted` are the features
+   * switched on, `available` all that the kernel has.
+   */
+  userfaultfdOpen(via: UserfaultfdVia, features: bigint): { handle: UserfaultfdHandle; granted: bigint; available: bigint };
+  userfaultfdClose(uffd: UserfaultfdHandle): void;
+  /** UFFDIO_REGISTER with `UFFDIO_REGISTER_MODE_*` bits; returns the ioctls the range allows, as bits. */
+  userfaultfdRegister(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number, mode: number): bigint;
+  userfaultfdUnregister(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): void;
+  /**
+   * UFFDIO_COPY of `count` pages from `arena` at `offsets[i]` to page `pages[i]`; neighbours in both
+   * go in one ioctl. `outcomes[i]` becomes one of `OUTCOME_*`: PLACED; PRESENT (already there; its
+   * waiters woken); RETRY (the mapping is changing: drain the events, then try again); GONE (no
+   * longer registered or mapped). Anything else throws. `mode`: `UFFDIO_COPY_MODE_*` bits.
+   * Returns how many were PLACED.
+   */
+  placePages(uffd: UserfaultfdHandle, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, arena: Uint8Array, offsets: Uint32Array, mode: number, outcomes: Uint8Array): number;
+  /** The same with UFFDIO_ZEROPAGE (UFFDIO_COPY of zeroes where the memory is hugetlb). */
+  placeZeroPages(uffd: UserfaultfdHandle, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, outcomes: Uint8Array): number;
+  /** UFFDIO_CONTINUE for minor faults on shared memory. Returns bytes mapped (all, or it throws). */
+  userfaultfdContinue(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): number;
+  /** UFFDIO_MOVE of whole pages between blocks (or within one) of this process; the source range becomes missing. */
+  userfaultfdMove(uffd: UserfaultfdHandle, target: RamBlockHandle, targetOffset: number, source: RamBlockHandle, sourceOffset: number, length: number): number;
+  /** UFFDIO_WRITEPROTECT with `UFFDIO_WRITEPROTECT_MODE_*` bits. */
+  userfaultfdWriteProtect(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number, mode: number): void;
+  /** UFFDIO_POISON: later accesses to the range raise SIGBUS. */
+  userfaultfdPoison(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): number;
+  userfaultfdWake(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): void;
+  /**
+   * Blocks until there are events or the kick, then reads as many as are there and fit: `events`
+   * receives records of `EVENT_WORDS` numbers. Word EVENT_KIND is one of `UFFD_EVENT_*`; then
+   *   PAGEFAULT  EVENT_ADDRESS (exact with EXACT_ADDRESS, else page start), EVENT_FLAGS
+   *              (`UFFD_PAGEFAULT_FLAG_*`), EVENT_THREAD (with THREAD_ID, else 0)
+   *   REMOVE, UNMAP  EVENT_ADDRESS start, EVENT_LENGTH
+   *   REMAP      EVENT_ADDRESS from, EVENT_TO, EVENT_LENGTH
+   *   FORK       EVENT_HANDLE: the child's userfaultfd, ours to close
+   * Returns the number of events or KICKED. `timeoutMs` -1 waits for ever; else 0 events at the end.
+   */
+  readEvents(uffd: UserfaultfdHandle, kick: EventfdHandle, events: Float64Array, timeoutMs: number): number;
+
+  // --- dirty_log.cc ----------------------------------------------------------------------------
+  /**
+   * PAGEMAP_SCAN of a range: sets the bit of every page (of `pageSize`) written since the last scan
+   * in `bitmap` (bit i of word i >> 5 is page i of the block, atomically or-ed), and write-protects
+   * it again. The range must be registered WP on a userfaultfd with WP_ASYNC, and protected once.
+   * Returns how many pages were written.
+   */
+  harvestDirtyPages(block: RamBlockHandle, offset: number, length: number, pageSize: number, bitmap: Uint32Array): number;
+  /** Raw PAGEMAP_SCAN without write-protecting: counts the pages whose `PAGE_IS_*` categories include all of `mask`. */
+  countPages(block: RamBlockHandle, offset: number, length: number, mask: bigint): number;
+  /** Whether this kernel has PAGEMAP_SCAN. */
+  hasPagemapScan(): boolean;
+
+  // --- socket.cc -------------------------------------------------------------------------------
+  /** Binds and listens; close-on-exec. Returns the bound port for tcp (port 0 asks for a free one), 0 for unix. */
+  socketListen(address: SocketAddress, backlog: number): { handle: SocketHandle; port: number };
+  /** Blocks until a peer connects. */
+  socketAccept(listener: SocketHandle, kick: EventfdHandle): SocketHandle | number;
+  /** Connects in the thread pool: does not block JavaScript. `host` is a numeric address. Rejects with ETIMEDOUT after `timeoutMs`. */
+  socketConnect(address: SocketAddress, timeoutMs: number): Promise<SocketHandle>;
+  socketPair(): [SocketHandle, SocketHandle];
+  /** SHUT_RDWR: whoever blocks on it, here or at the peer, returns. Harmless when already shut. */
+  socketShutdown(socket: SocketHandle): void;
+  socketClose(socket: SocketHandle): void;
+  /** Caps bytes queued in the kernel: TCP_NOTSENT_LOWAT for tcp, SO_SNDBUF for unix. */
+  socketLimitQueue(socket: SocketHandle, bytes: number): void;
+  /** Blocks for at least one byte; returns bytes read, 0 at the peer's end, or KICKED. */
+  socketReceive(socket: SocketHandle, kick: EventfdHandle, target: Uint8Array, offset: number, length: number): number;
+  /** Sends all of `bytes[offset … offset+length)` or throws. Two sends on one socket never interleave. Returns 0 or KICKED (the stream is then broken). */
+  socketSend(socket: SocketHandle, kick: EventfdHandle, bytes: Uint8Array, offset: number, length: number): number;
+  /**
+   * Gathers `count` records and sends them whole: record i is `arena[ends[i-1] … ends[i])` (from 0
+   * for the first) followed by page `pages[i]` of the block, or by nothing where that is `NO_PAGE`.
+   * Returns bytes sent or KICKED.
+   */
+  socketSendPages(socket: SocketHandle, kick: EventfdHandle, arena: Uint8Array, ends: Uint32Array, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number): number;
+
+  // --- kvm.cc ----------------------------------------------------------------------------------
+  /** KVM_GET_API_VERSION through /dev/kvm; throws where it can't be opened. */
+  kvmApiVersion(): number;
+
+  // --- stress_guest.cc -------------------------------------------------------------------------
+  /**
+   * A guest whose vCPUs are native threads that rewrite the block's 4096-byte pages in a random
+   * order, each page wholly derived from (seed, page, sequence number), checking what they find first.
+   * Made stopped and empty. Threads are made at the first start.
+   */
+  stressGuestCreate(block: RamBlockHandle, options: StressGuestOptions): StressGuestHandle;
+  /** Writes the first content of the filled pages, in the thread pool. Only while stopped. */
+  stressGuestFill(guest: StressGuestHandle): Promise<void>;
+  stressGuestStart(guest: StressGuestHandle): void;
+  /** Asks every vCPU to stop and waits up to `waitMs`; true once none touches RAM any more. */
+  stressGuestStop(guest: StressGuestHandle, waitMs: number): boolean;
+  /** The device state, versioned (docs/stress-guest.md). Only while stopped. */
+  stressGuestSave(guest: StressGuestHandle): Uint8Array;
+  /** Loads a device state (options included) after checking it against the block. Only while stopped. */
+  stressGuestLoad(guest: StressGuestHandle, state: Uint8Array): void;
+  /** Checks every page of the block against the device state, in the thread pool. Only while stopped. */
+  stressGuestVerify(guest: StressGuestHandle): Promise<StressGuestVerdict>;
+  stressGuestStats(guest: StressGuestHandle): StressGuestStats;
+  /** Ends the vCPU threads; those blocked in a fault are left behind (they end with the process) and keep the block alive. Returns how many were left. */
+  stressGuestClose(guest: StressGuestHandle): number;
+}
+
+/** Names of the numbers in {@link Native.constants}: one list, which a test holds against the addon. */
+export const constantNames = [
+  'HOST_PAGE_SIZE',
+  'MEMORY_ANONYMOUS', 'MEMORY_MEMFD', 'MEMORY_HUGETLB',
+  'MADV_DONTNEED', 'MADV_REMOVE', 'MADV_NOHUGEPAGE', 'MADV_HUGEPAGE', 'MADV_POPULATE_WRITE',
+  'UFFDIO_REGISTER_MODE_MISSING', 'UFFDIO_REGISTER_MODE_WP', 'UFFDIO_REGISTER_MODE_MINOR',
+  'UFFDIO_COPY_MODE_DONTWAKE', 'UFFDIO_COPY_MODE_WP',
+  'UFFDIO_WRITEPROTECT_MODE_WP', 'UFFDIO_WRITEPROTECT_MODE_DONTWAKE',
+  'UFFD_EVENT_PAGEFAULT', 'UFFD_EVENT_FORK', 'UFFD_EVENT_REMAP', 'UFFD_EVENT_REMOVE', 'UFFD_EVENT_UNMAP',
+  'UFFD_PAGEFAULT_FLAG_WRITE', 'UFFD_PAGEFAULT_FLAG_WP', 'UFFD_PAGEFAULT_FLAG_MINOR',
+  'EVENT_WORDS', 'EVENT_KIND', 'EVENT_ADDRESS', 'EVENT_FLAGS', 'EVENT_THREAD', 'EVENT_LENGTH', 'EVENT_TO', 'EVENT_HANDLE',
+  'OUTCOME_PLACED', 'OUTCOME_PRESENT', 'OUTCOME_RETRY', 'OUTCOME_GONE',
+  'KICKED', 'NO_PAGE',
+] as const;
+
+/** Names of the feature bits (`UFFD_FEATURE_…`), ioctl bits (`_UFFDIO_…`) and page categories, as bigints. */
+export const bitNames = [
+  'UFFD_FEATURE_PAGEFAULT_FLAG_WP', 'UFFD_FEATURE_EVENT_FORK', 'UFFD_FEATURE_EVENT_REMAP', 'UFFD_FEATURE_EVENT_REMOVE',
+  'UFFD_FEATURE_MISSING_HUGETLBFS', 'UFFD_FEATURE_MISSING_SHMEM', 'UFFD_FEATURE_EVENT_UNMAP', 'UFFD_FEATURE_SIGBUS',
+  'UFFD_FEATURE_THREAD_ID', 'UFFD_FEATURE_MINOR_HUGETLBFS', 'UFFD_FEATURE_MINOR_SHMEM', 'UFFD_FEATURE_EXACT_ADDRESS',
+  'UFFD_FEATURE_WP_HUGETLBFS_SHMEM', 'UFFD_FEATURE_WP_UNPOPULATED', 'UFFD_FEATURE_POISON', 'UFFD_FEATURE_WP_ASYNC',
+  'UFFD_FEATURE_MOVE',
+  'PAGE_IS_WRITTEN', 'PAGE_IS_PRESENT', 'PAGE_IS_SWAPPED', 'PAGE_IS_PFNZERO', 'PAGE_IS_HUGE',
+] as const;
+
+export type NativeConstants = Readonly<Record<(typeof constantNames)[number], number> & Record<(typeof bitNames)[number], bigint>>;
+
+const moduleRoot = fileURLToPath(new URL('..', import.meta.url));
+
+/** Where the addon may be: a build of this checkout first, then the binary the package carries. */
+const places: string[][] = [
+  ...(process.env.POSTCOPY_ADDON_DIR ? [[process.env.POSTCOPY_ADDON_DIR, 'bindings']] : []),
+  ['module_root', 'build', 'Release', 'bindings'],
+  ['module_root', 'prebuilds', `${process.platform}-${process.arch}`, 'bindings'],
+];
+
+function load(): Native {
+  try {
+    return bindings({ bindings: 'postcopy', module_root: moduleRoot, try: places }) as Native;
+  } catch (cause) {
+    const reason = process.platform === 'linux'
+      ? 'build it with "npm rebuild postcopy" (needs python3, make and g++)'
+      : 'userfaultfd is a Linux facility; run this on a Linux host';
+    throw Object.assign(new Error(`no usable native addon for ${process.platform}-${process.arch}: ${reason}`, { cause }), {
+      code: 'ADDON_MISSING',
+    });
+  }
+}
+
+let loaded: Native | undefined;
+
+/** The addon, loaded at the first call so that the pure parts work without it. Throws `ADDON_MISSING`. */
+export function native(): Native {
+  loaded ??= load();
+  return loaded;
+}

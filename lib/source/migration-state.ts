@@ -1,0 +1,62 @@
+/**
+ * The source's states, under QEMU's names, and which may follow which: a table, and one cell in
+ * shared memory that every thread reads and that changes by compare-and-swap alone. Two threads that
+ * want different things (one completes, one cancels) can't both have their way.
+ */
+import { Signals } from '../threads/signals.js';
+
+/** In the order of the cell's numbers; `none` is a new cell. */
+export const migrationStatuses = [
+  'none',
+  'setup',
+  'active',
+  'postcopy-active',
+  'completed',
+  'cancelling',
+  'cancelled',
+  'failed',
+] as const;
+
+export type MigrationStatus = (typeof migrationStatuses)[number];
+
+/** Status → the statuses that may follow it. Once in postcopy there is no cancelling: the guest runs elsewhere. */
+export const migrationTransitions: Readonly<Record<MigrationStatus, readonly MigrationStatus[]>> = {
+  none: ['setup'],
+  setup: ['active', 'cancelling', 'failed'],
+  active: ['postcopy-active', 'completed', 'cancelling', 'failed'],
+  'postcopy-active': ['completed', 'failed'],
+  completed: [],
+  cancelling: ['cancelled'],
+  cancelled: [],
+  failed: [],
+};
+
+/** A migration in this status has ended. */
+export function isFinal(status: MigrationStatus): boolean {
+  return migrationTransitions[status].length === 0;
+}
+
+export class MigrationStateCell {
+  readonly #cell: Signals<'STATUS'>;
+
+  constructor(buffer?: SharedArrayBuffer) {
+    this.#cell = new Signals(['STATUS'], buffer);
+  }
+
+  get buffer(): SharedArrayBuffer {
+    return this.#cell.buffer;
+  }
+
+  get status(): MigrationStatus {
+    return migrationStatuses[this.#cell.get('STATUS')];
+  }
+
+  /**
+   * Moves `from` → `to`; false, and nothing changed, if the status is not `from` any more.
+   * Throws RangeError for a step the table does not have: a mistake in the caller.
+   */
+  move(from: MigrationStatus, to: MigrationStatus): boolean {
+    if (!migrationTransitions[from].includes(to)) throw new RangeError(`no transition from ${from} to ${to}`);
+    return this.#cell.exchange('STATUS', migrationStatuses.indexOf(from), migrationStatuses.indexOf(to));
+  }
+}

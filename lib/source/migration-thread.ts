@@ -1,0 +1,334 @@
+/**
+ * Migration thread: the source's worker that sends the guest, from stream header to EOF.
+ *
+ * It alone writes the stream. What only the owner can do to the guest (stop, save, start) it calls
+ * for and waits. S4 … S11 are the steps of docs/architecture.md.
+ */
+import { Channel, type ChannelDescriptor } from '../channel/channel.js';
+import { MigrationError, type PlainError, toPlainError } from '../errors.js';
+import { PageBitmap } from '../memory/bitmap.js';
+import { concatenate } from '../memory/bytes.js';
+import { DirtyLog } from '../memory/dirty-log.js';
+import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { RAMList } from '../memory/ram-list.js';
+import { native } from '../native.js';
+import type { Capabilities, Parameters } from '../options.js';
+import { Kicked } from '../threads/kicked.js';
+import { runThread, type ThreadContext } from '../threads/thread.js';
+import * as encode from '../wire/encode.js';
+import { MACHINE_NAME } from '../wire/machine.js';
+import { Ping } from '../wire/protocol.js';
+import { BandwidthMeter } from './bandwidth-meter.js';
+import { type Convergence, needsSync, nextStep } from './convergence.js';
+import { deviceSections } from './device-state.js';
+import { discardCommands, newlyDirty } from './discard-bitmap.js';
+import { MigrationStateCell, type MigrationStatus } from './migration-state.js';
+import { OutgoingStream } from './outgoing-stream.js';
+import { PageRequestQueue } from './page-request-queue.js';
+import { createPageBatch, PageSearch } from './page-search.js';
+import { RamSave } from './ram-save.js';
+import { RateLimit } from './rate-limit.js';
+import { createSourceCounters } from './source-counters.js';
+import { createSourceSignals, ReturnPathPhase } from './source-signals.js';
+
+export interface MigrationThreadData {
+  readonly channel: ChannelDescriptor;
+  readonly blocks: readonly RAMBlockDescriptor[];
+  readonly status: SharedArrayBuffer;
+  readonly signals: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly queue: SharedArrayBuffer;
+  readonly capabilities: Capabilities;
+  readonly parameters: Parameters;
+  readonly postcopyAfterPasses: number | undefined;
+}
+
+/** What the owner does for this thread. */
+export type SourceOwnerCalls = {
+  /** Stops the guest; whether it ran. */
+  stopGuest: (nothing: undefined) => Promise<boolean>;
+  saveGuest: (nothing: undefined) => Promise<Uint8Array>;
+  startGuest: (nothing: undefined) => Promise<void>;
+};
+
+export type SourceEvent =
+  | { readonly kind: 'status'; readonly status: MigrationStatus }
+  | { readonly kind: 'pass'; readonly passes: number };
+
+/** How it went; times in milliseconds. */
+export interface MigrationThreadResult {
+  readonly error: PlainError | undefined;
+  readonly setupTimeMs: number;
+  /** From the guest's stop to when the last byte it needs to start was sent. */
+  readonly downtimeMs: number;
+  /** The destination has all it needs to run the guest: it must never run here again. */
+  readonly handedOver: boolean;
+}
+
+/** Pages a native call sends: many while nobody waits, few once somebody may. */
+const PRECOPY_BATCH_PAGES = 128;
+const POSTCOPY_BATCH_PAGES = 16;
+/** Bytes that may wait in the kernel in postcopy, ahead of a requested page. */
+const POSTCOPY_QUEUE_BYTES = 128 * 1024;
+/** Milliseconds after which a PART makes way for a look around. */
+const ITERATION_MS = 50;
+/** Milliseconds to wait for a pong, or for the return path's end, before a look whether the peer is still there. */
+const PATIENCE_MS = 1000;
+
+function nowMs(): number {
+  return native().monotonicUs() / 1000;
+}
+
+class MigrationThread {
+  readonly #data: MigrationThreadData;
+  readonly #thread: ThreadContext<SourceEvent, SourceOwnerCalls>;
+  readonly #stream: OutgoingStream;
+  readonly #state: MigrationStateCell;
+  readonly #signals;
+  readonly #counters;
+  readonly #dirty: readonly PageBitmap[];
+  readonly #queue: PageRequestQueue;
+  readonly #batch = createPageBatch(PRECOPY_BATCH_PAGES);
+  readonly #search: PageSearch;
+  readonly #save: RamSave;
+  readonly #limit: RateLimit;
+  readonly #meter = new BandwidthMeter(nowMs());
+  readonly #startMs = nowMs();
+  #dirtyLog: DirtyLog | undefined;
+  #passes = 0;
+  #setupTimeMs = 0;
+  #downtimeMs = 0;
+  #stopMs = 0;
+  #guestRan = false;
+  #inPostcopy = false;
+  #handedOver = false;
+
+  constructor(data: MigrationThreadData, thread: ThreadContext<SourceEvent, SourceOwnerCalls>) {
+    this.#data = data;
+    this.#thread = thread;
+    this.#state = new MigrationStateCell(data.status);
+    this.#signals = createSourceSignals(data.signals);
+    this.#counters = createSourceCounters(data.counters);
+    this.#stream = new OutgoingStream(new Channel(data.channel, thread.kick), this.#counters);
+    this.#dirty = data.blocks.map(({ size }) => new PageBitmap(pageCount(size)));
+    this.#queue = new PageRequestQueue(data.queue);
+    this.#search = new PageSearch(this.#dirty, this.#queue);
+    this.#save = new RamSave(this.#stream, data.blocks, this.#counters, PRECOPY_BATCH_PAGES);
+    this.#limit = new RateLimit(data.parameters.maxBandwidth, nowMs());
+  }
+
+  run(): MigrationThreadResult {
+    let error: unknown;
+    try {
+      this.#setup();
+      this.#loop();
+    } catch (thrown) {
+      error = thrown;
+      this.#giveUp();
+    } finally {
+      this.#dirtyLog?.stop();
+    }
+    return {
+      error: error === undefined || error instanceof Kicked ? undefined : toPlainError(error),
+      setupTimeMs: this.#setupTimeMs,
+      downtimeMs: this.#downtimeMs,
+      handedOver: this.#handedOver,
+    };
+  }
+
+  /** S4 to S7. */
+  #setup(): void {
+    this.#stream.send(encode.encodeHeader());
+    this.#stream.send(encode.encodeConfiguration({ machine: MACHINE_NAME }));
+    if (this.#data.capabilities.postcopyRam) {
+      const { pageSizeSummary } = new RAMList(this.#data.blocks);
+      this.#stream.send(encode.encodeOpenReturnPath());
+      this.#stream.send(encode.encodePing(Ping.SETUP));
+      this.#stream.send(encode.encodePostcopyAdvise({ pageSizeSummary, targetPageSize: TARGET_PAGE_SIZE }));
+    }
+    // A switch at once sends nothing before the stop, so there is nothing to track.
+    if (this.#data.postcopyAfterPasses !== 0) this.#dirtyLog = DirtyLog.start(this.#data.blocks);
+    for (const bitmap of this.#dirty) bitmap.setAll();
+    this.#counters.add('dirtySyncCount', 1);
+    this.#save.sendBlockList(native().constants.HOST_PAGE_SIZE);
+    this.#setupTimeMs = nowMs() - this.#startMs;
+    this.#move('setup', 'active');
+  }
+
+  /** S8. */
+  #loop(): void {
+    for (;;) {
+      this.#checkStillWanted();
+      if (needsSync(this.#convergence())) this.#sync();
+      const step = nextStep(this.#convergence());
+      if (step === 'complete') return this.#complete();
+      if (step === 'start-postcopy') this.#startPostcopy();
+      this.#iterate('PART');
+      this.#rest();
+    }
+  }
+
+  /** S9: when it returns the guest runs at the destination. */
+  #startPostcopy(): void {
+    this.#move('active', 'postcopy-active');
+    const discarded = this.#dirty.map(({ pageCount }) => new PageBitmap(pageCount));
+    this.#discardWhileRunning(discarded);
+    this.#stopGuest();
+    this.#sync();
+    this.#sendDiscards(discarded);
+    this.#limit.reset(this.#data.parameters.maxPostcopyBandwidth, nowMs());
+    this.#stream.limitQueue(POSTCOPY_QUEUE_BYTES);
+    this.#stream.send(encode.encodePing(Ping.STOPPED));
+    this.#stream.send(encode.encodePackaged(this.#package()));
+    this.#handedOver = true;
+    this.#inPostcopy = true;
+    this.#save.forgetLastBlock();
+    this.#downtimeMs = nowMs() - this.#stopMs;
+    this.#stream.send(encode.encodePing(Ping.AFTER_PACKAGE));
+  }
+
+  /**
+   * Most of the discarding is done before the guest stops, to keep it out of the downtime: what is
+   * dirty now will be dirty then, so nothing more of it is sent before the switch. The pong says that
+   * the destination has done it, and has no pages of the precopy left to load.
+   */
+  #discardWhileRunning(discarded: readonly PageBitmap[]): void {
+    if (this.#dirtyLog === undefined) return;
+    this.#sync();
+    this.#sendDiscards(discarded);
+    this.#stream.send(encode.encodePing(Ping.DISCARDED));
+    for (let pong = this.#signals.get('PONG'); pong !== Ping.DISCARDED; pong = this.#signals.get('PONG')) {
+      this.#signals.waitWhile('PONG', pong, PATIENCE_MS);
+      this.#checkStillWanted();
+    }
+  }
+
+  /** S10: what is left, then the end of the stream; the destination has the last word. */
+  #complete(): void {
+    if (!this.#inPostcopy) {
+      this.#stopGuest();
+      this.#limit.reset(0, nowMs());
+      this.#sync();
+    }
+    this.#iterate('END');
+    if (!this.#inPostcopy) for (const piece of this.#deviceSections()) this.#stream.send(piece);
+    this.#stream.send(encode.encodeEof());
+    if (!this.#inPostcopy) {
+      this.#stream.send(encode.encodeVmDescription(JSON.stringify({ page_size: TARGET_PAGE_SIZE, devices: [] })));
+      this.#handedOver = true;
+      this.#downtimeMs = nowMs() - this.#stopMs;
+    }
+    this.#awaitReturnPathClose();
+    this.#move(this.#inPostcopy ? 'postcopy-active' : 'active', 'completed');
+  }
+
+  /** One section of page records: a PART until clock or rate limit say stop, the END until nothing is dirty. */
+  #iterate(kind: 'PART' | 'END'): void {
+    const endMs = nowMs() + ITERATION_MS;
+    const batchPages = this.#inPostcopy ? POSTCOPY_BATCH_PAGES : PRECOPY_BATCH_PAGES;
+    const before = this.#stream.offset;
+    this.#save.beginSection(kind);
+    while ((kind === 'END' || this.#mayGoOn(endMs)) && this.#search.next(this.#batch, batchPages)) {
+      const batchStart = this.#stream.offset;
+      this.#save.savePages(this.#batch);
+      // What somebody waits for is never held back, so it does not count.
+      if (!this.#batch.urgent) this.#limit.count(this.#stream.offset - batchStart);
+    }
+    this.#save.endSection();
+    this.#counters.add(this.#inPostcopy ? 'postcopyBytes' : 'precopyBytes', this.#stream.offset - before);
+  }
+
+  #mayGoOn(endMs: number): boolean {
+    const now = nowMs();
+    return this.#queue.length > 0 || (now < endMs && this.#limit.restMs(now) === 0);
+  }
+
+  /** Over the rate limit: sleeps, unless there is something to see to. */
+  #rest(): void {
+    const now = nowMs();
+    this.#meter.measure(now, this.#stream.offset);
+    this.#counters.set('bandwidth', this.#meter.bytesPerSecond);
+    const attention = this.#signals.get('ATTENTION');
+    const restMs = this.#limit.restMs(now);
+    if (restMs > 0 && this.#queue.length === 0) this.#signals.waitWhile('ATTENTION', attention, restMs);
+  }
+
+  #sync(): void {
+    this.#dirtyLog?.sync(this.#dirty);
+    this.#counters.add('dirtySyncCount', 1);
+    this.#passes += 1;
+    this.#thread.emit({ kind: 'pass', passes: this.#passes });
+  }
+
+  #convergence(): Convergence {
+    const pages = this.#dirty.reduce((sum, bitmap) => sum + bitmap.count(), 0);
+    this.#counters.set('remainingPages', pages);
+    return {
+      pendingBytes: pages * TARGET_PAGE_SIZE,
+      thresholdBytes: (this.#meter.bytesPerSecond * this.#data.parameters.downtimeLimit) / 1000,
+      inPostcopy: this.#inPostcopy,
+      postcopyAsked: this.#data.capabilities.postcopyRam && this.#signals.get('START_POSTCOPY') === 1,
+      passes: this.#passes,
+      postcopyAfterPasses: this.#data.postcopyAfterPasses,
+    };
+  }
+
+  #sendDiscards(discarded: readonly PageBitmap[]): void {
+    for (const [index, { idstr }] of this.#data.blocks.entries()) {
+      for (const command of discardCommands(idstr, newlyDirty(this.#dirty[index], discarded[index]))) this.#stream.send(command);
+    }
+  }
+
+  #stopGuest(): void {
+    this.#guestRan = this.#thread.owner.call('stopGuest', undefined);
+    this.#stopMs = nowMs();
+  }
+
+  #deviceSections(): Uint8Array[] {
+    return deviceSections(this.#thread.owner.call('saveGuest', undefined), this.#guestRan);
+  }
+
+  #package(): Uint8Array {
+    return concatenate([
+      encode.encodePostcopyListen(),
+      ...this.#deviceSections(),
+      encode.encodePing(Ping.PACKAGE),
+      encode.encodePostcopyRun(),
+    ]);
+  }
+
+  #awaitReturnPathClose(): void {
+    if (this.#signals.get('RETURN_PATH') === ReturnPathPhase.NONE) return;
+    while (this.#signals.get('RETURN_PATH') === ReturnPathPhase.OPEN) {
+      this.#signals.waitWhile('RETURN_PATH', ReturnPathPhase.OPEN, PATIENCE_MS);
+      this.#checkStillWanted();
+    }
+    this.#checkStillWanted();
+  }
+
+  /** Throws where there is no use in going on: cancelled, or the return path broken. */
+  #checkStillWanted(): void {
+    if (this.#state.status === 'cancelling') throw new Kicked();
+    if (this.#signals.get('RETURN_PATH') === ReturnPathPhase.BROKEN) {
+      throw new MigrationError('PEER_GONE', `the return path from ${this.#stream.peer} broke`);
+    }
+  }
+
+  /** After an error or a cancel: the final status, and the guest runs on here if it still may. */
+  #giveUp(): void {
+    const { status } = this.#state;
+    if (status === 'cancelling') this.#move('cancelling', 'cancelled');
+    else if (status !== 'failed') this.#move(status, 'failed');
+    if (this.#guestRan && !this.#handedOver) this.#thread.owner.call('startGuest', undefined);
+  }
+
+  #move(from: MigrationStatus, to: MigrationStatus): void {
+    if (this.#state.move(from, to)) this.#thread.emit({ kind: 'status', status: to });
+    else this.#checkStillWanted();
+  }
+}
+
+runThread<MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls>((data, thread) =>
+  new MigrationThread(data, thread).run(),
+);

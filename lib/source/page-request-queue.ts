@@ -1,0 +1,72 @@
+/**
+ * Page requests on their way from the return path thread to the migration thread: checked by the
+ * one before they go in, taken first-in first-out by the other.
+ *
+ * A request for what was sent already costs the migration thread one look at the dirty bitmap, so
+ * repeats need no bookkeeping here. When the queue is full the return path thread waits, and with it
+ * the destination: nothing is dropped.
+ */
+import { MigrationError } from '../errors.js';
+import { pageCount, pageIndexOf } from '../memory/page.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { Ring } from '../threads/ring.js';
+
+const RECORD_WORDS = 3;
+const CAPACITY = 4096;
+
+/** A run of target pages of one block that somebody waits for. */
+export interface PageRequest {
+  blockIndex: number;
+  firstPage: number;
+  pageCount: number;
+}
+
+/**
+ * The request in page terms, or the error of a peer that asked for what can't be: misaligned, empty,
+ * or not inside the block. Whole host pages are asked for (docs/protocol.md).
+ */
+export function checkPageRequest(block: RAMBlockDescriptor, start: number, length: number): { firstPage: number; pageCount: number } {
+  const aligned = start % block.pageSize === 0 && length % block.pageSize === 0;
+  if (!aligned || length === 0 || start + length > block.size) {
+    throw new MigrationError(
+      'STREAM_CORRUPT',
+      `the destination asked for ${length} bytes at ${start} of RAM block ${block.idstr} (${block.size} bytes in pages of ${block.pageSize})`,
+      { record: 'REQ_PAGES' },
+    );
+  }
+  return { firstPage: pageIndexOf(start), pageCount: pageCount(length) };
+}
+
+export class PageRequestQueue {
+  readonly #ring: Ring;
+  readonly #record = new Uint32Array(RECORD_WORDS);
+
+  constructor(buffer?: SharedArrayBuffer) {
+    this.#ring = buffer === undefined ? Ring.create(RECORD_WORDS, CAPACITY) : Ring.attach(buffer, RECORD_WORDS);
+  }
+
+  get buffer(): SharedArrayBuffer {
+    return this.#ring.buffer;
+  }
+
+  get length(): number {
+    return this.#ring.length;
+  }
+
+  /** Return path thread: false once the queue is closed. */
+  push(blockIndex: number, firstPage: number, pages: number): boolean {
+    return this.#ring.push([blockIndex, firstPage, pages]);
+  }
+
+  /** Migration thread: takes the oldest request into `request`; false if there is none. */
+  shift(request: PageRequest): boolean {
+    if (!this.#ring.shift(this.#record)) return false;
+    [request.blockIndex, request.firstPage, request.pageCount] = this.#record;
+    return true;
+  }
+
+  close(): void {
+    this.#ring.close();
+  }
+}
+

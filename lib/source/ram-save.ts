@@ -1,0 +1,103 @@
+/**
+ * Saving RAM: puts batches of pages on the stream as page records of the RAM section, headers from an
+ * arena and pages straight from guest memory, one native call a batch. Migration thread only.
+ *
+ * The guest may write a page while it is read: its dirty bit, cleared before, is set again then, and
+ * the page goes once more.
+ */
+import { pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { native } from '../native.js';
+import { encodeFooter, encodePageHeader, encodeRamBlockList, encodeRamEos, encodeSectionPart, encodeSectionStart, MAX_PAGE_HEADER_BYTES } from '../wire/encode.js';
+import { RAM_SECTION } from '../wire/machine.js';
+import { RamFlag } from '../wire/protocol.js';
+import type { OutgoingStream } from './outgoing-stream.js';
+import type { PageBatch } from './page-search.js';
+import type { SourceCounters } from './source-counters.js';
+
+/** A page header and the fill byte behind it. */
+const HEADER_BYTES_MAX = MAX_PAGE_HEADER_BYTES + 1;
+
+export class RamSave {
+  readonly #stream: OutgoingStream;
+  readonly #blocks: readonly RAMBlockDescriptor[];
+  readonly #names: readonly Uint8Array[];
+  readonly #counters: SourceCounters;
+  readonly #arena: Uint8Array;
+  readonly #view: DataView;
+  readonly #ends: Uint32Array;
+  readonly #bodies: Uint32Array;
+  readonly #zero: Uint8Array;
+  /** The block named last on the stream, which CONTINUE refers to. */
+  #lastBlock = -1;
+
+  /** `batchPages`: the most pages of one batch. */
+  constructor(stream: OutgoingStream, blocks: readonly RAMBlockDescriptor[], counters: SourceCounters, batchPages: number) {
+    this.#stream = stream;
+    this.#blocks = blocks;
+    this.#names = blocks.map(({ idstr }) => new TextEncoder().encode(idstr));
+    this.#counters = counters;
+    this.#arena = new Uint8Array(batchPages * HEADER_BYTES_MAX);
+    this.#view = new DataView(this.#arena.buffer);
+    this.#ends = new Uint32Array(batchPages);
+    this.#bodies = new Uint32Array(batchPages);
+    this.#zero = new Uint8Array(batchPages);
+  }
+
+  /** The section's START: which blocks there are. `hostPageSize` decides which of them say their page size. */
+  sendBlockList(hostPageSize: number): void {
+    this.#stream.send(encodeSectionStart({ type: 'START', ...RAM_SECTION }));
+    this.#stream.send(
+      encodeRamBlockList(
+        this.#blocks.map(({ idstr, size, pageSize }) => ({
+          idstr,
+          usedLength: size,
+          ...(pageSize === hostPageSize ? {} : { pageSize }),
+        })),
+      ),
+    );
+    this.endSection();
+  }
+
+  /** The next page record names its block again: for a reader who begins here. */
+  forgetLastBlock(): void {
+    this.#lastBlock = -1;
+  }
+
+  /** Opens a PART or the END of the section. */
+  beginSection(kind: 'PART' | 'END'): void {
+    this.#stream.send(encodeSectionPart(kind, RAM_SECTION.id));
+  }
+
+  endSection(): void {
+    this.#stream.send(encodeRamEos());
+    this.#stream.send(encodeFooter(RAM_SECTION.id));
+  }
+
+  /** Puts a batch into the open section. */
+  savePages(batch: PageBatch): void {
+    const { constants, findZeroPages } = native();
+    const block = this.#blocks[batch.blockIndex];
+    const zeroPages = findZeroPages(block.handle, TARGET_PAGE_SIZE, batch.pages, batch.count, this.#zero);
+    let at = 0;
+    for (let i = 0; i < batch.count; i += 1) {
+      const isZero = this.#zero[i] === 1;
+      at = this.#putHeader(at, batch.blockIndex, batch.pages[i], isZero);
+      this.#ends[i] = at;
+      this.#bodies[i] = isZero ? constants.NO_PAGE : batch.pages[i];
+    }
+    this.#stream.sendPages(this.#arena, this.#ends, block.handle, TARGET_PAGE_SIZE, this.#bodies, batch.count);
+    this.#counters.add('normal', batch.count - zeroPages);
+    this.#counters.add('duplicate', zeroPages);
+  }
+
+  #putHeader(at: number, blockIndex: number, page: number, isZero: boolean): number {
+    const name = this.#lastBlock === blockIndex ? undefined : this.#names[blockIndex];
+    this.#lastBlock = blockIndex;
+    const flags = (isZero ? RamFlag.ZERO : RamFlag.PAGE) | (name === undefined ? RamFlag.CONTINUE : 0);
+    const end = encodePageHeader(this.#view, at, pageOffset(page), flags, name);
+    if (!isZero) return end;
+    this.#arena[end] = 0; // the fill byte
+    return end + 1;
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Return path thread of the source: reads what the destination says, checks it, and queues the pages
+ * it asks for. Ends at SHUT. Runs from before the migration thread starts until the destination has
+ * shut the path, or an error, or the kick.
+ */
+import { Channel, type ChannelDescriptor } from '../channel/channel.js';
+import { MigrationError } from '../errors.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { RAMList } from '../memory/ram-list.js';
+import { runThread } from '../threads/thread.js';
+import type { ReturnPathMessageRecord } from '../wire/messages.js';
+import { ReturnPathDecoder } from '../wire/return-path.js';
+import { checkPageRequest, PageRequestQueue } from './page-request-queue.js';
+import { createSourceCounters, type SourceCounters } from './source-counters.js';
+import { createSourceSignals, ReturnPathPhase, type SourceSignals } from './source-signals.js';
+
+export interface ReturnPathThreadData {
+  readonly channel: ChannelDescriptor;
+  readonly blocks: readonly RAMBlockDescriptor[];
+  readonly signals: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly queue: SharedArrayBuffer;
+}
+
+const BUFFER_BYTES = 16 * 1024;
+
+class ReturnPath {
+  readonly #ram: RAMList;
+  readonly #queue: PageRequestQueue;
+  readonly #signals: SourceSignals;
+  readonly #counters: SourceCounters;
+  /** The block that REQ_PAGES without a name refers to. */
+  #lastBlock = -1;
+
+  constructor(data: ReturnPathThreadData) {
+    this.#ram = new RAMList(data.blocks);
+    this.#queue = new PageRequestQueue(data.queue);
+    this.#signals = createSourceSignals(data.signals);
+    this.#counters = createSourceCounters(data.counters);
+  }
+
+  /** Acts on one message; true at the end of the path. */
+  handle(message: ReturnPathMessageRecord): boolean {
+    switch (message.type) {
+      case 'SHUT':
+        if (message.value !== 0) {
+          throw new MigrationError('PEER_FAILED', `the destination shut the return path with error ${message.value}`);
+        }
+        return true;
+      case 'PONG':
+        this.#signals.set('PONG', message.value);
+        return false;
+      case 'REQ_PAGES':
+        this.#request(message.start, message.length, message.idstr);
+        return false;
+      default:
+        throw new MigrationError('ILLEGAL_COMMAND', `the destination sent ${message.type} outside a recovery`, {
+          record: message.type,
+          hint: 'record the stream and report it',
+        });
+    }
+  }
+
+  #request(start: number, length: number, idstr: string | undefined): void {
+    if (idstr !== undefined) this.#lastBlock = this.#ram.indexOf(idstr);
+    if (this.#lastBlock < 0) {
+      throw new MigrationError('STREAM_CORRUPT', `the destination asked for pages of an unknown RAM block ${idstr ?? '(none named)'}`, {
+        record: 'REQ_PAGES',
+      });
+    }
+    const { firstPage, pageCount } = checkPageRequest(this.#ram.blocks[this.#lastBlock], start, length);
+    this.#counters.add('postcopyRequests', 1);
+    this.#queue.push(this.#lastBlock, firstPage, pageCount);
+    this.#signals.bump('ATTENTION');
+  }
+}
+
+/** Reads messages until SHUT. */
+function readReturnPath(channel: Channel, path: ReturnPath): void {
+  const bytes = new Uint8Array(BUFFER_BYTES);
+  const view = new DataView(bytes.buffer);
+  const decoder = new ReturnPathDecoder();
+  let start = 0;
+  let end = 0;
+  for (;;) {
+    const message = decoder.next(bytes, view, start, end);
+    if (message !== undefined) {
+      start += decoder.consumed;
+      if (path.handle(message)) return;
+      continue;
+    }
+    bytes.copyWithin(0, start, end);
+    end -= start;
+    start = 0;
+    const received = channel.receive(bytes, end, bytes.length - end);
+    if (received === 0) throw new MigrationError('PEER_GONE', `${channel.peer} closed the return path before it was shut`);
+    end += received;
+  }
+}
+
+runThread<ReturnPathThreadData, void>((data, thread) => {
+  const signals = createSourceSignals(data.signals);
+  const settle = (phase: number) => {
+    signals.set('RETURN_PATH', phase);
+    signals.bump('ATTENTION');
+  };
+  try {
+    readReturnPath(new Channel(data.channel, thread.kick), new ReturnPath(data));
+    settle(ReturnPathPhase.CLOSED);
+  } catch (error) {
+    settle(ReturnPathPhase.BROKEN);
+    throw error;
+  }
+});

@@ -1,0 +1,22 @@
+/** The words the source's threads and their owner share: who writes each, and what its values mean. */
+import { Signals } from '../threads/signals.js';
+
+export const sourceSignalNames = [
+  /** Owner: 1 once the switch to postcopy is asked for. */
+  'START_POSTCOPY',
+  /** Return path thread and owner: bumped when the migration thread should look up from a rest. */
+  'ATTENTION',
+  /** Return path thread: a value of {@link ReturnPathPhase}. */
+  'RETURN_PATH',
+  /** Return path thread: the value of the last PONG. */
+  'PONG',
+] as const;
+
+/** Where the return path stands. */
+export const ReturnPathPhase = { NONE: 0, OPEN: 1, CLOSED: 2, BROKEN: 3 } as const;
+
+export type SourceSignals = Signals<(typeof sourceSignalNames)[number]>;
+
+export function createSourceSignals(buffer?: SharedArrayBuffer): SourceSignals {
+  return new Signals(sourceSignalNames, buffer);
+}
