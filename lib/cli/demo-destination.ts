@@ -1,0 +1,27 @@
+/** The demo's destination process: takes the guest over, lets it run on, and checks every page. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { StressGuest } from '../guest/stress-guest.js';
+import { listen } from '../migration/listen.js';
+import { reportProgress, runSide, tell } from './demo-side.js';
+
+/** Milliseconds that the guest runs on with all its pages there, before it is stopped and checked. */
+const RUN_ON_MS = 200;
+
+await runSide(async (settings, cancelled) => {
+  const { memory, kind } = settings;
+  const guest = StressGuest.empty({ memory, kind });
+  const incoming = await listen(settings.uri, { guest, capabilities: { postcopyRam: true }, signal: cancelled });
+  tell({ kind: 'ready', uri: incoming.uri });
+  const stopReporting = reportProgress(() => ({ side: 'destination', info: incoming.info(), guest: guest.stats }));
+  try {
+    const info = await incoming.finished;
+    await delay(RUN_ON_MS, undefined, { signal: cancelled });
+    await guest.stop();
+    tell({ kind: 'doing', what: 'checking every page' });
+    const verdict = await guest.verify();
+    tell({ kind: 'done', done: { side: 'destination', info, guest: guest.stats, verdict } });
+  } finally {
+    stopReporting();
+  }
+  guest.close();
+});

@@ -1,0 +1,55 @@
+/** What the demo's three processes say to each other over Node's IPC: parent, source, destination. Types only. */
+import type { IncomingInfo } from '../destination/incoming.js';
+import type { PlainError } from '../errors.js';
+import type { MemoryKind } from '../memory/ram-block.js';
+import type { StressGuestStats, StressGuestVerdict } from '../native.js';
+import type { OutgoingInfo } from '../source/outgoing.js';
+
+/** What the parent starts a side with, as its one argument. */
+export interface DemoSettings {
+  readonly memory: number;
+  readonly kind: MemoryKind;
+  readonly vcpus: number;
+  readonly writesPerSecond: number;
+  readonly workingSetShare: number;
+  readonly precopyPasses: number;
+  /** Bytes a second; 0 is no limit. */
+  readonly maxBandwidth: number;
+  readonly maxPostcopyBandwidth: number;
+  readonly transport: 'unix' | 'tcp';
+  /** Where the destination is to listen. */
+  readonly uri: string;
+}
+
+/** Parent to both sides. */
+export type ToSide =
+  /** To the source: the destination listens at this URI. */
+  | { readonly kind: 'migrate'; readonly uri: string }
+  /** The user wants it to end. */
+  | { readonly kind: 'cancel' };
+
+/** How far one side is. */
+export type SideProgress =
+  | { readonly side: 'source'; readonly info: OutgoingInfo; readonly guest: StressGuestStats; readonly passes: number }
+  | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
+
+/** How one side ended well. */
+export type SideDone =
+  | { readonly side: 'source'; readonly info: OutgoingInfo; readonly guest: StressGuestStats }
+  | {
+      readonly side: 'destination';
+      readonly info: IncomingInfo;
+      /** At its stop, after it had run on for a while with all pages there. */
+      readonly guest: StressGuestStats;
+      readonly verdict: StressGuestVerdict;
+    };
+
+/** One side to the parent. */
+export type FromSide =
+  /** The source's guest is filled and runs; the destination listens at `uri`. */
+  | { readonly kind: 'ready'; readonly uri: string }
+  | { readonly kind: 'progress'; readonly progress: SideProgress }
+  /** What it does now, where that takes a while. */
+  | { readonly kind: 'doing'; readonly what: string }
+  | { readonly kind: 'done'; readonly done: SideDone }
+  | { readonly kind: 'failed'; readonly error: PlainError };

@@ -1,0 +1,77 @@
+/**
+ * The demo while it runs: a few live lines on a terminal, else a plain line whenever something has
+ * changed or a second has passed. Always on stderr; stdout is for the result.
+ */
+import { createLogUpdate } from 'log-update';
+import type { SideProgress } from './demo-messages.js';
+import { formatBytes, formatCount, formatUs } from './size.js';
+
+/** Milliseconds between two plain lines. */
+const PLAIN_MS = 1000;
+
+type SourceProgress = Extract<SideProgress, { side: 'source' }>;
+type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
+
+function sourceLine({ info, guest, passes }: SourceProgress): string {
+  const { ram } = info;
+  const rate = info.totalTime > 0 ? formatBytes((ram.transferred / info.totalTime) * 1000) : '0 B';
+  return (
+    `source       ${info.status}, pass ${passes + 1}: ${formatCount(ram.normal + ram.duplicate)} pages sent (${formatBytes(ram.transferred)}, ${rate}/s), ` +
+    `${formatBytes(ram.remaining)} to go; guest wrote ${formatCount(guest.writesHere)} pages`
+  );
+}
+
+function destinationLine({ info, guest }: DestinationProgress): string {
+  const { ram, faults } = info;
+  const waiting = Math.max(0, ram.postcopyRequests - ram.postcopyRequestsServed);
+  return (
+    `destination  ${info.status}: ${formatCount(ram.normal + ram.duplicate)} pages received (${formatBytes(ram.transferred)}); ` +
+    `${formatCount(faults.count)} faults, ${waiting} waiting, p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}; ` +
+    `guest wrote ${formatCount(guest?.writesHere ?? 0)} pages`
+  );
+}
+
+export interface DemoProgress {
+  /** Something began that takes a while. */
+  doing(what: string): void;
+  progress(progress: SideProgress): void;
+  /** No more is to come. */
+  end(): void;
+}
+
+function liveProgress(stream: NodeJS.WriteStream): DemoProgress {
+  const update = createLogUpdate(stream);
+  const lines = { source: '', destination: '' };
+  let doing = '';
+  const draw = () => update([doing, lines.source, lines.destination].filter((line) => line !== '').join('\n'));
+  return {
+    doing: (what) => {
+      doing = `${what} …`;
+      draw();
+    },
+    progress: (progress) => {
+      lines[progress.side] = progress.side === 'source' ? sourceLine(progress) : destinationLine(progress);
+      draw();
+    },
+    end: () => update.done(),
+  };
+}
+
+function plainProgress(stream: NodeJS.WriteStream): DemoProgress {
+  const said = { source: { status: '', atMs: 0 }, destination: { status: '', atMs: 0 } };
+  return {
+    doing: (what) => stream.write(`${what} …\n`),
+    progress: (progress) => {
+      const last = said[progress.side];
+      const now = performance.now();
+      if (progress.info.status === last.status && now - last.atMs < PLAIN_MS) return;
+      said[progress.side] = { status: progress.info.status, atMs: now };
+      stream.write(`${progress.side === 'source' ? sourceLine(progress) : destinationLine(progress)}\n`);
+    },
+    end: () => {},
+  };
+}
+
+export function createDemoProgress(stream: NodeJS.WriteStream = process.stderr): DemoProgress {
+  return stream.isTTY ? liveProgress(stream) : plainProgress(stream);
+}

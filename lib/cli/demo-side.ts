@@ -1,0 +1,51 @@
+/**
+ * What the demo's source and destination processes have in common: they report to the parent, do what
+ * it says, and end with it. They leave Ctrl-C to the parent, as a terminal sends it to all three.
+ */
+import { toPlainError } from '../errors.js';
+import type { DemoSettings, FromSide, SideProgress, ToSide } from './demo-messages.js';
+
+/** Milliseconds between two reports of progress. */
+const PROGRESS_MS = 100;
+
+export function tell(message: FromSide): void {
+  process.send?.(message);
+}
+
+/** Reports progress again and again until the returned function is called. */
+export function reportProgress(look: () => SideProgress): () => void {
+  const timer = setInterval(() => tell({ kind: 'progress', progress: look() }), PROGRESS_MS);
+  return () => clearInterval(timer);
+}
+
+/** Runs a side from its settings to its end. `cancelled` is aborted when the user wants an end, or the parent has gone. */
+export async function runSide(
+  side: (settings: DemoSettings, cancelled: AbortSignal, told: Promise<string>) => Promise<void>,
+): Promise<void> {
+  const controller = new AbortController();
+  const told = new Promise<string>((resolve) => {
+    process.on('message', (message: ToSide) => {
+      if (message.kind === 'migrate') resolve(message.uri);
+      else controller.abort();
+    });
+  });
+  process.on('SIGINT', () => {});
+  process.on('disconnect', () => controller.abort());
+  try {
+    await side(JSON.parse(process.argv[2]) as DemoSettings, controller.signal, told);
+    await flushAndExit(0);
+  } catch (error) {
+    tell({ kind: 'failed', error: toPlainError(error) });
+    await flushAndExit(1);
+  }
+}
+
+/** Ends the process once what was told has been sent. A guest that still waits for pages ends with it. */
+async function flushAndExit(code: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    if (!process.connected) return resolve();
+    process.once('disconnect', resolve);
+    process.disconnect();
+  });
+  process.exit(code);
+}

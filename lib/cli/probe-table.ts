@@ -1,0 +1,31 @@
+/** The host probe as a table for people. Pure. */
+import Table from 'cli-table3';
+import pc from 'picocolors';
+import type { HostProbe, MemoryProbe } from '../host/probe.js';
+import { formatBytes } from './size.js';
+
+const yes = (value: boolean) => (value ? pc.green('yes') : pc.red('no'));
+
+function modes(memory: MemoryProbe): string {
+  const taken = (['missing', 'wp', 'minor'] as const).filter((mode) => memory[mode]);
+  return taken.length === 0 ? 'none' : taken.join(', ');
+}
+
+export function probeTable(probe: HostProbe): string {
+  const { userfaultfd, kvm } = probe;
+  const table = new Table({ style: { head: [], border: [] }, colWidths: [22, 76], wordWrap: true });
+  const ways = Object.entries(userfaultfd.ways).map(([way, errno]) => `${way}: ${errno ?? 'open'}`);
+  table.push(
+    ['kernel', probe.kernel],
+    ['userfaultfd', `${yes(userfaultfd.available)}${userfaultfd.via === null ? '' : ` (by ${userfaultfd.via})`}; ${ways.join(', ')}`],
+    ['features', userfaultfd.features.join(' ') || 'none'],
+    ['anonymous memory', modes(userfaultfd.memory.anonymous)],
+    ['shared memory', modes(userfaultfd.memory.shmem)],
+    ['hugetlb memory', modes(userfaultfd.memory.hugetlb)],
+    ['PAGEMAP_SCAN', yes(probe.pagemapScan)],
+    ['KVM', kvm.available ? `${yes(true)} (API ${kvm.apiVersion})` : yes(false)],
+    ['huge pages', probe.hugepages.map(({ size, total, free }) => `${formatBytes(size)}: ${free} of ${total} free`).join(', ') || 'none'],
+  );
+  const problems = probe.problems.map(({ what, fix }) => `${pc.yellow('!')} ${what}\n  to allow it: ${fix}`);
+  return [table.toString(), ...problems].join('\n');
+}
