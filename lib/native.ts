@@ -108,7 +108,8 @@ export interface Native {
 
   // --- ram_block.cc ----------------------------------------------------------------------------
   /**
-   * Maps `size` bytes of unpopulated memory (MAP_NORESERVE). `kind` is one of `MEMORY_*`;
+   * Maps `size` bytes of unpopulated memory: MAP_NORESERVE, except that hugepages are reserved, so that too
+   * few of them are ENOMEM here and not SIGBUS later. `kind` is one of `MEMORY_*`;
    * `pageSize` must be the host's page size, or a hugepage size for `MEMORY_HUGETLB`.
    */
   ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
@@ -116,12 +117,15 @@ export interface Native {
   ramBlockClose(block: RamBlockHandle): void;
   /** The host address is exact in a double (47 bits); `fd` is the memfd, -1 for anonymous memory. */
   ramBlockInfo(block: RamBlockHandle): { kind: number; address: number; size: number; pageSize: number; fd: number };
-  /** A view of the whole block. One per thread: later calls in the same thread return the same ArrayBuffer. */
+  /**
+   * A view of the whole block. One per thread: later calls in the same thread return the same ArrayBuffer.
+   * Node 20 refuses more than 4 GiB (`ERR_BUFFER_TOO_LARGE`): use ramBlockRead and ramBlockWrite there.
+   */
   ramBlockBuffer(block: RamBlockHandle): ArrayBuffer;
   /** madvise with one of `MADV_*` on a page-aligned range. */
   ramBlockAdvise(block: RamBlockHandle, advice: number, offset: number, length: number): void;
   /**
-   * Makes the ranges missing: MADV_DONTNEED for anonymous memory, MADV_REMOVE for shared.
+   * Makes the ranges missing: MADV_DONTNEED for anonymous memory and hugepages, MADV_REMOVE for shared.
    * `ranges` holds `count` pairs (offset, length), page-aligned, inside the block: all are checked
    * before the first is discarded.
    */
@@ -155,8 +159,8 @@ export interface Native {
    * UFFDIO_COPY of `count` pages from `arena` at `offsets[i]` to page `pages[i]`; neighbours in both
    * go in one ioctl. `outcomes[i]` becomes one of `OUTCOME_*`: PLACED; PRESENT (already there; its
    * waiters woken); RETRY (the mapping is changing: drain the events, then try again); GONE (no
-   * longer registered or mapped). Anything else throws. `mode`: `UFFDIO_COPY_MODE_*` bits.
-   * Returns how many were PLACED.
+   * longer registered or mapped). Anything else throws, and leaves 0 where it did not come to.
+   * `pageSize` must be the block's, `mode` holds `UFFDIO_COPY_MODE_*` bits. Returns how many were PLACED.
    */
   placePages(uffd: UserfaultfdHandle, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, arena: Uint8Array, offsets: Uint32Array, mode: number, outcomes: Uint8Array): number;
   /** The same with UFFDIO_ZEROPAGE (UFFDIO_COPY of zeroes where the memory is hugetlb). */
@@ -208,7 +212,7 @@ export interface Native {
   socketClose(socket: SocketHandle): void;
   /** Caps bytes queued in the kernel: TCP_NOTSENT_LOWAT for tcp, SO_SNDBUF for unix. */
   socketLimitQueue(socket: SocketHandle, bytes: number): void;
-  /** Blocks for at least one byte; returns bytes read, 0 at the peer's end, or KICKED. */
+  /** Blocks for at least one byte (`length` is not 0); returns bytes read, 0 at the peer's end, or KICKED. */
   socketReceive(socket: SocketHandle, kick: EventfdHandle, target: Uint8Array, offset: number, length: number): number;
   /** Sends all of `bytes[offset … offset+length)` or throws. Two sends on one socket never interleave. Returns 0 or KICKED (the stream is then broken). */
   socketSend(socket: SocketHandle, kick: EventfdHandle, bytes: Uint8Array, offset: number, length: number): number;
@@ -230,14 +234,17 @@ export interface Native {
    * Made stopped and empty. Threads are made at the first start.
    */
   stressGuestCreate(block: RamBlockHandle, options: StressGuestOptions): StressGuestHandle;
-  /** Writes the first content of the filled pages, in the thread pool. Only while stopped. */
+  /** Writes the first content of the filled pages, in the thread pool. Only while stopped; EINVAL once it has written. */
   stressGuestFill(guest: StressGuestHandle): Promise<void>;
   stressGuestStart(guest: StressGuestHandle): void;
   /** Asks every vCPU to stop and waits up to `waitMs`; true once none touches RAM any more. */
   stressGuestStop(guest: StressGuestHandle, waitMs: number): boolean;
   /** The device state, versioned (docs/stress-guest.md). Only while stopped. */
   stressGuestSave(guest: StressGuestHandle): Uint8Array;
-  /** Loads a device state (options included) after checking it against the block. Only while stopped. */
+  /**
+   * Loads a device state (options included) after checking it against the block. Only while stopped. What was
+   * counted here (`writesHere`, `badPages`, `lostWrites`, times) begins anew; nothing else than that state remains.
+   */
   stressGuestLoad(guest: StressGuestHandle, state: Uint8Array): void;
   /** Checks every page of the block against the device state, in the thread pool. Only while stopped. */
   stressGuestVerify(guest: StressGuestHandle): Promise<StressGuestVerdict>;
@@ -261,7 +268,7 @@ export const constantNames = [
   'KICKED', 'NO_PAGE',
 ] as const;
 
-/** Names of the feature bits (`UFFD_FEATURE_…`), ioctl bits (`_UFFDIO_…`) and page categories, as bigints. */
+/** Names of the feature bits (`UFFD_FEATURE_…`) and page categories, as bigints. */
 export const bitNames = [
   'UFFD_FEATURE_PAGEFAULT_FLAG_WP', 'UFFD_FEATURE_EVENT_FORK', 'UFFD_FEATURE_EVENT_REMAP', 'UFFD_FEATURE_EVENT_REMOVE',
   'UFFD_FEATURE_MISSING_HUGETLBFS', 'UFFD_FEATURE_MISSING_SHMEM', 'UFFD_FEATURE_EVENT_UNMAP', 'UFFD_FEATURE_SIGBUS',

@@ -1,0 +1,107 @@
+// The list of everything that TypeScript can call. Read this first, beside lib/native.ts, which
+// says what each does; the implementation is in the file of the kernel facility it belongs to.
+//
+// Loaded once per environment (main thread and workers). An environment's state is its Environment;
+// what all share is the handle table.
+#include <napi.h>
+
+#include "constants.h"
+#include "dirty_log.h"
+#include "eventfd.h"
+#include "handles.h"
+#include "kvm.h"
+#include "ram_block.h"
+#include "socket.h"
+#include "stress_guest.h"
+#include "thread.h"
+#include "userfaultfd.h"
+#include "zero_page.h"
+
+namespace postcopy {
+
+namespace {
+
+struct Function {
+  const char* name;
+  Napi::Value (*call)(const Napi::CallbackInfo&);
+};
+
+constexpr Function kFunctions[] = {
+    // thread.cc, handles.cc
+    {"monotonicUs", MonotonicUs},
+    {"setThreadName", SetThreadName},
+    {"openHandles", OpenHandles},
+    // eventfd.cc
+    {"eventfdCreate", EventfdCreate},
+    {"eventfdSignal", EventfdSignal},
+    {"eventfdDrain", EventfdDrain},
+    {"eventfdClose", EventfdClose},
+    // ram_block.cc
+    {"ramBlockCreate", RamBlockCreate},
+    {"ramBlockClose", RamBlockClose},
+    {"ramBlockInfo", RamBlockInfo},
+    {"ramBlockBuffer", RamBlockBuffer},
+    {"ramBlockAdvise", RamBlockAdvise},
+    {"ramBlockDiscard", RamBlockDiscard},
+    {"ramBlockRead", RamBlockRead},
+    {"ramBlockWrite", RamBlockWrite},
+    {"loadPages", LoadPages},
+    {"fillPages", FillPages},
+    // zero_page.cc
+    {"findZeroPages", FindZeroPages},
+    // userfaultfd.cc
+    {"userfaultfdOpen", UserfaultfdOpen},
+    {"userfaultfdClose", UserfaultfdClose},
+    {"userfaultfdRegister", UserfaultfdRegister},
+    {"userfaultfdUnregister", UserfaultfdUnregister},
+    {"placePages", PlacePages},
+    {"placeZeroPages", PlaceZeroPages},
+    {"userfaultfdContinue", UserfaultfdContinue},
+    {"userfaultfdMove", UserfaultfdMove},
+    {"userfaultfdWriteProtect", UserfaultfdWriteProtect},
+    {"userfaultfdPoison", UserfaultfdPoison},
+    {"userfaultfdWake", UserfaultfdWake},
+    {"readEvents", ReadEvents},
+    // dirty_log.cc
+    {"harvestDirtyPages", HarvestDirtyPages},
+    {"countPages", CountPages},
+    {"hasPagemapScan", HasPagemapScan},
+    // socket.cc
+    {"socketListen", SocketListen},
+    {"socketAccept", SocketAccept},
+    {"socketConnect", SocketConnect},
+    {"socketPair", SocketPair},
+    {"socketShutdown", SocketShutdown},
+    {"socketClose", SocketClose},
+    {"socketLimitQueue", SocketLimitQueue},
+    {"socketReceive", SocketReceive},
+    {"socketSend", SocketSend},
+    {"socketSendPages", SocketSendPages},
+    // kvm.cc
+    {"kvmApiVersion", KvmApiVersion},
+    // stress_guest.cc
+    {"stressGuestCreate", StressGuestCreate},
+    {"stressGuestFill", StressGuestFill},
+    {"stressGuestStart", StressGuestStart},
+    {"stressGuestStop", StressGuestStop},
+    {"stressGuestSave", StressGuestSave},
+    {"stressGuestLoad", StressGuestLoad},
+    {"stressGuestVerify", StressGuestVerify},
+    {"stressGuestStats", StressGuestStats},
+    {"stressGuestClose", StressGuestClose},
+};
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment);
+  exports.Set("constants", MakeConstants(env));
+  for (const auto& [name, call] : kFunctions) {
+    exports.Set(name, Napi::Function::New(env, call, name));
+  }
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(postcopy, Init)
+
+}  // namespace postcopy

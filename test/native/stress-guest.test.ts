@@ -1,0 +1,313 @@
+/** stress_guest.cc: it writes what it says it wrote, finds every wrong page, and travels in its device state. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { native, type RamBlockHandle, type StressGuestHandle, type StressGuestOptions } from '#lib/native.js';
+import { countThreads, until } from '../../testing/native-thread.ts';
+
+const n = native();
+const c = n.constants;
+const PAGE = 4096;
+const PAGES = 256;
+
+const options: StressGuestOptions = { vcpus: 2, seed: 7, filledPages: 200, workingSetPages: 100, writesPerSecond: 0 };
+const good = { pagesChecked: PAGES, lostPages: 0, tornPages: 0, stalePages: 0, lostWrites: 0, badPages: [] };
+
+function makeBlock(): RamBlockHandle {
+  return n.ramBlockCreate(c.MEMORY_ANONYMOUS, PAGES * PAGE, c.HOST_PAGE_SIZE);
+}
+
+async function runFor(guest: StressGuestHandle, writes: number): Promise<void> {
+  const target = n.stressGuestStats(guest).writes + writes;
+  n.stressGuestStart(guest);
+  await until(`it wrote ${writes} pages`, () => n.stressGuestStats(guest).writes >= target);
+  expect(n.stressGuestStop(guest, 10_000)).toBe(true);
+}
+
+async function withGuest(
+  overrides: Partial<StressGuestOptions>,
+  use: (guest: StressGuestHandle, view: Uint8Array, block: RamBlockHandle) => Promise<void>,
+): Promise<void> {
+  const threads = countThreads('stress-vcpu/');
+  const block = makeBlock();
+  const guest = n.stressGuestCreate(block, { ...options, ...overrides });
+  await use(guest, new Uint8Array(n.ramBlockBuffer(block)), block);
+  expect(n.stressGuestClose(guest)).toBe(0);
+  n.ramBlockClose(block);
+  await until('its threads ended', () => countThreads('stress-vcpu/') === threads);
+}
+
+const pageOf = (view: Uint8Array, page: number): Uint8Array => view.subarray(page * PAGE, (page + 1) * PAGE);
+const sequenceOf = (view: Uint8Array, page: number): number =>
+  Number(new DataView(view.buffer, page * PAGE).getBigUint64(8, true));
+
+describe('a run', () => {
+  test.each([1, 2, 3, 7])('of %i vCPUs verifies at every stop', async (vcpus) => {
+    await withGuest({ vcpus }, async (guest, view) => {
+      expect(await n.stressGuestVerify(guest)).toEqual(good); // empty
+      await n.stressGuestFill(guest);
+      expect(await n.stressGuestVerify(guest)).toEqual(good);
+      for (const writes of [1, 50, 12_345]) {
+        await runFor(guest, writes);
+        expect(await n.stressGuestVerify(guest)).toEqual(good);
+      }
+      // The sequence numbers in memory add up to the writes it counted, over and above the fill.
+      let sum = 0;
+      for (let page = 0; page < options.workingSetPages; page++) sum += sequenceOf(view, page) - 1;
+      expect(sum).toBe(n.stressGuestStats(guest).writes);
+      expect(sequenceOf(view, options.workingSetPages)).toBe(1);
+      expect(sequenceOf(view, options.filledPages)).toBe(0);
+    });
+  });
+
+  test('writes every page of the working set once a round, in another order each time', async () => {
+    await withGuest({ vcpus: 1, workingSetPages: 100 }, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      await runFor(guest, 1000);
+      const sequences = Array.from({ length: 100 }, (_, page) => sequenceOf(view, page));
+      expect(Math.max(...sequences) - Math.min(...sequences)).toBeLessThanOrEqual(1);
+    });
+  });
+
+  test('starts without a fill from zeroes', async () => {
+    await withGuest({}, async (guest, view) => {
+      await runFor(guest, 500);
+      expect(await n.stressGuestVerify(guest)).toEqual(good);
+      expect(sequenceOf(view, 150)).toBe(0); // filled pages were never filled
+      expect(n.stressGuestStats(guest).badPages).toBe(0);
+      expect(() => n.stressGuestFill(guest)).toThrow(/EINVAL/); // too late
+    });
+  });
+
+  test('keeps to its rate and never sleeps off the time it was stopped', async () => {
+    await withGuest({ writesPerSecond: 2000 }, async (guest) => {
+      await n.stressGuestFill(guest);
+      for (let start = 0; start < 2; start++) {
+        await runFor(guest, 400);
+        const { firstWriteUs, stoppedUs, startedUs, writesHere } = n.stressGuestStats(guest);
+        expect(firstWriteUs).toBeGreaterThanOrEqual(startedUs);
+        expect(stoppedUs).toBeGreaterThan(firstWriteUs);
+        // Never faster than the rate, but for what it may catch up: 10 ms worth a vCPU.
+        const allowed = ((stoppedUs - startedUs) / 1e6 + 0.02) * 2000 + 4;
+        expect(writesHere - 400 * start).toBeLessThanOrEqual(allowed);
+      }
+    });
+  });
+
+  test('threads carry the names of vCPUs and appear at the first start', async () => {
+    await withGuest({ vcpus: 3 }, async (guest) => {
+      expect(countThreads('stress-vcpu/')).toBe(0);
+      await runFor(guest, 10);
+      expect(countThreads('stress-vcpu/')).toBe(3);
+      await runFor(guest, 10);
+      expect(countThreads('stress-vcpu/')).toBe(3);
+    });
+  });
+
+  test('what needs a stopped guest is EBUSY otherwise', async () => {
+    await withGuest({}, async (guest, _view, block) => {
+      const state = n.stressGuestSave(guest);
+      // A fill that can't end before its pages are placed.
+      const { handle: uffd } = n.userfaultfdOpen('syscall', 0n);
+      n.userfaultfdRegister(uffd, block, 0, PAGES * PAGE, c.UFFDIO_REGISTER_MODE_MISSING);
+      const filling = n.stressGuestFill(guest);
+      expect(() => n.stressGuestFill(guest)).toThrow(/EBUSY/);
+      expect(() => n.stressGuestStart(guest)).toThrow(/EBUSY/);
+      expect(() => n.stressGuestVerify(guest)).toThrow(/EBUSY/);
+      expect(() => n.stressGuestLoad(guest, state)).toThrow(/EBUSY/);
+      n.userfaultfdUnregister(uffd, block, 0, PAGES * PAGE);
+      n.userfaultfdClose(uffd);
+      await filling;
+      n.stressGuestStart(guest);
+      n.stressGuestStart(guest); // runs already
+      for (const call of [
+        () => n.stressGuestSave(guest),
+        () => n.stressGuestLoad(guest, state),
+        () => n.stressGuestVerify(guest),
+      ]) {
+        expect(call).toThrow(expect.objectContaining({ code: 'EBUSY' }));
+      }
+      await until('it writes', () => n.stressGuestStats(guest).writes > 0);
+      expect(() => n.stressGuestFill(guest)).toThrow();
+      expect(n.stressGuestStop(guest, 10_000)).toBe(true);
+      expect(n.stressGuestStop(guest, 0)).toBe(true);
+    });
+  });
+});
+
+describe('verification', () => {
+  test('tells lost, torn and stale pages apart and counts them exactly', async () => {
+    // One vCPU: with two it could be that only the other one got to write.
+    await withGuest({ vcpus: 1 }, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      const old = view.slice();
+      await runFor(guest, 5000);
+      const sequences = Array.from({ length: PAGES }, (_, page) => sequenceOf(view, page));
+      pageOf(view, 3).fill(0); // lost
+      pageOf(view, 150).fill(0); // lost: the fill
+      pageOf(view, 4).set(pageOf(old, 4)); // stale
+      pageOf(view, 5).set(pageOf(old, 5).subarray(PAGE / 2), PAGE / 2); // torn: new and old halves
+      pageOf(view, 6).fill(0, PAGE / 2); // torn: a half is zero
+      view[7 * PAGE + 4095] ^= 1; // torn: one bit
+      pageOf(view, 8).set(pageOf(view, 9)); // torn: another page's content
+      view[230 * PAGE] = 1; // torn: should be zero
+      expect(await n.stressGuestVerify(guest)).toEqual({
+        pagesChecked: PAGES,
+        lostPages: 2,
+        stalePages: 1,
+        tornPages: 5,
+        lostWrites: sequences[3] + 1 + (sequences[4] - 1) + 4,
+        badPages: [3, 4, 5, 6, 7, 8, 150, 230],
+      });
+    });
+  });
+
+  test('finds any single flipped bit (property)', async () => {
+    await withGuest({}, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      await runFor(guest, 1000);
+      await fc.assert(
+        fc.asyncProperty(fc.nat(PAGES * PAGE - 1), fc.nat(7), async (at, bit) => {
+          view[at] ^= 1 << bit;
+          const verdict = await n.stressGuestVerify(guest);
+          view[at] ^= 1 << bit;
+          expect(verdict.tornPages).toBe(1);
+          expect(verdict.badPages).toEqual([Math.floor(at / PAGE)]);
+        }),
+        { numRuns: 100 },
+      );
+      expect(await n.stressGuestVerify(guest)).toEqual(good);
+    });
+  });
+
+  test('names at most 16 bad pages', async () => {
+    await withGuest({}, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      view.fill(0);
+      const verdict = await n.stressGuestVerify(guest);
+      expect(verdict).toMatchObject({ lostPages: 200, lostWrites: 200, tornPages: 0 });
+      expect(verdict.badPages).toEqual(Array.from({ length: 16 }, (_, page) => page));
+    });
+  });
+
+  test('the vCPUs themselves count what they find wrong', async () => {
+    await withGuest({ vcpus: 1, workingSetPages: 100 }, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      await runFor(guest, 300);
+      const lost = sequenceOf(view, 10);
+      pageOf(view, 10).fill(0);
+      view[20 * PAGE + 100] ^= 1;
+      await runFor(guest, 300); // comes by every page
+      expect(n.stressGuestStats(guest)).toMatchObject({ badPages: 2, lostWrites: lost + 1 });
+      expect(await n.stressGuestVerify(guest)).toEqual(good); // they were written again since
+    });
+  });
+});
+
+describe('device state', () => {
+  test('continues in another block that holds the memory', async () => {
+    await withGuest({ vcpus: 3 }, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      await runFor(guest, 2345);
+      const { writes } = n.stressGuestStats(guest);
+      const state = n.stressGuestSave(guest);
+      const other = { vcpus: 1, seed: 0, filledPages: 1, workingSetPages: 1, writesPerSecond: 5 };
+      await withGuest(other, async (copy, copiedView) => {
+        n.stressGuestLoad(copy, state);
+        expect(n.stressGuestStats(copy)).toMatchObject({ writes, writesHere: 0 });
+        expect((await n.stressGuestVerify(copy)).lostPages).toBe(200); // memory has not come yet
+        copiedView.set(view);
+        expect(await n.stressGuestVerify(copy)).toEqual(good);
+        expect(n.stressGuestSave(copy)).toEqual(state);
+        await runFor(copy, 3000);
+        expect(await n.stressGuestVerify(copy)).toEqual(good);
+        const stats = n.stressGuestStats(copy);
+        expect(stats.writes).toBe(writes + stats.writesHere);
+        expect(stats.badPages).toBe(0);
+        // An earlier state can be loaded over threads that already ran.
+        n.stressGuestLoad(copy, state);
+        copiedView.set(view);
+        await runFor(copy, 100);
+        expect(await n.stressGuestVerify(copy)).toEqual(good);
+      });
+    });
+  });
+
+  test('has the documented layout', async () => {
+    await withGuest({ vcpus: 2, writesPerSecond: 9 }, async (guest) => {
+      await n.stressGuestFill(guest);
+      const state = n.stressGuestSave(guest);
+      expect(new TextDecoder().decode(state.subarray(0, 8))).toBe('stressvm');
+      const words = new DataView(state.buffer, state.byteOffset, state.byteLength);
+      const at = [8, 12, 16, 20, 24, 28, 32].map((offset) => words.getUint32(offset, true));
+      expect(at).toEqual([1, 1, 2, 7, 200, 100, 9]);
+      expect(state.length).toBe(36 + 2 * 16);
+    });
+  });
+
+  test('is refused whole when a field is wrong', async () => {
+    await withGuest({}, async (guest) => {
+      const state = n.stressGuestSave(guest);
+      const changed = (change: (words: DataView) => void): Uint8Array => {
+        const copy = state.slice();
+        change(new DataView(copy.buffer));
+        return copy;
+      };
+      const wrong = [
+        new Uint8Array(0),
+        state.subarray(0, 35),
+        state.subarray(0, state.length - 1),
+        new Uint8Array([...state, 0]),
+        changed((words) => words.setUint8(0, 1)), // magic
+        changed((words) => words.setUint32(8, 2, true)), // version
+        changed((words) => words.setUint32(12, 2, true)), // flags
+        changed((words) => words.setUint32(16, 0, true)), // vcpus
+        changed((words) => words.setUint32(16, 65, true)),
+        changed((words) => words.setUint32(24, PAGES + 1, true)), // filled pages
+        changed((words) => words.setUint32(28, 201, true)), // working set
+        changed((words) => words.setUint32(28, 1, true)),
+        changed((words) => words.setUint32(32, 0xffffffff, true)), // rate
+        changed((words) => words.setBigUint64(36, 1n << 48n, true)), // round
+        changed((words) => words.setBigUint64(44, 50n, true)), // position: vCPU 0 owns 50 pages
+      ];
+      for (const bytes of wrong) expect(() => n.stressGuestLoad(guest, bytes)).toThrow(/^state must/);
+      expect(n.stressGuestSave(guest)).toEqual(state); // unchanged
+    });
+  });
+
+  test('any bytes are either refused or load a guest that runs in bounds (property)', async () => {
+    await withGuest({}, async (guest) => {
+      const state = n.stressGuestSave(guest);
+      const mutations = fc.array(fc.tuple(fc.nat(state.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 });
+      await fc.assert(
+        fc.asyncProperty(mutations, async (mutations) => {
+          const bytes = state.slice();
+          for (const [at, value] of mutations) bytes[at] = value;
+          try {
+            n.stressGuestLoad(guest, bytes);
+          } catch (error) {
+            expect((error as Error).message).toMatch(/^state must/);
+            return;
+          }
+          n.stressGuestStart(guest);
+          expect(n.stressGuestStop(guest, 10_000)).toBe(true);
+          n.stressGuestLoad(guest, state);
+        }),
+        { numRuns: 200 },
+      );
+    });
+  });
+});
+
+test('options are checked against each other and the block', () => {
+  const block = makeBlock();
+  const create = (overrides: object) => () => n.stressGuestCreate(block, { ...options, ...overrides });
+  expect(create({ vcpus: 0 })).toThrow(/^vcpus must/);
+  expect(create({ vcpus: 65 })).toThrow(/^vcpus must/);
+  expect(create({ seed: 2 ** 32 })).toThrow(/^seed must/);
+  expect(create({ seed: undefined })).toThrow(/^seed must be a number/);
+  expect(create({ filledPages: PAGES + 1 })).toThrow(/^options must/);
+  expect(create({ workingSetPages: 201 })).toThrow(/^options must/);
+  expect(create({ workingSetPages: 1 })).toThrow(/^options must/);
+  expect(create({ writesPerSecond: -1 })).toThrow(/^writesPerSecond must/);
+  n.ramBlockClose(block);
+});
