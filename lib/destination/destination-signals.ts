@@ -4,9 +4,11 @@ import { Signals } from '../threads/signals.js';
 export const destinationSignalNames = [
   /** Main thread: the number of the postcopy state; the listen thread writes the last one. */
   'STATE',
-  /** Main thread: a value of {@link Listening}; the owner when it never comes to listening. */
+  /** Main thread, or the owner where it never comes to that: a value of {@link Prepared}. */
+  'PREPARED',
+  /** Main thread, or the owner where it never comes to that: a value of {@link Listening}. */
   'LISTEN',
-  /** Main thread, before LISTEN: the userfaultfd's handle. */
+  /** Main thread, before PREPARED: the userfaultfd's handle. */
   'USERFAULTFD',
   /** Fault thread: a value of {@link FaultThreadPhase}. */
   'FAULT_THREAD',
@@ -16,6 +18,9 @@ export const destinationSignalNames = [
   'PACKAGE',
 ] as const;
 
+/** Whether the memory is prepared for postcopy, and the fault thread is to begin. */
+export const Prepared = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
+/** Whether the stream belongs to the listen thread. */
 export const Listening = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
 export const FaultThreadPhase = { PARKED: 0, SERVING: 1, ENDED: 2 } as const;
 /** Whether the package with the device state has been dealt with and the guest may run. */

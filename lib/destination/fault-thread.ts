@@ -1,7 +1,7 @@
 /**
  * Fault thread of the destination: reads the guest's page faults from userfaultfd and asks the source
- * for the pages. Parked from the start of the migration, so that nobody waits for a thread to be made;
- * serves from LISTEN until it is kicked.
+ * for the pages. Parked from the start of the migration until the memory is prepared for postcopy, so
+ * that nobody waits for a thread to be made; then serves until it is kicked.
  *
  * It never installs pages and never touches guest memory: who reads the events must not wait for what
  * only reading them can release.
@@ -20,7 +20,7 @@ import { encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, FaultThreadPhase } from './destination-signals.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
-import { awaitListen } from './await-listen.js';
+import { awaitWork } from './parked-work.js';
 
 export interface FaultThreadData {
   readonly signals: SharedArrayBuffer;
@@ -29,7 +29,7 @@ export interface FaultThreadData {
   readonly work: MessagePort;
 }
 
-/** What the main thread hands over at LISTEN. */
+/** What the main thread hands over. */
 export interface FaultThreadWork {
   readonly channel: ChannelDescriptor;
   readonly blocks: readonly RAMBlockDescriptor[];
@@ -94,7 +94,7 @@ class FaultThread {
 runThread<FaultThreadData, void>((data, thread) => {
   const signals = createDestinationSignals(data.signals);
   try {
-    const work = awaitListen<FaultThreadWork>(signals, data.work);
+    const work = awaitWork<FaultThreadWork>(signals, 'PREPARED', data.work);
     if (work === undefined) return;
     const uffd = signals.get('USERFAULTFD') as UserfaultfdHandle;
     const faults = new FaultThread(uffd, work, new Channel(work.channel, thread.kick), createDestinationCounters(data.counters));

@@ -14,7 +14,7 @@ import type { Capabilities } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { createDestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, Listening, Package } from './destination-signals.js';
+import { createDestinationSignals, Listening, Package, Prepared } from './destination-signals.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
@@ -112,7 +112,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const c = this.#counters.snapshot();
     return {
       status: this.#status,
-      postcopy: this.#signals.get('LISTEN') === Listening.YES,
+      postcopy: this.#listens,
       ram: {
         transferred: c.transferred,
         duplicate: c.duplicate,
@@ -154,11 +154,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       connected: (socket) => this.#connected(socket),
       ramBlocks: (blocks) => this.#ramBlocks(blocks),
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
-      loadGuest: (state) => this.#requireGuest().loadDeviceState(state),
-      startGuest: () => {
-        this.#guestRuns = true;
-        return this.#requireGuest().start();
-      },
+      resumeGuest: ({ state, start }) => this.#resumeGuest(state, start),
     };
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
       name: 'mig/dst/main',
@@ -191,6 +187,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** Waits for one thread's end; the first that fails ends the others. */
   async #watch(thread: Thread<unknown>): Promise<void> {
     const outcome = await thread.ended;
+    // After a precopy nobody else ends the fault thread.
+    if (thread === this.#threads.main && !this.#listens) this.#threads.fault.kick();
     if (outcome.kind !== 'failed') return;
     this.#firstError ??= outcome.error;
     this.#release();
@@ -198,6 +196,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** Frees every thread from whatever it waits for. */
   #release(): void {
+    this.#signals.exchange('PREPARED', Prepared.NOT_YET, Prepared.NEVER);
     this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
     for (const thread of Object.values(this.#threads)) thread.kick();
@@ -218,6 +217,19 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #openUserfaultfd(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
     this.#uffd = openForPostcopy(blocks);
     return this.#uffd;
+  }
+
+  /** The stream belongs, or belonged, to the listen thread. */
+  get #listens(): boolean {
+    return this.#signals.get('LISTEN') === Listening.YES;
+  }
+
+  async #resumeGuest(state: Uint8Array, start: boolean): Promise<void> {
+    const guest = this.#requireGuest();
+    await guest.loadDeviceState(state);
+    if (!start) return;
+    this.#guestRuns = true;
+    await guest.start();
   }
 
   #requireGuest(): Guest {

@@ -13,12 +13,12 @@ import { runThread } from '../threads/thread.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { StreamRecord } from '../wire/messages.js';
 import { SHUT_SUCCESS } from '../wire/protocol.js';
-import { awaitListen } from './await-listen.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Package } from './destination-signals.js';
 import { FaultLatency, type FaultLatencySummary } from './fault-latency.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
+import { awaitWork } from './parked-work.js';
 import { PlacePage } from './place-page.js';
 import { postcopyStates } from './postcopy-state.js';
 import { type StreamPosition, StreamReader } from './stream-reader.js';
@@ -178,7 +178,7 @@ class ListenThread {
 }
 
 runThread<ListenThreadData, ListenThreadResult>((data, thread) => {
-  const work = awaitListen<ListenThreadWork>(createDestinationSignals(data.signals), data.work);
+  const work = awaitWork<ListenThreadWork>(createDestinationSignals(data.signals), 'LISTEN', data.work);
   if (work === undefined) return { listened: false, latency: { p50Us: 0, p99Us: 0, maxUs: 0 } };
   return { listened: true, latency: new ListenThread(data, work, thread.kick).run() };
 });

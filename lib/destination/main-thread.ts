@@ -18,9 +18,9 @@ import { encodePong, encodeShut } from '../wire/encode.js';
 import { decodeGlobalStateBody, decodeGuestStateBody, GLOBAL_STATE_SECTION, GUEST_STATE_SECTION, MACHINE_NAME, RAM_SECTION } from '../wire/machine.js';
 import type { CommandRecord, DeviceDataRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
 import { SHUT_SUCCESS } from '../wire/protocol.js';
-import { handWork } from './await-listen.js';
+import { handWork } from './parked-work.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Listening, Package } from './destination-signals.js';
+import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Listening, Package, Prepared } from './destination-signals.js';
 import { DeviceStates } from './device-states.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import type { ListenThreadWork } from './listen-thread.js';
@@ -49,8 +49,8 @@ export type DestinationOwnerCalls = {
   ramBlocks: (blocks: readonly RamBlockEntry[]) => Promise<readonly RAMBlockDescriptor[]>;
   /** Opens a userfaultfd that can do what the blocks need, and tries it. */
   openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
-  loadGuest: (state: Uint8Array) => Promise<void>;
-  startGuest: (nothing: undefined) => Promise<void>;
+  /** Loads the guest's device state and, if it ran at the source, starts it. */
+  resumeGuest: (guest: { readonly state: Uint8Array; readonly start: boolean }) => Promise<void>;
 };
 
 export type DestinationEvent =
@@ -74,6 +74,7 @@ class MainThread {
   readonly #devices = new DeviceStates();
   #blocks: readonly RAMBlockDescriptor[] = [];
   #received: readonly PageBitmap[] = [];
+  #requested = new PageRequested([]);
   #collector: PageCollector | undefined;
   #uffd: UserfaultfdHandle | undefined;
   #pageSizeSummary = 0;
@@ -170,6 +171,7 @@ class MainThread {
     this.#blocks = this.#thread.owner.call('ramBlocks', entries);
     checkBlocks(this.#blocks, entries);
     this.#received = this.#blocks.map(({ size }) => new PageBitmap(pageCount(size)));
+    this.#requested = new PageRequested(this.#blocks.map(({ size }) => size));
     this.#collector = new PageCollector(new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters));
     if (this.#state !== 'none') this.#prepareForPostcopy();
   }
@@ -229,6 +231,14 @@ class MainThread {
       if (kind !== 'hugetlb') ramBlockAdvise(handle, constants.MADV_NOHUGEPAGE, 0, size);
       ramBlockDiscard(handle, Float64Array.of(0, size), 1);
     }
+    this.#startFaultThread(this.#uffd);
+  }
+
+  /** Before LISTEN, as nothing faults until the blocks are registered: its first turn is not downtime then. */
+  #startFaultThread(uffd: UserfaultfdHandle): void {
+    handWork<FaultThreadWork>(this.#data.faultWork, this.#shared);
+    this.#signals.set('USERFAULTFD', uffd);
+    this.#signals.exchange('PREPARED', Prepared.NOT_YET, Prepared.YES);
   }
 
   /** D6. */
@@ -274,20 +284,12 @@ class MainThread {
     for (const { handle, size } of this.#blocks) {
       userfaultfdRegister(uffd, handle, 0, size, constants.UFFDIO_REGISTER_MODE_MISSING);
     }
-    const shared: FaultThreadWork = {
-      channel: { socket: this.#socket, peer: this.#channel.peer },
-      blocks: this.#blocks,
-      received: this.#received.map(({ buffer }) => buffer),
-      requested: new PageRequested(this.#blocks.map(({ size }) => size)).descriptor,
-    };
-    handWork<FaultThreadWork>(this.#data.faultWork, shared);
-    handWork<ListenThreadWork>(this.#data.listenWork, { ...shared, arena: this.#arena, position: this.#reader.handOver() });
-    this.#signals.set('USERFAULTFD', uffd);
-    this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.YES);
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.PARKED);
     if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) {
       throw new MigrationError('GUEST_FAILED', 'the fault thread ended before it served');
     }
+    handWork<ListenThreadWork>(this.#data.listenWork, { ...this.#shared, arena: this.#arena, position: this.#reader.handOver() });
+    this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.YES);
   }
 
   /** D8. */
@@ -311,8 +313,18 @@ class MainThread {
     const guestState = this.#devices.take(GUEST_STATE_SECTION.idstr, offset);
     const globalState = this.#devices.take(GLOBAL_STATE_SECTION.idstr, offset);
     const runState = asMigrationError(() => decodeGlobalStateBody(globalState, offset));
-    this.#thread.owner.call('loadGuest', asMigrationError(() => decodeGuestStateBody(guestState, offset)));
-    if (runState === 'running') this.#thread.owner.call('startGuest', undefined);
+    const state = asMigrationError(() => decodeGuestStateBody(guestState, offset));
+    this.#thread.owner.call('resumeGuest', { state, start: runState === 'running' });
+  }
+
+  /** What all threads of this side work on. */
+  get #shared(): FaultThreadWork {
+    return {
+      channel: { socket: this.#socket, peer: this.#channel.peer },
+      blocks: this.#blocks,
+      received: this.#received.map(({ buffer }) => buffer),
+      requested: this.#requested.descriptor,
+    };
   }
 
   // --- state -------------------------------------------------------------------------------------
@@ -354,6 +366,7 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     throw error;
   } finally {
     // Who is still parked is not needed any more.
+    signals.exchange('PREPARED', Prepared.NOT_YET, Prepared.NEVER);
     signals.exchange('LISTEN', Listening.NOT_YET, Listening.NEVER);
     data.listenWork.close();
     data.faultWork.close();

@@ -46,7 +46,7 @@ export interface MigrationThreadData {
 
 /** What the owner does for this thread. */
 export type SourceOwnerCalls = {
-  /** Stops the guest; whether it ran. */
+  /** Stops the guest; whether it ran, told at once so that it can be started again if saving fails. */
   stopGuest: (nothing: undefined) => Promise<boolean>;
   saveGuest: (nothing: undefined) => Promise<Uint8Array>;
   startGuest: (nothing: undefined) => Promise<void>;
@@ -71,6 +71,9 @@ const PRECOPY_BATCH_PAGES = 128;
 const POSTCOPY_BATCH_PAGES = 16;
 /** Bytes that may wait in the kernel in postcopy, ahead of a requested page. */
 const POSTCOPY_QUEUE_BYTES = 128 * 1024;
+/** Rounds of discarding while the guest still runs, and the pages of the last that are few enough to leave. */
+const EARLY_DISCARD_ROUNDS = 4;
+const FEW_PAGES = 128;
 /** Milliseconds after which a PART makes way for a look around. */
 const ITERATION_MS = 50;
 /** Milliseconds to wait for a pong, or for the return path's end, before a look whether the peer is still there. */
@@ -190,17 +193,18 @@ class MigrationThread {
 
   /**
    * Most of the discarding is done before the guest stops, to keep it out of the downtime: what is
-   * dirty now will be dirty then, so nothing more of it is sent before the switch. The pong says that
-   * the destination has done it, and has no pages of the precopy left to load.
+   * dirty now will be dirty then, so nothing more of it is sent before the switch. Each round leaves
+   * what the guest wrote while the one before was carried out, until that is little. The pong says
+   * that the destination has done it, and has no pages of the precopy left to load.
    */
   #discardWhileRunning(discarded: readonly PageBitmap[]): void {
     if (this.#dirtyLog === undefined) return;
-    this.#sync();
-    this.#sendDiscards(discarded);
-    this.#stream.send(encode.encodePing(Ping.DISCARDED));
-    for (let pong = this.#signals.get('PONG'); pong !== Ping.DISCARDED; pong = this.#signals.get('PONG')) {
-      this.#signals.waitWhile('PONG', pong, PATIENCE_MS);
-      this.#checkStillWanted();
+    for (let round = 1; round <= EARLY_DISCARD_ROUNDS; round += 1) {
+      this.#sync();
+      const pages = this.#sendDiscards(discarded);
+      this.#stream.send(encode.encodePing(Ping.DISCARDED + round));
+      this.#awaitPong(Ping.DISCARDED + round);
+      if (pages <= FEW_PAGES) return;
     }
   }
 
@@ -274,9 +278,22 @@ class MigrationThread {
     };
   }
 
-  #sendDiscards(discarded: readonly PageBitmap[]): void {
+  /** Discards what is dirty and not in `discarded` yet, and adds it there. Returns how many pages that were. */
+  #sendDiscards(discarded: readonly PageBitmap[]): number {
+    let pages = 0;
     for (const [index, { idstr }] of this.#data.blocks.entries()) {
-      for (const command of discardCommands(idstr, newlyDirty(this.#dirty[index], discarded[index]))) this.#stream.send(command);
+      const fresh = newlyDirty(this.#dirty[index], discarded[index]);
+      const commands = concatenate([...discardCommands(idstr, fresh)]);
+      if (commands.length > 0) this.#stream.send(commands);
+      pages += fresh.count();
+    }
+    return pages;
+  }
+
+  #awaitPong(value: number): void {
+    for (let pong = this.#signals.get('PONG'); pong !== value; pong = this.#signals.get('PONG')) {
+      this.#signals.waitWhile('PONG', pong, PATIENCE_MS);
+      this.#checkStillWanted();
     }
   }
 

@@ -245,7 +245,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       await thread.ended;
       return undefined;
     }
-    const patience = setTimeout(() => thread.kick(), this.status === 'cancelled' ? 0 : LAST_WORD_MS);
+    const broken = error instanceof MigrationError && error.code === 'PEER_GONE';
+    const patience = setTimeout(() => thread.kick(), broken ? LAST_WORD_MS : 0);
     const outcome = await thread.ended;
     clearTimeout(patience);
     if (outcome.kind !== 'failed') return error;
