@@ -12,6 +12,9 @@ import { fromPlainError, type PlainError, toPlainError } from '../errors.js';
 import { type EventfdHandle, native } from '../native.js';
 import { Caller, type CallerDescriptor, type CallHandlers, serveCalls } from './call.js';
 
+/** The loops allocate next to nothing; V8's default of 48 MiB a thread would only be filled because it is there. */
+const YOUNG_GENERATION_MB = 2;
+
 /** How a thread ended. */
 export type ThreadOutcome<Result> =
   | { readonly kind: 'returned'; readonly result: Result }
@@ -74,6 +77,7 @@ export function startThread<Data, Result, Event = never>(options: ThreadOptions<
   const worker = new Worker(options.entry, {
     name: options.name,
     workerData: boot,
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     transferList: [calls.descriptor.port, ...(options.transfer ?? [])],
   });
   let outcome: ThreadOutcome<Result> = { kind: 'failed', error: new Error(`thread ${options.name} ended without a word`) };

@@ -2,6 +2,7 @@
  * Two real processes, and what is left when one of them dies: nobody hangs, and the other says why.
  * The page stream is slowed so that the moment of death lies surely inside the phase it should.
  */
+import { existsSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { DemoSettings } from '#lib/cli/demo-messages.js';
 import { DemoSide } from '../../testing/demo-sides.ts';
@@ -80,4 +81,33 @@ test('asked to end in precopy, both end', async () => {
   for (const side of sides) side.say({ kind: 'cancel' });
   expect((await source.heard('failed')).error.code).toBe('CANCELLED');
   expect(await Promise.all([source.exit, destination.exit])).toEqual([1, 1]);
+});
+
+describe('memory beyond the guest’s own', () => {
+  /** MiB of anonymous memory now: all but the guest, as that is shared memory here, and the files that are mapped. */
+  function anonymousMiB(side: DemoSide): number {
+    const path = `/proc/${side.child.pid}/status`;
+    if (!existsSync(path)) return 0; // its last message came after its end
+    return Number(/RssAnon:\s+(\d+)/.exec(readFileSync(path, 'utf8'))?.[1] ?? 0) / 1024;
+  }
+
+  test.each([64, 1024])('stays under 64 MiB a side, Node included, with a guest of %i MiB', async (mebibytes) => {
+    const { source, destination } = await start({
+      memory: mebibytes * 2 ** 20,
+      kind: 'memfd',
+      precopyPasses: 1,
+      maxPostcopyBandwidth: 64 * 2 ** 20,
+    });
+    const peaks = sides.map(() => 0);
+    for (const side of sides) {
+      side.child.on('message', () => {
+        for (const [index, each] of sides.entries()) peaks[index] = Math.max(peaks[index], anonymousMiB(each));
+      });
+    }
+    await Promise.all([source.heard('done'), destination.heard('done')]);
+    for (const peak of peaks) {
+      expect(peak).toBeGreaterThan(5);
+      expect(peak).toBeLessThan(64);
+    }
+  });
 });
