@@ -26,8 +26,10 @@ export const errorCodes = {
   PRECOPY_UNAVAILABLE: 'switch at once (postcopyAfterPasses: 0): this kernel cannot track dirty pages',
   STREAM_CORRUPT: 'the bytes are not a migration stream, or were damaged on the way; check what is at the other end',
   TIMEOUT: 'check that the other side is there and answers',
-  USERFAULTFD_FORBIDDEN: 'run as root, or open up /dev/userfaultfd to this user, or "sysctl -w vm.unprivileged_userfaultfd=1"',
-  USERFAULTFD_UNAVAILABLE: 'use a kernel built with CONFIG_USERFAULTFD; in a container, allow the userfaultfd system call',
+  USERFAULTFD_FORBIDDEN:
+    'run as root, or open up /dev/userfaultfd to this user, or "sysctl -w vm.unprivileged_userfaultfd=1"',
+  USERFAULTFD_UNAVAILABLE:
+    'use a kernel built with CONFIG_USERFAULTFD; in a container, allow the userfaultfd system call',
   UNSUPPORTED: 'switch the feature off at the source',
 } as const;
 

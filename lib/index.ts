@@ -1,13 +1,21 @@
 /** The public API, and nothing else. */
-export { errorCodes, type ErrorCode, MigrationError } from './errors.js';
+
+export type {
+  FaultInfo,
+  GuestOrFactory,
+  IncomingInfo,
+  IncomingMigration,
+  IncomingRamInfo,
+  IncomingStatus,
+} from './destination/incoming.js';
+export { type ErrorCode, errorCodes, MigrationError } from './errors.js';
 export { STRESS_IDSTR, StressGuest, type StressGuestSettings } from './guest/stress-guest.js';
 export { type HostProbe, probeHost } from './host/probe.js';
 export type { Guest } from './memory/guest.js';
 export { type MemoryKind, RAMBlock, type RAMBlockOptions } from './memory/ram-block.js';
-export { listen, type ListenOptions } from './migration/listen.js';
-export { migrate, type MigrateOptions } from './migration/migrate.js';
+export { type ListenOptions, listen } from './migration/listen.js';
+export { type MigrateOptions, migrate } from './migration/migrate.js';
 export type { NativeError, StressGuestStats, StressGuestVerdict } from './native.js';
 export { type Capabilities, defaultCapabilities, defaultParameters, type Parameters } from './options.js';
-export type { FaultInfo, GuestOrFactory, IncomingInfo, IncomingMigration, IncomingRamInfo, IncomingStatus } from './destination/incoming.js';
 export type { MigrationStatus } from './source/migration-state.js';
 export type { OutgoingInfo, OutgoingMigration, RamInfo } from './source/outgoing.js';

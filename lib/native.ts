@@ -134,7 +134,14 @@ export interface Native {
   ramBlockRead(block: RamBlockHandle, offset: number, target: Uint8Array): void;
   ramBlockWrite(block: RamBlockHandle, offset: number, source: Uint8Array): void;
   /** Copies `count` pages from `arena` at `offsets[i]` to page `pages[i]`, without userfaultfd. */
-  loadPages(block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, arena: Uint8Array, offsets: Uint32Array): void;
+  loadPages(
+    block: RamBlockHandle,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+    arena: Uint8Array,
+    offsets: Uint32Array,
+  ): void;
   /**
    * Fills page `pages[i]` with byte `fills[i]`. A page that already reads so is not written, but is
    * populated: after this no access to it faults.
@@ -150,10 +157,19 @@ export interface Native {
    * EINVAL naming the missing features where the kernel lacks some. `granted` are the features
    * switched on, `available` all that the kernel has.
    */
-  userfaultfdOpen(via: UserfaultfdVia, features: bigint): { handle: UserfaultfdHandle; granted: bigint; available: bigint };
+  userfaultfdOpen(
+    via: UserfaultfdVia,
+    features: bigint,
+  ): { handle: UserfaultfdHandle; granted: bigint; available: bigint };
   userfaultfdClose(uffd: UserfaultfdHandle): void;
   /** UFFDIO_REGISTER with `UFFDIO_REGISTER_MODE_*` bits; returns the ioctls the range allows, as bits. */
-  userfaultfdRegister(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number, mode: number): bigint;
+  userfaultfdRegister(
+    uffd: UserfaultfdHandle,
+    block: RamBlockHandle,
+    offset: number,
+    length: number,
+    mode: number,
+  ): bigint;
   userfaultfdUnregister(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): void;
   /**
    * UFFDIO_COPY of `count` pages from `arena` at `offsets[i]` to page `pages[i]`; neighbours in both
@@ -162,15 +178,45 @@ export interface Native {
    * longer registered or mapped). Anything else throws, and leaves 0 where it did not come to.
    * `pageSize` must be the block's, `mode` holds `UFFDIO_COPY_MODE_*` bits. Returns how many were PLACED.
    */
-  placePages(uffd: UserfaultfdHandle, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, arena: Uint8Array, offsets: Uint32Array, mode: number, outcomes: Uint8Array): number;
+  placePages(
+    uffd: UserfaultfdHandle,
+    block: RamBlockHandle,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+    arena: Uint8Array,
+    offsets: Uint32Array,
+    mode: number,
+    outcomes: Uint8Array,
+  ): number;
   /** The same with UFFDIO_ZEROPAGE (UFFDIO_COPY of zeroes where the memory is hugetlb). */
-  placeZeroPages(uffd: UserfaultfdHandle, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number, outcomes: Uint8Array): number;
+  placeZeroPages(
+    uffd: UserfaultfdHandle,
+    block: RamBlockHandle,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+    outcomes: Uint8Array,
+  ): number;
   /** UFFDIO_CONTINUE for minor faults on shared memory. Returns bytes mapped (all, or it throws). */
   userfaultfdContinue(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): number;
   /** UFFDIO_MOVE of whole pages between blocks (or within one) of this process; the source range becomes missing. */
-  userfaultfdMove(uffd: UserfaultfdHandle, target: RamBlockHandle, targetOffset: number, source: RamBlockHandle, sourceOffset: number, length: number): number;
+  userfaultfdMove(
+    uffd: UserfaultfdHandle,
+    target: RamBlockHandle,
+    targetOffset: number,
+    source: RamBlockHandle,
+    sourceOffset: number,
+    length: number,
+  ): number;
   /** UFFDIO_WRITEPROTECT with `UFFDIO_WRITEPROTECT_MODE_*` bits. */
-  userfaultfdWriteProtect(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number, mode: number): void;
+  userfaultfdWriteProtect(
+    uffd: UserfaultfdHandle,
+    block: RamBlockHandle,
+    offset: number,
+    length: number,
+    mode: number,
+  ): void;
   /** UFFDIO_POISON: later accesses to the range raise SIGBUS. */
   userfaultfdPoison(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): number;
   userfaultfdWake(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): void;
@@ -193,7 +239,13 @@ export interface Native {
    * it again. The range must be registered WP on a userfaultfd with WP_ASYNC, and protected once.
    * Returns how many pages were written.
    */
-  harvestDirtyPages(block: RamBlockHandle, offset: number, length: number, pageSize: number, bitmap: Uint32Array): number;
+  harvestDirtyPages(
+    block: RamBlockHandle,
+    offset: number,
+    length: number,
+    pageSize: number,
+    bitmap: Uint32Array,
+  ): number;
   /** Raw PAGEMAP_SCAN without write-protecting: counts the pages whose `PAGE_IS_*` categories include all of `mask`. */
   countPages(block: RamBlockHandle, offset: number, length: number, mask: bigint): number;
   /** Whether this kernel has PAGEMAP_SCAN. */
@@ -221,7 +273,16 @@ export interface Native {
    * for the first) followed by page `pages[i]` of the block, or by nothing where that is `NO_PAGE`.
    * Returns bytes sent or KICKED.
    */
-  socketSendPages(socket: SocketHandle, kick: EventfdHandle, arena: Uint8Array, ends: Uint32Array, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number): number;
+  socketSendPages(
+    socket: SocketHandle,
+    kick: EventfdHandle,
+    arena: Uint8Array,
+    ends: Uint32Array,
+    block: RamBlockHandle,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+  ): number;
 
   // --- kvm.cc ----------------------------------------------------------------------------------
   /** KVM_GET_API_VERSION through /dev/kvm; throws where it can't be opened. */
@@ -256,29 +317,74 @@ export interface Native {
 /** Names of the numbers in {@link Native.constants}: one list, which a test holds against the addon. */
 export const constantNames = [
   'HOST_PAGE_SIZE',
-  'MEMORY_ANONYMOUS', 'MEMORY_MEMFD', 'MEMORY_HUGETLB',
-  'MADV_DONTNEED', 'MADV_REMOVE', 'MADV_NOHUGEPAGE', 'MADV_HUGEPAGE', 'MADV_POPULATE_WRITE',
-  'UFFDIO_REGISTER_MODE_MISSING', 'UFFDIO_REGISTER_MODE_WP', 'UFFDIO_REGISTER_MODE_MINOR',
-  'UFFDIO_COPY_MODE_DONTWAKE', 'UFFDIO_COPY_MODE_WP',
-  'UFFDIO_WRITEPROTECT_MODE_WP', 'UFFDIO_WRITEPROTECT_MODE_DONTWAKE',
-  'UFFD_EVENT_PAGEFAULT', 'UFFD_EVENT_FORK', 'UFFD_EVENT_REMAP', 'UFFD_EVENT_REMOVE', 'UFFD_EVENT_UNMAP',
-  'UFFD_PAGEFAULT_FLAG_WRITE', 'UFFD_PAGEFAULT_FLAG_WP', 'UFFD_PAGEFAULT_FLAG_MINOR',
-  'EVENT_WORDS', 'EVENT_KIND', 'EVENT_ADDRESS', 'EVENT_FLAGS', 'EVENT_THREAD', 'EVENT_LENGTH', 'EVENT_TO', 'EVENT_HANDLE',
-  'OUTCOME_PLACED', 'OUTCOME_PRESENT', 'OUTCOME_RETRY', 'OUTCOME_GONE',
-  'KICKED', 'NO_PAGE',
+  'MEMORY_ANONYMOUS',
+  'MEMORY_MEMFD',
+  'MEMORY_HUGETLB',
+  'MADV_DONTNEED',
+  'MADV_REMOVE',
+  'MADV_NOHUGEPAGE',
+  'MADV_HUGEPAGE',
+  'MADV_POPULATE_WRITE',
+  'UFFDIO_REGISTER_MODE_MISSING',
+  'UFFDIO_REGISTER_MODE_WP',
+  'UFFDIO_REGISTER_MODE_MINOR',
+  'UFFDIO_COPY_MODE_DONTWAKE',
+  'UFFDIO_COPY_MODE_WP',
+  'UFFDIO_WRITEPROTECT_MODE_WP',
+  'UFFDIO_WRITEPROTECT_MODE_DONTWAKE',
+  'UFFD_EVENT_PAGEFAULT',
+  'UFFD_EVENT_FORK',
+  'UFFD_EVENT_REMAP',
+  'UFFD_EVENT_REMOVE',
+  'UFFD_EVENT_UNMAP',
+  'UFFD_PAGEFAULT_FLAG_WRITE',
+  'UFFD_PAGEFAULT_FLAG_WP',
+  'UFFD_PAGEFAULT_FLAG_MINOR',
+  'EVENT_WORDS',
+  'EVENT_KIND',
+  'EVENT_ADDRESS',
+  'EVENT_FLAGS',
+  'EVENT_THREAD',
+  'EVENT_LENGTH',
+  'EVENT_TO',
+  'EVENT_HANDLE',
+  'OUTCOME_PLACED',
+  'OUTCOME_PRESENT',
+  'OUTCOME_RETRY',
+  'OUTCOME_GONE',
+  'KICKED',
+  'NO_PAGE',
 ] as const;
 
 /** Names of the feature bits (`UFFD_FEATURE_…`) and page categories, as bigints. */
 export const bitNames = [
-  'UFFD_FEATURE_PAGEFAULT_FLAG_WP', 'UFFD_FEATURE_EVENT_FORK', 'UFFD_FEATURE_EVENT_REMAP', 'UFFD_FEATURE_EVENT_REMOVE',
-  'UFFD_FEATURE_MISSING_HUGETLBFS', 'UFFD_FEATURE_MISSING_SHMEM', 'UFFD_FEATURE_EVENT_UNMAP', 'UFFD_FEATURE_SIGBUS',
-  'UFFD_FEATURE_THREAD_ID', 'UFFD_FEATURE_MINOR_HUGETLBFS', 'UFFD_FEATURE_MINOR_SHMEM', 'UFFD_FEATURE_EXACT_ADDRESS',
-  'UFFD_FEATURE_WP_HUGETLBFS_SHMEM', 'UFFD_FEATURE_WP_UNPOPULATED', 'UFFD_FEATURE_POISON', 'UFFD_FEATURE_WP_ASYNC',
+  'UFFD_FEATURE_PAGEFAULT_FLAG_WP',
+  'UFFD_FEATURE_EVENT_FORK',
+  'UFFD_FEATURE_EVENT_REMAP',
+  'UFFD_FEATURE_EVENT_REMOVE',
+  'UFFD_FEATURE_MISSING_HUGETLBFS',
+  'UFFD_FEATURE_MISSING_SHMEM',
+  'UFFD_FEATURE_EVENT_UNMAP',
+  'UFFD_FEATURE_SIGBUS',
+  'UFFD_FEATURE_THREAD_ID',
+  'UFFD_FEATURE_MINOR_HUGETLBFS',
+  'UFFD_FEATURE_MINOR_SHMEM',
+  'UFFD_FEATURE_EXACT_ADDRESS',
+  'UFFD_FEATURE_WP_HUGETLBFS_SHMEM',
+  'UFFD_FEATURE_WP_UNPOPULATED',
+  'UFFD_FEATURE_POISON',
+  'UFFD_FEATURE_WP_ASYNC',
   'UFFD_FEATURE_MOVE',
-  'PAGE_IS_WRITTEN', 'PAGE_IS_PRESENT', 'PAGE_IS_SWAPPED', 'PAGE_IS_PFNZERO', 'PAGE_IS_HUGE',
+  'PAGE_IS_WRITTEN',
+  'PAGE_IS_PRESENT',
+  'PAGE_IS_SWAPPED',
+  'PAGE_IS_PFNZERO',
+  'PAGE_IS_HUGE',
 ] as const;
 
-export type NativeConstants = Readonly<Record<(typeof constantNames)[number], number> & Record<(typeof bitNames)[number], bigint>>;
+export type NativeConstants = Readonly<
+  Record<(typeof constantNames)[number], number> & Record<(typeof bitNames)[number], bigint>
+>;
 
 const moduleRoot = fileURLToPath(new URL('..', import.meta.url));
 
@@ -293,12 +399,16 @@ function load(): Native {
   try {
     return bindings({ bindings: 'postcopy', module_root: moduleRoot, try: places }) as Native;
   } catch (cause) {
-    const reason = process.platform === 'linux'
-      ? 'build it with "npm rebuild postcopy" (needs python3, make and g++)'
-      : 'userfaultfd is a Linux facility; run this on a Linux host';
-    throw Object.assign(new Error(`no usable native addon for ${process.platform}-${process.arch}: ${reason}`, { cause }), {
-      code: 'ADDON_MISSING',
-    });
+    const reason =
+      process.platform === 'linux'
+        ? 'build it with "npm rebuild postcopy" (needs python3, make and g++)'
+        : 'userfaultfd is a Linux facility; run this on a Linux host';
+    throw Object.assign(
+      new Error(`no usable native addon for ${process.platform}-${process.arch}: ${reason}`, { cause }),
+      {
+        code: 'ADDON_MISSING',
+      },
+    );
   }
 }
 

@@ -19,15 +19,21 @@ export class DemoSide {
   }
 
   /** The first message of that kind for which `holds`, past or to come; rejects if the process ends without it. */
-  async heard<Kind extends FromSide['kind']>(kind: Kind, holds: (message: Message<Kind>) => boolean = () => true): Promise<Message<Kind>> {
-    const matches = (message: FromSide): message is Message<Kind> => message.kind === kind && holds(message as Message<Kind>);
+  async heard<Kind extends FromSide['kind']>(
+    kind: Kind,
+    holds: (message: Message<Kind>) => boolean = () => true,
+  ): Promise<Message<Kind>> {
+    const matches = (message: FromSide): message is Message<Kind> =>
+      message.kind === kind && holds(message as Message<Kind>);
     return new Promise((resolve, reject) => {
       const found = this.messages.find(matches);
       if (found !== undefined) return resolve(found);
       this.child.on('message', (message: FromSide) => {
         if (matches(message)) resolve(message);
       });
-      this.child.on('exit', () => reject(new Error(`the process ended without saying ${kind}; it said ${JSON.stringify(this.messages.at(-1))}`)));
+      this.child.on('exit', () =>
+        reject(new Error(`the process ended without saying ${kind}; it said ${JSON.stringify(this.messages.at(-1))}`)),
+      );
     });
   }
 

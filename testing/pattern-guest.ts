@@ -32,13 +32,17 @@ export class PatternGuest implements Guest {
   failing: 'start' | 'stop' | 'save' | 'load' | undefined;
 
   constructor(blocks: readonly PatternBlock[], deviceState: Uint8Array = new Uint8Array()) {
-    this.ramBlocks = blocks.map(({ idstr, pages, kind = 'anonymous' }) => RAMBlock.create({ idstr, size: pages * PAGE, kind }));
+    this.ramBlocks = blocks.map(({ idstr, pages, kind = 'anonymous' }) =>
+      RAMBlock.create({ idstr, size: pages * PAGE, kind }),
+    );
     this.deviceState = deviceState;
   }
 
   /** Writes the pattern to every page. */
   fill(seed: number): this {
-    this.#eachPage((block, blockIndex, page) => native().ramBlockWrite(block.handle, page * PAGE, patternPage(blockIndex, page, seed)));
+    this.#eachPage((block, blockIndex, page) =>
+      native().ramBlockWrite(block.handle, page * PAGE, patternPage(blockIndex, page, seed)),
+    );
     return this;
   }
 

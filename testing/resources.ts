@@ -3,7 +3,11 @@ import { readdirSync } from 'node:fs';
 import { native } from '#lib/native.js';
 
 /** Native objects, threads and fds of this process. */
-export function resources(): { readonly handles: Record<string, number>; readonly threads: number; readonly fds: number } {
+export function resources(): {
+  readonly handles: Record<string, number>;
+  readonly threads: number;
+  readonly fds: number;
+} {
   return {
     handles: native().openHandles(),
     threads: readdirSync('/proc/self/task').length,

@@ -16,7 +16,15 @@ export interface ChannelDescriptor {
   readonly peer: string;
 }
 
-const goneCodes: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ECONNABORTED', 'ENOTCONN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']);
+const goneCodes: ReadonlySet<string> = new Set([
+  'EPIPE',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'ENOTCONN',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+]);
 
 export class Channel {
   readonly #socket: SocketHandle;
@@ -36,7 +44,14 @@ export class Channel {
   }
 
   /** Gathers headers from `arena` and pages of a block; see {@link Native.socketSendPages}. Returns bytes sent. */
-  sendPages(arena: Uint8Array, ends: Uint32Array, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number): number {
+  sendPages(
+    arena: Uint8Array,
+    ends: Uint32Array,
+    block: RamBlockHandle,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+  ): number {
     return this.#guard('sending pages', () =>
       native().socketSendPages(this.#socket, this.#kick, arena, ends, block, pageSize, pages, count),
     );

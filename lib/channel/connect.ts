@@ -69,7 +69,8 @@ async function listenAt(address: SocketAddress): Promise<ReturnType<ReturnType<t
   try {
     return native().socketListen(address, 4);
   } catch (error) {
-    if ((error as NativeError).code !== 'EADDRINUSE' || address.family !== 'unix' || !(await isStale(address))) throw error;
+    if ((error as NativeError).code !== 'EADDRINUSE' || address.family !== 'unix' || !(await isStale(address)))
+      throw error;
     rmSync(address.path);
     return native().socketListen(address, 4);
   }

@@ -12,7 +12,8 @@ function bad(uri: string, why: string): MigrationError {
 function parseUnix(uri: string, path: string): SocketAddress {
   if (path === '') throw bad(uri, 'the path is empty');
   const bytes = new TextEncoder().encode(path).length;
-  if (bytes > UNIX_PATH_BYTES_MAX) throw bad(uri, `the path has ${bytes} bytes, a socket's may have ${UNIX_PATH_BYTES_MAX}`);
+  if (bytes > UNIX_PATH_BYTES_MAX)
+    throw bad(uri, `the path has ${bytes} bytes, a socket's may have ${UNIX_PATH_BYTES_MAX}`);
   if (path.includes('\0')) throw bad(uri, 'the path has a zero byte');
   return { family: 'unix', path };
 }
@@ -25,7 +26,10 @@ function parseTcp(uri: string, rest: string): SocketAddress {
   return { family: 'tcp', host: match.groups.v6 ?? (match.groups.host || '0.0.0.0'), port };
 }
 
-const parsers: Readonly<Record<string, (uri: string, rest: string) => SocketAddress>> = { unix: parseUnix, tcp: parseTcp };
+const parsers: Readonly<Record<string, (uri: string, rest: string) => SocketAddress>> = {
+  unix: parseUnix,
+  tcp: parseTcp,
+};
 
 /** The address a URI names. An empty tcp host is every address of this host. Throws BAD_URI. */
 export function parseUri(uri: string): SocketAddress {

@@ -37,7 +37,8 @@ export interface DemoReport {
 export function demoReport(settings: DemoSettings, source: SourceDone, destination: DestinationDone): DemoReport {
   const { verdict, guest } = destination;
   const lostWrites = verdict.lostWrites + guest.lostWrites;
-  const { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize } = source.info.ram;
+  const { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize } =
+    source.info.ram;
   const badPages = verdict.lostPages + verdict.tornPages + verdict.stalePages + guest.badPages;
   return {
     status: destination.info.status,
@@ -63,12 +64,26 @@ export function demoTable(report: DemoReport): string {
     ['guest', `${report.guest}, ${formatBytes(report.memoryBytes)} over ${report.transport}`],
     ['total time', `${formatMs(report.totalTimeMs)}, of it ${formatMs(report.setupTimeMs)} setup`],
     ['downtime', formatMs(report.downtimeMs)],
-    ['on the wire', `${formatBytes(ram.transferred)}: ${formatBytes(ram.precopyBytes)} before the switch, ${formatBytes(ram.postcopyBytes)} after`],
-    ['pages', `${formatCount(ram.normal)} with content, ${formatCount(ram.duplicate)} zero; ${ram.dirtySyncCount} dirty syncs`],
+    [
+      'on the wire',
+      `${formatBytes(ram.transferred)}: ${formatBytes(ram.precopyBytes)} before the switch, ${formatBytes(ram.postcopyBytes)} after`,
+    ],
+    [
+      'pages',
+      `${formatCount(ram.normal)} with content, ${formatCount(ram.duplicate)} zero; ${ram.dirtySyncCount} dirty syncs`,
+    ],
     ['real page faults', `${formatCount(faults.count)}; ${formatCount(ram.postcopyRequests)} pages asked for`],
     ['fault latency', `p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}, max ${formatUs(faults.maxUs)}`],
-    ['guest writes', `${formatCount(writes.source)} at the source, ${formatCount(writes.destination)} at the destination`],
-    ['verified', report.verified ? 'every page holds its last write: nothing lost' : `NO: ${formatCount(report.lostWrites)} writes lost`],
+    [
+      'guest writes',
+      `${formatCount(writes.source)} at the source, ${formatCount(writes.destination)} at the destination`,
+    ],
+    [
+      'verified',
+      report.verified
+        ? 'every page holds its last write: nothing lost'
+        : `NO: ${formatCount(report.lostWrites)} writes lost`,
+    ],
   );
   return table.toString();
 }

@@ -4,7 +4,8 @@ import { migrate } from '../migration/migrate.js';
 import { reportProgress, runSide, tell } from './demo-side.js';
 
 await runSide(async (settings, cancelled, told) => {
-  const { memory, kind, vcpus, writesPerSecond, workingSetShare, precopyPasses, maxBandwidth, maxPostcopyBandwidth } = settings;
+  const { memory, kind, vcpus, writesPerSecond, workingSetShare, precopyPasses, maxBandwidth, maxPostcopyBandwidth } =
+    settings;
   tell({ kind: 'doing', what: 'filling the guest’s RAM' });
   using guest = await StressGuest.create({ memory, kind, vcpus, writesPerSecond, workingSetShare });
   await guest.start();

@@ -26,7 +26,9 @@ interface Side {
 }
 
 function startSide(name: string, file: string, settings: DemoSettings, progress: DemoProgress): Side {
-  const child = fork(new URL(file, import.meta.url), [JSON.stringify(settings)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  const child = fork(new URL(file, import.meta.url), [JSON.stringify(settings)], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  });
   const gone = new Promise<void>((resolve) => child.on('exit', () => resolve()));
   const heard = <T>(pick: (message: FromSide) => T | undefined): Promise<T> =>
     new Promise((resolve, reject) => {
@@ -36,7 +38,12 @@ function startSide(name: string, file: string, settings: DemoSettings, progress:
         if (message.kind === 'failed') reject(fromPlainError(message.error));
       });
       child.on('exit', (code, signal) => {
-        reject(new MigrationError('PEER_GONE', `the ${name} process ended (${signal ?? `exit code ${code}`}) before it was done`));
+        reject(
+          new MigrationError(
+            'PEER_GONE',
+            `the ${name} process ended (${signal ?? `exit code ${code}`}) before it was done`,
+          ),
+        );
       });
     });
   child.on('message', (message: FromSide) => {
@@ -66,7 +73,9 @@ async function endSides(sides: readonly Side[]): Promise<void> {
 /** The error that says most: one side's own over "the other side has gone". */
 async function explain(error: unknown, sides: readonly Side[]): Promise<unknown> {
   const outcomes = await Promise.allSettled(sides.map(({ done }) => done));
-  const errors = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as MigrationError] : []));
+  const errors = outcomes.flatMap((outcome) =>
+    outcome.status === 'rejected' ? [outcome.reason as MigrationError] : [],
+  );
   const consequences: readonly string[] = ['PEER_GONE', 'PEER_FAILED', 'CANCELLED'];
   return errors.find(({ code }) => !consequences.includes(code)) ?? error;
 }
@@ -76,7 +85,9 @@ async function run(settings: DemoSettings, progress: DemoProgress, interrupted: 
   const source = startSide('source', './demo-source.js', settings, progress);
   const sides = [destination, source];
   const cancelled = new Promise<never>((_, reject) => {
-    interrupted.addEventListener('abort', () => reject(new MigrationError('CANCELLED', 'interrupted', { hint: 'both processes have ended' })));
+    interrupted.addEventListener('abort', () =>
+      reject(new MigrationError('CANCELLED', 'interrupted', { hint: 'both processes have ended' })),
+    );
   });
   cancelled.catch(() => {});
   try {

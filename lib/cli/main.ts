@@ -65,7 +65,17 @@ async function demo(options: DemoOptions): Promise<void> {
   const interrupted = new AbortController();
   process.once('SIGINT', () => interrupted.abort());
   process.once('SIGTERM', () => interrupted.abort());
-  const { memory, memoryKind: kind, transport, precopyPasses, vcpus, writesPerSecond, workingSet, maxBandwidth, maxPostcopyBandwidth } = options;
+  const {
+    memory,
+    memoryKind: kind,
+    transport,
+    precopyPasses,
+    vcpus,
+    writesPerSecond,
+    workingSet,
+    maxBandwidth,
+    maxPostcopyBandwidth,
+  } = options;
   const report = await runDemo(
     {
       memory: Math.ceil(memory / 4096) * 4096,
@@ -93,7 +103,9 @@ function probe(options: { readonly json?: boolean }): void {
 }
 
 function program(): Command {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
   const postcopy = new Command('postcopy')
     .description("Postcopy live migration on real userfaultfd, in QEMU's stream format")
     .version(version)
@@ -108,14 +120,28 @@ function program(): Command {
     .command('demo')
     .description('migrate a running guest between two processes, and check that nothing was lost')
     .option('--memory <size>', "the guest's RAM, such as 256M or 1G", argument(parseSize), parseSize('256M'))
-    .addOption(new Option('--memory-kind <kind>', 'what its RAM is').choices(['anonymous', 'memfd']).default('anonymous'))
+    .addOption(
+      new Option('--memory-kind <kind>', 'what its RAM is').choices(['anonymous', 'memfd']).default('anonymous'),
+    )
     .addOption(new Option('--guest <guest>', 'what runs in it').choices(['auto', 'kvm', 'stress']).default('auto'))
-    .addOption(new Option('--transport <transport>', 'how the two processes talk').choices(['unix', 'tcp']).default('unix'))
+    .addOption(
+      new Option('--transport <transport>', 'how the two processes talk').choices(['unix', 'tcp']).default('unix'),
+    )
     .option('--precopy-passes <n>', 'whole passes before the switch; 0 switches at once', number(0, 1000), 1)
     .option('--vcpus <n>', 'native threads that write', number(1, 64), 1)
-    .option('--writes-per-second <n>', 'page writes a second, over all vCPUs; 0 is as fast as they go', number(0, 1e9), 20_000)
+    .option(
+      '--writes-per-second <n>',
+      'page writes a second, over all vCPUs; 0 is as fast as they go',
+      number(0, 1e9),
+      20_000,
+    )
     .option('--working-set <share>', 'share of RAM that is rewritten', number(0.0001, 0.875, false), 0.25)
-    .option('--max-bandwidth <size>', 'bytes a second in precopy, such as 100M; no limit when absent', argument(parseSize), 0)
+    .option(
+      '--max-bandwidth <size>',
+      'bytes a second in precopy, such as 100M; no limit when absent',
+      argument(parseSize),
+      0,
+    )
     .option('--max-postcopy-bandwidth <size>', 'the same for background pages in postcopy', argument(parseSize), 0)
     .option('--json', 'print one JSON object as the last line')
     .action(demo);

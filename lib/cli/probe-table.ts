@@ -17,14 +17,21 @@ export function probeTable(probe: HostProbe): string {
   const ways = Object.entries(userfaultfd.ways).map(([way, errno]) => `${way}: ${errno ?? 'open'}`);
   table.push(
     ['kernel', probe.kernel],
-    ['userfaultfd', `${yes(userfaultfd.available)}${userfaultfd.via === null ? '' : ` (by ${userfaultfd.via})`}; ${ways.join(', ')}`],
+    [
+      'userfaultfd',
+      `${yes(userfaultfd.available)}${userfaultfd.via === null ? '' : ` (by ${userfaultfd.via})`}; ${ways.join(', ')}`,
+    ],
     ['features', userfaultfd.features.join(' ') || 'none'],
     ['anonymous memory', modes(userfaultfd.memory.anonymous)],
     ['shared memory', modes(userfaultfd.memory.shmem)],
     ['hugetlb memory', modes(userfaultfd.memory.hugetlb)],
     ['PAGEMAP_SCAN', yes(probe.pagemapScan)],
     ['KVM', kvm.available ? `${yes(true)} (API ${kvm.apiVersion})` : yes(false)],
-    ['huge pages', probe.hugepages.map(({ size, total, free }) => `${formatBytes(size)}: ${free} of ${total} free`).join(', ') || 'none'],
+    [
+      'huge pages',
+      probe.hugepages.map(({ size, total, free }) => `${formatBytes(size)}: ${free} of ${total} free`).join(', ') ||
+        'none',
+    ],
   );
   const problems = probe.problems.map(({ what, fix }) => `${pc.yellow('!')} ${what}\n  to allow it: ${fix}`);
   return [table.toString(), ...problems].join('\n');

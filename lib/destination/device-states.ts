@@ -12,7 +12,8 @@ export class DeviceStates {
   /** Adds a copy of a piece of a section's body. */
   add(idstr: string, piece: Uint8Array): void {
     this.#bytes += piece.length;
-    if (this.#bytes > BYTES_MAX) throw new MigrationError('STREAM_CORRUPT', `more than ${BYTES_MAX} bytes of device state`);
+    if (this.#bytes > BYTES_MAX)
+      throw new MigrationError('STREAM_CORRUPT', `more than ${BYTES_MAX} bytes of device state`);
     const pieces = this.#pieces.get(idstr) ?? [];
     pieces.push(piece.slice());
     this.#pieces.set(idstr, pieces);
@@ -22,7 +23,9 @@ export class DeviceStates {
   take(idstr: string, offset: number): Uint8Array {
     const pieces = this.#pieces.get(idstr);
     if (pieces === undefined) {
-      throw new MigrationError('GUEST_MISMATCH', `the source sent no section "${idstr}" before offset ${offset}`, { offset });
+      throw new MigrationError('GUEST_MISMATCH', `the source sent no section "${idstr}" before offset ${offset}`, {
+        offset,
+      });
     }
     this.#pieces.delete(idstr);
     return concatenate(pieces);

@@ -59,7 +59,10 @@ class FaultThread {
     this.#counters = counters;
     this.#ram = new RAMList(work.blocks);
     this.#received = work.blocks.map(({ size }, index) => new PageBitmap(pageCount(size), work.received[index]));
-    this.#requested = new PageRequested(work.blocks.map(({ size }) => size), work.requested);
+    this.#requested = new PageRequested(
+      work.blocks.map(({ size }) => size),
+      work.requested,
+    );
     this.#names = work.blocks.map(({ idstr }) => new TextEncoder().encode(idstr));
   }
 
@@ -97,7 +100,12 @@ runThread<FaultThreadData, void>((data, thread) => {
     const work = awaitWork<FaultThreadWork>(signals, 'PREPARED', data.work);
     if (work === undefined) return;
     const uffd = signals.get('USERFAULTFD') as UserfaultfdHandle;
-    const faults = new FaultThread(uffd, work, new Channel(work.channel, thread.kick), createDestinationCounters(data.counters));
+    const faults = new FaultThread(
+      uffd,
+      work,
+      new Channel(work.channel, thread.kick),
+      createDestinationCounters(data.counters),
+    );
     const { constants: c, readEvents } = native();
     const events = new Float64Array(EVENTS_MAX * c.EVENT_WORDS);
     signals.set('FAULT_THREAD', FaultThreadPhase.SERVING);

@@ -3,15 +3,19 @@
  * features the memory kinds need, and one page of each kind is registered and placed (D4). Early, so
  * that it fails while the guest still runs at the source.
  */
+
+import { MigrationError } from '../errors.js';
 import type { MemoryKind, RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMBlock } from '../memory/ram-block.js';
 import { openUserfaultfd } from '../memory/userfaultfd.js';
-import { MigrationError } from '../errors.js';
 import { native, type UserfaultfdHandle } from '../native.js';
 
 function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
   const { constants: c } = native();
-  return (kinds.has('memfd') ? c.UFFD_FEATURE_MISSING_SHMEM : 0n) | (kinds.has('hugetlb') ? c.UFFD_FEATURE_MISSING_HUGETLBFS : 0n);
+  return (
+    (kinds.has('memfd') ? c.UFFD_FEATURE_MISSING_SHMEM : 0n) |
+    (kinds.has('hugetlb') ? c.UFFD_FEATURE_MISSING_HUGETLBFS : 0n)
+  );
 }
 
 function tryPlacing(uffd: UserfaultfdHandle, kind: MemoryKind): void {

@@ -129,7 +129,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** Ends it, as if the source had gone. Once the guest runs here, its missing pages are lost with this. */
   abort(): void {
-    this.#firstError ??= new MigrationError('CANCELLED', 'the incoming migration was ended here', { hint: 'start the destination again' });
+    this.#firstError ??= new MigrationError('CANCELLED', 'the incoming migration was ended here', {
+      hint: 'start the destination again',
+    });
     this.#release();
   }
 
@@ -209,8 +211,10 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   async #ramBlocks(entries: readonly RamBlockEntry[]): Promise<readonly RAMBlockDescriptor[]> {
     const { idstr } = entries.find(({ pageSize }) => pageSize !== undefined) ?? {};
-    if (idstr !== undefined) throw new MigrationError('UNSUPPORTED', `RAM block ${idstr} has pages larger than the host's`);
-    this.#guest = typeof this.#guestOrFactory === 'function' ? await this.#guestOrFactory(entries) : this.#guestOrFactory;
+    if (idstr !== undefined)
+      throw new MigrationError('UNSUPPORTED', `RAM block ${idstr} has pages larger than the host's`);
+    this.#guest =
+      typeof this.#guestOrFactory === 'function' ? await this.#guestOrFactory(entries) : this.#guestOrFactory;
     return this.#guest.ramBlocks.map(({ descriptor }) => descriptor);
   }
 
@@ -233,7 +237,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #requireGuest(): Guest {
-    if (this.#guest === undefined) throw new MigrationError('ILLEGAL_COMMAND', 'the source sent the guest before its RAM blocks');
+    if (this.#guest === undefined)
+      throw new MigrationError('ILLEGAL_COMMAND', 'the source sent the guest before its RAM blocks');
     return this.#guest;
   }
 

@@ -73,7 +73,10 @@ class ListenThread {
         uffd: this.#uffd,
         blocks: work.blocks,
         received: this.#received,
-        requested: new PageRequested(work.blocks.map(({ size }) => size), work.requested),
+        requested: new PageRequested(
+          work.blocks.map(({ size }) => size),
+          work.requested,
+        ),
         arena: this.#reader.bytes,
         counters: this.#counters,
         signals: this.#signals,

@@ -15,17 +15,31 @@ import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js'
 import type { Capabilities } from '../options.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
-import { decodeGlobalStateBody, decodeGuestStateBody, GLOBAL_STATE_SECTION, GUEST_STATE_SECTION, MACHINE_NAME, RAM_SECTION } from '../wire/machine.js';
+import {
+  decodeGlobalStateBody,
+  decodeGuestStateBody,
+  GLOBAL_STATE_SECTION,
+  GUEST_STATE_SECTION,
+  MACHINE_NAME,
+  RAM_SECTION,
+} from '../wire/machine.js';
 import type { CommandRecord, DeviceDataRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
 import { SHUT_SUCCESS } from '../wire/protocol.js';
-import { handWork } from './parked-work.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Listening, Package, Prepared } from './destination-signals.js';
+import {
+  createDestinationSignals,
+  type DestinationSignals,
+  FaultThreadPhase,
+  Listening,
+  Package,
+  Prepared,
+} from './destination-signals.js';
 import { DeviceStates } from './device-states.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import type { ListenThreadWork } from './listen-thread.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested } from './page-requested.js';
+import { handWork } from './parked-work.js';
 import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
 import { RamLoad } from './ram-load.js';
 import { ARENA_BYTES, asMigrationError, StreamReader } from './stream-reader.js';
@@ -53,9 +67,7 @@ export type DestinationOwnerCalls = {
   resumeGuest: (guest: { readonly state: Uint8Array; readonly start: boolean }) => Promise<void>;
 };
 
-export type DestinationEvent =
-  | { readonly kind: 'active' }
-  | { readonly kind: 'postcopy-active' };
+export type DestinationEvent = { readonly kind: 'active' } | { readonly kind: 'postcopy-active' };
 
 /** Which way it went. */
 export interface MainThreadResult {
@@ -160,7 +172,8 @@ class MainThread {
 
   #checkSection(idstr: string): void {
     const known = [RAM_SECTION, GUEST_STATE_SECTION, GLOBAL_STATE_SECTION].some((section) => section.idstr === idstr);
-    if (!known) throw new MigrationError('GUEST_MISMATCH', `the source sends a section "${idstr}" that this guest does not have`);
+    if (!known)
+      throw new MigrationError('GUEST_MISMATCH', `the source sends a section "${idstr}" that this guest does not have`);
   }
 
   #deviceData(record: DeviceDataRecord, bytes: Uint8Array): void {
@@ -211,7 +224,10 @@ class MainThread {
     }
     this.#step('POSTCOPY_ADVISE');
     if (targetPageSize !== TARGET_PAGE_SIZE) {
-      throw new MigrationError('GUEST_MISMATCH', `the source has target pages of ${targetPageSize} bytes, here they have ${TARGET_PAGE_SIZE}`);
+      throw new MigrationError(
+        'GUEST_MISMATCH',
+        `the source has target pages of ${targetPageSize} bytes, here they have ${TARGET_PAGE_SIZE}`,
+      );
     }
     this.#pageSizeSummary = pageSizeSummary;
   }
@@ -278,7 +294,8 @@ class MainThread {
   /** D7. */
   #listen(): void {
     const uffd = this.#uffd;
-    if (uffd === undefined) throw this.#illegal('POSTCOPY_LISTEN', 'without both POSTCOPY_ADVISE and a block list before it');
+    if (uffd === undefined)
+      throw this.#illegal('POSTCOPY_LISTEN', 'without both POSTCOPY_ADVISE and a block list before it');
     this.#step('POSTCOPY_LISTEN');
     const { constants, userfaultfdRegister } = native();
     for (const { handle, size } of this.#blocks) {
@@ -288,7 +305,11 @@ class MainThread {
     if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) {
       throw new MigrationError('GUEST_FAILED', 'the fault thread ended before it served');
     }
-    handWork<ListenThreadWork>(this.#data.listenWork, { ...this.#shared, arena: this.#arena, position: this.#reader.handOver() });
+    handWork<ListenThreadWork>(this.#data.listenWork, {
+      ...this.#shared,
+      arena: this.#arena,
+      position: this.#reader.handOver(),
+    });
     this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.YES);
   }
 

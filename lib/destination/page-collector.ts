@@ -2,9 +2,10 @@
  * Gathers page records into batches of one block and one kind, so that a run of pages costs one native
  * call. A batch refers to page data where it lies in the reader's arena: flush before that is refilled.
  */
-import type { PageRecord } from '../wire/messages.js';
+
 import { MigrationError } from '../errors.js';
 import { pageIndexOf } from '../memory/page.js';
+import type { PageRecord } from '../wire/messages.js';
 
 /** Where batches go: straight to memory in precopy, through userfaultfd in postcopy. */
 export interface PageInstaller {
@@ -33,7 +34,10 @@ export class PageCollector {
   add(record: PageRecord, recordOffset: number): void {
     const { kind } = record;
     if (kind !== 'normal' && kind !== 'zero') {
-      throw new MigrationError('UNSUPPORTED', `a page in ${kind} form at offset ${recordOffset}`, { offset: recordOffset, record: 'page' });
+      throw new MigrationError('UNSUPPORTED', `a page in ${kind} form at offset ${recordOffset}`, {
+        offset: recordOffset,
+        record: 'page',
+      });
     }
     if (record.block.index !== this.#blockIndex || kind !== this.#kind || this.#count === BATCH_PAGES) {
       this.flush();

@@ -60,7 +60,8 @@ export class PageRequested {
   settle(blockIndex: number, page: number): number {
     if (!this.#bitmaps[blockIndex].clear(page)) return -1;
     for (let slot = 0; slot < SLOTS; slot += 1) {
-      if (Atomics.load(this.#taken, slot) === FREE || this.#pages[slot] !== page || this.#blocks[slot] !== blockIndex) continue;
+      if (Atomics.load(this.#taken, slot) === FREE || this.#pages[slot] !== page || this.#blocks[slot] !== blockIndex)
+        continue;
       const since = this.#times[slot];
       Atomics.store(this.#taken, slot, FREE);
       return since;

@@ -11,7 +11,11 @@ export function handWork<Work>(port: MessagePort, work: Work): void {
 }
 
 /** Parked thread: blocks until the word is set; its work, or undefined where it never comes to that. */
-export function awaitWork<Work>(signals: DestinationSignals, word: 'PREPARED' | 'LISTEN', port: MessagePort): Work | undefined {
+export function awaitWork<Work>(
+  signals: DestinationSignals,
+  word: 'PREPARED' | 'LISTEN',
+  port: MessagePort,
+): Work | undefined {
   signals.waitWhile(word, Listening.NOT_YET);
   const received = signals.get(word) === Listening.YES ? receiveMessageOnPort(port) : undefined;
   port.close();

@@ -5,8 +5,9 @@
  * 1. Received is set only after the page is there.
  * 2. A page that is there already is left as it is: the guest may have written it since.
  */
-import type { PageBitmap } from '../memory/bitmap.js';
+
 import { MigrationError } from '../errors.js';
+import type { PageBitmap } from '../memory/bitmap.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type UserfaultfdHandle } from '../native.js';
@@ -44,7 +45,17 @@ export class PlacePage implements PageInstaller {
     const { uffd, blocks, arena, counters } = this.#o;
     const { handle } = blocks[blockIndex];
     this.#place(blockIndex, pages, count, (from, rest) =>
-      native().placePages(uffd, handle, TARGET_PAGE_SIZE, pages.subarray(from), rest, arena, offsets.subarray(from), 0, this.#outcomes),
+      native().placePages(
+        uffd,
+        handle,
+        TARGET_PAGE_SIZE,
+        pages.subarray(from),
+        rest,
+        arena,
+        offsets.subarray(from),
+        0,
+        this.#outcomes,
+      ),
     );
     counters.add('normal', count);
   }
@@ -66,7 +77,17 @@ export class PlacePage implements PageInstaller {
     const { uffd, blocks } = this.#o;
     this.#filled.fill(fill);
     this.#place(blockIndex, page, 1, () =>
-      native().placePages(uffd, blocks[blockIndex].handle, TARGET_PAGE_SIZE, page, 1, this.#filled, new Uint32Array(1), 0, this.#outcomes),
+      native().placePages(
+        uffd,
+        blocks[blockIndex].handle,
+        TARGET_PAGE_SIZE,
+        page,
+        1,
+        this.#filled,
+        new Uint32Array(1),
+        0,
+        this.#outcomes,
+      ),
     );
   }
 

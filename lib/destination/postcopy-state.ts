@@ -12,7 +12,9 @@ export type PostcopyState = (typeof postcopyStates)[number];
 export type PostcopyStep = 'POSTCOPY_ADVISE' | 'POSTCOPY_RAM_DISCARD' | 'POSTCOPY_LISTEN' | 'POSTCOPY_RUN' | 'END';
 
 /** Step → the states it is legal in, and the state it leads to. */
-export const postcopySteps: Readonly<Record<PostcopyStep, { readonly from: readonly PostcopyState[]; readonly to: PostcopyState }>> = {
+export const postcopySteps: Readonly<
+  Record<PostcopyStep, { readonly from: readonly PostcopyState[]; readonly to: PostcopyState }>
+> = {
   POSTCOPY_ADVISE: { from: ['none'], to: 'advise' },
   POSTCOPY_RAM_DISCARD: { from: ['advise', 'discard'], to: 'discard' },
   POSTCOPY_LISTEN: { from: ['advise', 'discard'], to: 'listening' },

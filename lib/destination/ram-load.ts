@@ -2,8 +2,9 @@
  * Loading RAM in precopy: pages go straight to memory, as nobody runs in it yet (D5). A zero page is
  * made present too: it counts as received, so it must never fault. Main thread only.
  */
-import { TARGET_PAGE_SIZE } from '../memory/page.js';
+
 import type { PageBitmap } from '../memory/bitmap.js';
+import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native } from '../native.js';
 import type { DestinationCounters } from './destination-counters.js';
@@ -15,7 +16,12 @@ export class RamLoad implements PageInstaller {
   readonly #arena: Uint8Array;
   readonly #counters: DestinationCounters;
 
-  constructor(blocks: readonly RAMBlockDescriptor[], received: readonly PageBitmap[], arena: Uint8Array, counters: DestinationCounters) {
+  constructor(
+    blocks: readonly RAMBlockDescriptor[],
+    received: readonly PageBitmap[],
+    arena: Uint8Array,
+    counters: DestinationCounters,
+  ) {
     this.#blocks = blocks;
     this.#received = received;
     this.#arena = arena;

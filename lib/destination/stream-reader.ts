@@ -5,7 +5,7 @@
  */
 import type { Channel } from '../channel/channel.js';
 import { MigrationError } from '../errors.js';
-import { StreamDecoder, type StreamDecoderOptions, type StreamContext } from '../wire/decode.js';
+import { type StreamContext, StreamDecoder, type StreamDecoderOptions } from '../wire/decode.js';
 import { WireError } from '../wire/errors.js';
 import { GUEST_STATE_SECTION } from '../wire/machine.js';
 import type { StreamRecord } from '../wire/messages.js';
@@ -68,9 +68,13 @@ export class StreamReader {
     this.#end -= this.#start;
     this.#start = 0;
     if (this.#end === this.bytes.length) {
-      throw new MigrationError('UNSUPPORTED', `a record at offset ${this.recordOffset} is larger than ${ARENA_BYTES} bytes`, {
-        offset: this.recordOffset,
-      });
+      throw new MigrationError(
+        'UNSUPPORTED',
+        `a record at offset ${this.recordOffset} is larger than ${ARENA_BYTES} bytes`,
+        {
+          offset: this.recordOffset,
+        },
+      );
     }
     const received = this.#channel.receive(this.bytes, this.#end, this.bytes.length - this.#end);
     this.#end += received;
@@ -120,7 +124,11 @@ export class StreamReader {
 
   #gone(): MigrationError {
     const { offset } = this.#decoder;
-    return new MigrationError('PEER_GONE', `${this.#channel.peer} closed the stream at offset ${offset}, before its end`, { offset });
+    return new MigrationError(
+      'PEER_GONE',
+      `${this.#channel.peer} closed the stream at offset ${offset}, before its end`,
+      { offset },
+    );
   }
 }
 
@@ -131,6 +139,10 @@ export function asMigrationError<T>(decode: () => T): T {
   } catch (error) {
     if (!(error instanceof WireError)) throw error;
     const { offset, record, message } = error;
-    throw new MigrationError(error.code === 'UNSUPPORTED' ? 'UNSUPPORTED' : 'STREAM_CORRUPT', message, { offset, record, cause: error });
+    throw new MigrationError(error.code === 'UNSUPPORTED' ? 'UNSUPPORTED' : 'STREAM_CORRUPT', message, {
+      offset,
+      record,
+      cause: error,
+    });
   }
 }

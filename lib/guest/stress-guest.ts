@@ -6,8 +6,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
 import { pageCount } from '../memory/page.js';
-import { RAMBlock, type MemoryKind } from '../memory/ram-block.js';
-import { native, type StressGuestHandle, type StressGuestOptions, type StressGuestStats, type StressGuestVerdict } from '../native.js';
+import { type MemoryKind, RAMBlock } from '../memory/ram-block.js';
+import {
+  native,
+  type StressGuestHandle,
+  type StressGuestOptions,
+  type StressGuestStats,
+  type StressGuestVerdict,
+} from '../native.js';
 
 /** The name of its one RAM block. */
 export const STRESS_IDSTR = 'stress.ram';
@@ -52,7 +58,15 @@ export class StressGuest implements Guest {
 
   /** A guest with nothing in its RAM, to be filled by a migration; its settings come with the device state. */
   static empty(settings: StressGuestSettings): StressGuest {
-    const { memory, kind = 'anonymous', vcpus = 1, seed = 1, filledShare = 7 / 8, workingSetShare = 1 / 4, writesPerSecond = 20_000 } = settings;
+    const {
+      memory,
+      kind = 'anonymous',
+      vcpus = 1,
+      seed = 1,
+      filledShare = 7 / 8,
+      workingSetShare = 1 / 4,
+      writesPerSecond = 20_000,
+    } = settings;
     const block = RAMBlock.create({ idstr: STRESS_IDSTR, size: memory, kind });
     const pages = pageCount(block.size);
     const filledPages = Math.min(pages, Math.max(vcpus, Math.ceil(pages * filledShare)));
@@ -88,7 +102,11 @@ export class StressGuest implements Guest {
     try {
       native().stressGuestLoad(this.#handle, state);
     } catch (cause) {
-      throw new MigrationError('GUEST_FAILED', `the stress guest can't take over its device state: ${(cause as Error).message}`, { cause });
+      throw new MigrationError(
+        'GUEST_FAILED',
+        `the stress guest can't take over its device state: ${(cause as Error).message}`,
+        { cause },
+      );
     }
   }
 

@@ -122,8 +122,14 @@ const userfaultfdProblems: Readonly<Record<string, Problem>> = {
 };
 
 const kvmProblems: Readonly<Record<string, Problem>> = {
-  ENOENT: { what: 'there is no /dev/kvm', fix: 'load the kvm module, or switch on (nested) virtualisation; --guest stress needs none' },
-  EACCES: { what: 'this user may not open /dev/kvm', fix: 'add the user to the group kvm; --guest stress needs no KVM' },
+  ENOENT: {
+    what: 'there is no /dev/kvm',
+    fix: 'load the kvm module, or switch on (nested) virtualisation; --guest stress needs none',
+  },
+  EACCES: {
+    what: 'this user may not open /dev/kvm',
+    fix: 'add the user to the group kvm; --guest stress needs no KVM',
+  },
 };
 
 /** Looks at this host. Throws ADDON_MISSING only. */
@@ -136,7 +142,9 @@ export function probeHost(): HostProbe {
   const problems: Problem[] = [];
   if (open === undefined) {
     const errnos = results.map((result) => ('errno' in result ? result.errno : ''));
-    problems.push(userfaultfdProblems[errnos.some((errno) => errno === 'EPERM' || errno === 'EACCES') ? 'EPERM' : 'ENOSYS']);
+    problems.push(
+      userfaultfdProblems[errnos.some((errno) => errno === 'EPERM' || errno === 'EACCES') ? 'EPERM' : 'ENOSYS'],
+    );
   } else if (open.via === 'user-mode-only') {
     problems.push({
       what: 'userfaultfd works for user-mode faults only: memory that the kernel touches (KVM guests) is not covered',
@@ -144,19 +152,25 @@ export function probeHost(): HostProbe {
     });
   }
   const tracks = pagemapScan && open !== undefined && (open.available & constants.UFFD_FEATURE_WP_ASYNC) !== 0n;
-  if (!tracks) problems.push({ what: 'dirty pages cannot be tracked here: postcopy at once works, precopy does not', fix: 'use Linux 6.7 or newer' });
-  if (kvmErrno !== null) problems.push(kvmProblems[kvmErrno] ?? { what: `/dev/kvm does not open (${kvmErrno})`, fix: 'use --guest stress' });
+  if (!tracks)
+    problems.push({
+      what: 'dirty pages cannot be tracked here: postcopy at once works, precopy does not',
+      fix: 'use Linux 6.7 or newer',
+    });
+  if (kvmErrno !== null)
+    problems.push(kvmProblems[kvmErrno] ?? { what: `/dev/kvm does not open (${kvmErrno})`, fix: 'use --guest stress' });
   return {
     kernel: release(),
     userfaultfd: {
       available: open !== undefined,
       via: open?.via ?? null,
-      ways: Object.fromEntries(results.map((result) => [result.via, 'errno' in result ? result.errno : null])) as Record<
-        UserfaultfdVia,
-        string | null
-      >,
+      ways: Object.fromEntries(
+        results.map((result) => [result.via, 'errno' in result ? result.errno : null]),
+      ) as Record<UserfaultfdVia, string | null>,
       features: bitNames
-        .filter((name) => name.startsWith(FEATURE_PREFIX) && open !== undefined && (open.available & constants[name]) !== 0n)
+        .filter(
+          (name) => name.startsWith(FEATURE_PREFIX) && open !== undefined && (open.available & constants[name]) !== 0n,
+        )
         .map((name) => name.slice(FEATURE_PREFIX.length)),
       memory: {
         anonymous: open ? probeMemory(open.via, open.available, 'anonymous') : nothing,

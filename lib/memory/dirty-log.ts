@@ -55,7 +55,8 @@ export class DirtyLog {
   sync(dirty: readonly PageBitmap[]): number {
     const { harvestDirtyPages } = native();
     return this.#blocks.reduce(
-      (found, { handle, size }, index) => found + harvestDirtyPages(handle, 0, size, TARGET_PAGE_SIZE, dirty[index].words),
+      (found, { handle, size }, index) =>
+        found + harvestDirtyPages(handle, 0, size, TARGET_PAGE_SIZE, dirty[index].words),
       0,
     );
   }

@@ -60,10 +60,14 @@ export class RAMBlock implements RAMBlockDescriptor {
     const pageSize = options.pageSize ?? (kind === 'hugetlb' ? 2 * 1024 * 1024 : constants.HOST_PAGE_SIZE);
     const nameLength = new TextEncoder().encode(idstr).length;
     if (nameLength < 1 || nameLength > 255) {
-      throw new MigrationError('BAD_ARGUMENT', `RAM block name "${idstr}" has ${nameLength} bytes`, { hint: 'use 1 to 255 bytes' });
+      throw new MigrationError('BAD_ARGUMENT', `RAM block name "${idstr}" has ${nameLength} bytes`, {
+        hint: 'use 1 to 255 bytes',
+      });
     }
     if (!Number.isSafeInteger(size) || size <= 0) {
-      throw new MigrationError('BAD_ARGUMENT', `RAM block ${idstr} has ${size} bytes`, { hint: 'give a whole number above 0' });
+      throw new MigrationError('BAD_ARGUMENT', `RAM block ${idstr} has ${size} bytes`, {
+        hint: 'give a whole number above 0',
+      });
     }
     const rounded = Math.ceil(size / Math.max(pageSize, TARGET_PAGE_SIZE)) * Math.max(pageSize, TARGET_PAGE_SIZE);
     const handle = ramBlockCreate(constants[kindConstant[kind]], rounded, pageSize);

@@ -21,16 +21,22 @@ export const userfaultfdWays: readonly UserfaultfdVia[] = ['device', 'syscall', 
 function unavailable(failures: readonly NativeError[]): MigrationError {
   const lacking = failures.find((failure) => failure.code === 'EINVAL');
   if (lacking !== undefined) {
-    return new MigrationError('KERNEL_TOO_OLD', `this kernel's userfaultfd lacks ${lacking.arguments.missing ?? 'a feature'}`, {
-      cause: lacking,
-    });
+    return new MigrationError(
+      'KERNEL_TOO_OLD',
+      `this kernel's userfaultfd lacks ${lacking.arguments.missing ?? 'a feature'}`,
+      {
+        cause: lacking,
+      },
+    );
   }
   const forbidden = failures.find((failure) => failure.code === 'EPERM' || failure.code === 'EACCES');
   if (forbidden !== undefined) {
     return new MigrationError('USERFAULTFD_FORBIDDEN', 'this user may not use userfaultfd', { cause: forbidden });
   }
   const reasons = failures.map((failure) => failure.code).join(', ');
-  return new MigrationError('USERFAULTFD_UNAVAILABLE', `this host has no userfaultfd (${reasons})`, { cause: failures[0] });
+  return new MigrationError('USERFAULTFD_UNAVAILABLE', `this host has no userfaultfd (${reasons})`, {
+    cause: failures[0],
+  });
 }
 
 /**

@@ -1,8 +1,8 @@
 /** Receiving a guest: the public entry of the destination. */
 import { bind } from '../channel/connect.js';
+import { type GuestOrFactory, IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { type Capabilities, resolveCapabilities } from '../options.js';
-import { type GuestOrFactory, IncomingMigration } from '../destination/incoming.js';
 
 export interface ListenOptions {
   /** The guest to fill, stopped; or what makes one to fit the blocks the source announces. */

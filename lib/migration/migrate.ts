@@ -27,7 +27,9 @@ function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, ca
   }
   if (passes === undefined) return;
   if (!Number.isSafeInteger(passes) || passes < 0) {
-    throw new MigrationError('BAD_ARGUMENT', `postcopyAfterPasses is ${passes}`, { hint: 'give a whole number from 0' });
+    throw new MigrationError('BAD_ARGUMENT', `postcopyAfterPasses is ${passes}`, {
+      hint: 'give a whole number from 0',
+    });
   }
   if (!capabilities.postcopyRam) {
     throw new MigrationError('BAD_ARGUMENT', 'postcopyAfterPasses without the capability postcopyRam', {
@@ -48,7 +50,11 @@ export async function migrate(guest: Guest, uri: string, options: MigrateOptions
   check(guest, options, capabilities);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the migration was cancelled before it began');
   const socket = await connect(uri);
-  const outgoing = new OutgoingMigration(guest, socket, `the destination at ${uri}`, { capabilities, parameters, postcopyAfterPasses });
+  const outgoing = new OutgoingMigration(guest, socket, `the destination at ${uri}`, {
+    capabilities,
+    parameters,
+    postcopyAfterPasses,
+  });
   const cancel = () => void outgoing.cancel();
   signal?.addEventListener('abort', cancel);
   if (signal?.aborted) cancel();

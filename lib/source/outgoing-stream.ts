@@ -27,7 +27,14 @@ export class OutgoingStream {
   }
 
   /** See {@link Channel.sendPages}. */
-  sendPages(arena: Uint8Array, ends: Uint32Array, block: RamBlockHandle, pageSize: number, pages: Uint32Array, count: number): void {
+  sendPages(
+    arena: Uint8Array,
+    ends: Uint32Array,
+    block: RamBlockHandle,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+  ): void {
     this.#counters.add('transferred', this.#channel.sendPages(arena, ends, block, pageSize, pages, count));
   }
 

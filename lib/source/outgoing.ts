@@ -3,15 +3,15 @@
  * guest what they ask, and cleans up when they have ended (S12). Lives in the thread of its caller.
  */
 import { EventEmitter } from 'node:events';
-import { MigrationError, fromPlainError } from '../errors.js';
+import { fromPlainError, MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
 import { native, type SocketHandle } from '../native.js';
 import type { Capabilities, Parameters } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
-import type { MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls } from './migration-thread.js';
 import { isFinal, MigrationStateCell, type MigrationStatus } from './migration-state.js';
+import type { MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls } from './migration-thread.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import type { ReturnPathThreadData } from './return-path-thread.js';
 import { createSourceCounters } from './source-counters.js';
@@ -251,7 +251,9 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     clearTimeout(patience);
     if (outcome.kind !== 'failed') return error;
     const lastWord = outcome.error;
-    return error === undefined || (lastWord instanceof MigrationError && lastWord.code !== 'PEER_GONE') ? lastWord : error;
+    return error === undefined || (lastWord instanceof MigrationError && lastWord.code !== 'PEER_GONE')
+      ? lastWord
+      : error;
   }
 
   get #channel() {

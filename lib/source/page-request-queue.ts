@@ -25,7 +25,11 @@ export interface PageRequest {
  * The request in page terms, or the error of a peer that asked for what can't be: misaligned, empty,
  * or not inside the block. Whole host pages are asked for (docs/protocol.md).
  */
-export function checkPageRequest(block: RAMBlockDescriptor, start: number, length: number): { firstPage: number; pageCount: number } {
+export function checkPageRequest(
+  block: RAMBlockDescriptor,
+  start: number,
+  length: number,
+): { firstPage: number; pageCount: number } {
   const aligned = start % block.pageSize === 0 && length % block.pageSize === 0;
   if (!aligned || length === 0 || start + length > block.size) {
     throw new MigrationError(
@@ -69,4 +73,3 @@ export class PageRequestQueue {
     this.#ring.close();
   }
 }
-

@@ -8,7 +8,15 @@
 import { pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native } from '../native.js';
-import { encodeFooter, encodePageHeader, encodeRamBlockList, encodeRamEos, encodeSectionPart, encodeSectionStart, MAX_PAGE_HEADER_BYTES } from '../wire/encode.js';
+import {
+  encodeFooter,
+  encodePageHeader,
+  encodeRamBlockList,
+  encodeRamEos,
+  encodeSectionPart,
+  encodeSectionStart,
+  MAX_PAGE_HEADER_BYTES,
+} from '../wire/encode.js';
 import { RAM_SECTION } from '../wire/machine.js';
 import { RamFlag } from '../wire/protocol.js';
 import type { OutgoingStream } from './outgoing-stream.js';
@@ -32,7 +40,12 @@ export class RamSave {
   #lastBlock = -1;
 
   /** `batchPages`: the most pages of one batch. */
-  constructor(stream: OutgoingStream, blocks: readonly RAMBlockDescriptor[], counters: SourceCounters, batchPages: number) {
+  constructor(
+    stream: OutgoingStream,
+    blocks: readonly RAMBlockDescriptor[],
+    counters: SourceCounters,
+    batchPages: number,
+  ) {
     this.#stream = stream;
     this.#blocks = blocks;
     this.#names = blocks.map(({ idstr }) => new TextEncoder().encode(idstr));

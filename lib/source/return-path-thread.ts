@@ -64,9 +64,13 @@ class ReturnPath {
   #request(start: number, length: number, idstr: string | undefined): void {
     if (idstr !== undefined) this.#lastBlock = this.#ram.indexOf(idstr);
     if (this.#lastBlock < 0) {
-      throw new MigrationError('STREAM_CORRUPT', `the destination asked for pages of an unknown RAM block ${idstr ?? '(none named)'}`, {
-        record: 'REQ_PAGES',
-      });
+      throw new MigrationError(
+        'STREAM_CORRUPT',
+        `the destination asked for pages of an unknown RAM block ${idstr ?? '(none named)'}`,
+        {
+          record: 'REQ_PAGES',
+        },
+      );
     }
     const { firstPage, pageCount } = checkPageRequest(this.#ram.blocks[this.#lastBlock], start, length);
     this.#counters.add('postcopyRequests', 1);
@@ -93,7 +97,8 @@ function readReturnPath(channel: Channel, path: ReturnPath): void {
     end -= start;
     start = 0;
     const received = channel.receive(bytes, end, bytes.length - end);
-    if (received === 0) throw new MigrationError('PEER_GONE', `${channel.peer} closed the return path before it was shut`);
+    if (received === 0)
+      throw new MigrationError('PEER_GONE', `${channel.peer} closed the return path before it was shut`);
     end += received;
   }
 }

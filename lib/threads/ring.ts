@@ -31,7 +31,8 @@ export class Ring {
 
   /** `capacity` records, a power of two. */
   static create(recordWords: number, capacity: number): Ring {
-    if (capacity < 1 || (capacity & (capacity - 1)) !== 0) throw new RangeError(`ring capacity ${capacity} is no power of two`);
+    if (capacity < 1 || (capacity & (capacity - 1)) !== 0)
+      throw new RangeError(`ring capacity ${capacity} is no power of two`);
     return new Ring(new SharedArrayBuffer((CONTROL_WORDS + recordWords * capacity) * 4), recordWords, capacity);
   }
 

@@ -7,10 +7,10 @@
  * Its outcome is a value: the owner always learns how it ended, once it has really gone.
  */
 import { parentPort, type Transferable, Worker, workerData } from 'node:worker_threads';
-import { Kicked } from './kicked.js';
 import { fromPlainError, type PlainError, toPlainError } from '../errors.js';
 import { type EventfdHandle, native } from '../native.js';
 import { Caller, type CallerDescriptor, type CallHandlers, serveCalls } from './call.js';
+import { Kicked } from './kicked.js';
 
 /** The loops allocate next to nothing; V8's default of 48 MiB a thread would only be filled because it is there. */
 const YOUNG_GENERATION_MB = 2;
@@ -80,7 +80,10 @@ export function startThread<Data, Result, Event = never>(options: ThreadOptions<
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     transferList: [calls.descriptor.port, ...(options.transfer ?? [])],
   });
-  let outcome: ThreadOutcome<Result> = { kind: 'failed', error: new Error(`thread ${options.name} ended without a word`) };
+  let outcome: ThreadOutcome<Result> = {
+    kind: 'failed',
+    error: new Error(`thread ${options.name} ended without a word`),
+  };
   let alive = true;
   const ended = new Promise<ThreadOutcome<Result>>((resolve) => {
     worker.on('exit', () => {

@@ -29,13 +29,37 @@ describe('demo', () => {
   ];
 
   test.each(sizes)('%s over %s %j: verified, with real faults', async (memory, transport, more) => {
-    const { exitCode, stdout, stderr } = await postcopy('demo', '--memory', memory, '--transport', transport, '--json', ...more);
+    const { exitCode, stdout, stderr } = await postcopy(
+      'demo',
+      '--memory',
+      memory,
+      '--transport',
+      transport,
+      '--json',
+      ...more,
+    );
     expect(exitCode, stderr).toBe(0);
     const report = JSON.parse(stdout.trim().split('\n').at(-1) as string);
     const bytes = memory === '1G' ? 2 ** 30 : 64 * 2 ** 20;
-    expect(report).toMatchObject({ status: 'completed', verified: true, lostWrites: 0, guest: 'stress', transport, memoryBytes: bytes });
+    expect(report).toMatchObject({
+      status: 'completed',
+      verified: true,
+      lostWrites: 0,
+      guest: 'stress',
+      transport,
+      memoryBytes: bytes,
+    });
     expect(Object.keys(report.ram).sort()).toEqual(
-      ['dirtySyncCount', 'duplicate', 'normal', 'pageSize', 'postcopyBytes', 'postcopyRequests', 'precopyBytes', 'transferred'].sort(),
+      [
+        'dirtySyncCount',
+        'duplicate',
+        'normal',
+        'pageSize',
+        'postcopyBytes',
+        'postcopyRequests',
+        'precopyBytes',
+        'transferred',
+      ].sort(),
     );
     expect(Object.keys(report.faults).sort()).toEqual(['count', 'maxUs', 'p50Us', 'p99Us']);
     for (const time of ['setupTimeMs', 'downtimeMs', 'totalTimeMs']) expect(report[time]).toBeGreaterThan(0);
@@ -56,7 +80,10 @@ describe('demo', () => {
   });
 
   test('Ctrl-C ends both processes', async () => {
-    const child = execa(process.execPath, [main, 'demo', '--memory', '256M', '--max-bandwidth', '4M'], { reject: false, timeout: 60_000 });
+    const child = execa(process.execPath, [main, 'demo', '--memory', '256M', '--max-bandwidth', '4M'], {
+      reject: false,
+      timeout: 60_000,
+    });
     await new Promise<void>((resolve) => {
       child.stderr.on('data', (chunk: Buffer) => {
         if (/source {7}active/.test(chunk.toString())) resolve();
@@ -119,7 +146,11 @@ describe('probe', () => {
   });
 
   test('as a user who may not: says what is forbidden and how to allow it', async () => {
-    const { exitCode, stdout } = await execa(process.execPath, [main, 'probe', '--json'], { reject: false, uid: 65534, gid: 65534 });
+    const { exitCode, stdout } = await execa(process.execPath, [main, 'probe', '--json'], {
+      reject: false,
+      uid: 65534,
+      gid: 65534,
+    });
     const probe = JSON.parse(stdout);
     // User-mode faults need no privilege on a kernel that has them; kernel faults do.
     expect(probe.userfaultfd.ways.device).toBe('EACCES');
@@ -130,7 +161,8 @@ describe('probe', () => {
 
   test('the table names every facility', async () => {
     const { stdout } = await postcopy('probe');
-    for (const row of ['kernel', 'userfaultfd', 'anonymous memory', 'PAGEMAP_SCAN', 'KVM', 'huge pages']) expect(stdout).toContain(row);
+    for (const row of ['kernel', 'userfaultfd', 'anonymous memory', 'PAGEMAP_SCAN', 'KVM', 'huge pages'])
+      expect(stdout).toContain(row);
   });
 });
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { listen, type MigrateOptions, migrate, StressGuest } from '#lib/index.js';
 import { native } from '#lib/native.js';
-import { PatternGuest, type PatternBlock } from '../../testing/pattern-guest.ts';
+import { type PatternBlock, PatternGuest } from '../../testing/pattern-guest.ts';
 import { resources } from '../../testing/resources.ts';
 
 const SEED = 7;
@@ -56,7 +56,11 @@ describe('a migration that goes well', () => {
   const ways: [string, MigrateOptions, string[]][] = [
     ['precopy only', { parameters }, ['active', 'completed']],
     ['precopy with postcopy advised', { capabilities, parameters }, ['active', 'completed']],
-    ['postcopy at once', { capabilities, parameters, postcopyAfterPasses: 0 }, ['active', 'postcopy-active', 'completed']],
+    [
+      'postcopy at once',
+      { capabilities, parameters, postcopyAfterPasses: 0 },
+      ['active', 'postcopy-active', 'completed'],
+    ],
   ];
   const layouts: [string, PatternBlock[]][] = [
     ['one block', oneBlock],
@@ -103,7 +107,8 @@ describe('a migration that goes well', () => {
     const source = keep(new PatternGuest(threeBlocks)).fill(SEED);
     const incoming = await listen('tcp:127.0.0.1:0', {
       capabilities,
-      guest: (blocks) => keep(new PatternGuest(blocks.map(({ idstr, usedLength }) => ({ idstr, pages: usedLength / 4096 })))),
+      guest: (blocks) =>
+        keep(new PatternGuest(blocks.map(({ idstr, usedLength }) => ({ idstr, pages: usedLength / 4096 })))),
     });
     const outgoing = await migrate(source, incoming.uri, { capabilities, parameters, postcopyAfterPasses: 0 });
     await Promise.all([outgoing.finished, incoming.finished]);
@@ -172,7 +177,11 @@ describe('a migration that can not go on', () => {
     const target = keep(StressGuest.empty({ memory: 16 * 2 ** 20 }));
     const incoming = await listen('tcp:127.0.0.1:0', { guest: target, capabilities });
     const abort = new AbortController();
-    const outgoing = await migrate(source, incoming.uri, { capabilities, parameters: { maxBandwidth: 2 ** 20 }, signal: abort.signal });
+    const outgoing = await migrate(source, incoming.uri, {
+      capabilities,
+      parameters: { maxBandwidth: 2 ** 20 },
+      signal: abort.signal,
+    });
     await new Promise<void>((resolve) => outgoing.on('status', (status) => status === 'active' && resolve()));
     abort.abort();
     await expect(outgoing.finished).rejects.toMatchObject({ code: 'CANCELLED' });
@@ -211,19 +220,22 @@ describe('a migration that can not go on', () => {
   test.each([
     ['stop', 'failed', ['stop']],
     ['save', 'failed', ['stop', 'save', 'start']],
-  ] as const)('a guest that fails to %s before the package has left runs on at the source', async (failing, status, asked) => {
-    const source = keep(new PatternGuest(oneBlock)).fill(SEED);
-    source.running = true;
-    source.failing = failing;
-    const incoming = await listen('tcp:127.0.0.1:0', { guest: keep(new PatternGuest(oneBlock)), capabilities });
-    const outgoing = await migrate(source, incoming.uri, { capabilities, parameters, postcopyAfterPasses: 0 });
-    await expect(outgoing.finished).rejects.toThrow(`the guest refuses to ${failing}`);
-    await expect(incoming.finished).rejects.toMatchObject({ code: 'PEER_GONE' });
-    expect(outgoing.status).toBe(status);
-    expect(outgoing.handedOver).toBe(false);
-    expect(source.asked).toEqual(asked);
-    expect(source.running).toBe(true);
-  });
+  ] as const)(
+    'a guest that fails to %s before the package has left runs on at the source',
+    async (failing, status, asked) => {
+      const source = keep(new PatternGuest(oneBlock)).fill(SEED);
+      source.running = true;
+      source.failing = failing;
+      const incoming = await listen('tcp:127.0.0.1:0', { guest: keep(new PatternGuest(oneBlock)), capabilities });
+      const outgoing = await migrate(source, incoming.uri, { capabilities, parameters, postcopyAfterPasses: 0 });
+      await expect(outgoing.finished).rejects.toThrow(`the guest refuses to ${failing}`);
+      await expect(incoming.finished).rejects.toMatchObject({ code: 'PEER_GONE' });
+      expect(outgoing.status).toBe(status);
+      expect(outgoing.handedOver).toBe(false);
+      expect(source.asked).toEqual(asked);
+      expect(source.running).toBe(true);
+    },
+  );
 
   test('a destination guest that cannot load its state fails both sides; the source knows it has handed over', async () => {
     const source = keep(new PatternGuest(oneBlock)).fill(SEED);

@@ -37,7 +37,10 @@ async function start(changed: Partial<DemoSettings>): Promise<{ source: DemoSide
 describe('one process dies in postcopy', () => {
   test('the source: the destination reports the loss, and ends although its vCPU waits for a page', async () => {
     const { source, destination } = await start({});
-    await destination.heard('progress', ({ progress }) => progress.side === 'destination' && progress.info.faults.count > 10);
+    await destination.heard(
+      'progress',
+      ({ progress }) => progress.side === 'destination' && progress.info.faults.count > 10,
+    );
     source.kill('SIGKILL');
     const { error } = await destination.heard('failed');
     expect(error.code).toBe('PEER_GONE');
@@ -47,7 +50,10 @@ describe('one process dies in postcopy', () => {
 
   test('the destination: the source reports it, and does not run the guest again', async () => {
     const { source, destination } = await start({});
-    await destination.heard('progress', ({ progress }) => progress.side === 'destination' && progress.info.faults.count > 10);
+    await destination.heard(
+      'progress',
+      ({ progress }) => progress.side === 'destination' && progress.info.faults.count > 10,
+    );
     destination.kill('SIGKILL');
     const { error } = await source.heard('failed');
     expect(error.code).toBe('PEER_GONE');
