@@ -113,7 +113,7 @@ export interface Native {
    * `pageSize` must be the host's page size, or a hugepage size for `MEMORY_HUGETLB`.
    */
   ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
-  /** Forgets the block: unmapped when the last running call and the last view of it are gone. Detaches this thread's view. */
+  /** Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone. */
   ramBlockClose(block: RamBlockHandle): void;
   /** The host address is exact in a double (47 bits); `fd` is the memfd, -1 for anonymous memory. */
   ramBlockInfo(block: RamBlockHandle): { kind: number; address: number; size: number; pageSize: number; fd: number };
@@ -256,7 +256,7 @@ export interface Native {
   socketListen(address: SocketAddress, backlog: number): { handle: SocketHandle; port: number };
   /** Blocks until a peer connects. */
   socketAccept(listener: SocketHandle, kick: EventfdHandle): SocketHandle | number;
-  /** Connects in the thread pool: does not block JavaScript. `host` is a numeric address. Rejects with ETIMEDOUT after `timeoutMs`. */
+  /** Connects in the thread pool. `host` is a numeric address. Rejects with ETIMEDOUT after `timeoutMs`. */
   socketConnect(address: SocketAddress, timeoutMs: number): Promise<SocketHandle>;
   socketPair(): [SocketHandle, SocketHandle];
   /** SHUT_RDWR: whoever blocks on it, here or at the peer, returns. Harmless when already shut. */
@@ -266,7 +266,10 @@ export interface Native {
   socketLimitQueue(socket: SocketHandle, bytes: number): void;
   /** Blocks for at least one byte (`length` is not 0); returns bytes read, 0 at the peer's end, or KICKED. */
   socketReceive(socket: SocketHandle, kick: EventfdHandle, target: Uint8Array, offset: number, length: number): number;
-  /** Sends all of `bytes[offset … offset+length)` or throws. Two sends on one socket never interleave. Returns 0 or KICKED (the stream is then broken). */
+  /**
+   * Sends all of `bytes[offset … offset+length)` or throws. Two sends on one socket never interleave.
+   * Returns 0 or KICKED (the stream is then broken).
+   */
   socketSend(socket: SocketHandle, kick: EventfdHandle, bytes: Uint8Array, offset: number, length: number): number;
   /**
    * Gathers `count` records and sends them whole: record i is `arena[ends[i-1] … ends[i])` (from 0
@@ -295,7 +298,7 @@ export interface Native {
    * Made stopped and empty. Threads are made at the first start.
    */
   stressGuestCreate(block: RamBlockHandle, options: StressGuestOptions): StressGuestHandle;
-  /** Writes the first content of the filled pages, in the thread pool. Only while stopped; EINVAL once it has written. */
+  /** Writes the first content of the filled pages, in the thread pool. EINVAL while it runs, or once it has written. */
   stressGuestFill(guest: StressGuestHandle): Promise<void>;
   stressGuestStart(guest: StressGuestHandle): void;
   /** Asks every vCPU to stop and waits up to `waitMs`; true once none touches RAM any more. */
@@ -310,7 +313,10 @@ export interface Native {
   /** Checks every page of the block against the device state, in the thread pool. Only while stopped. */
   stressGuestVerify(guest: StressGuestHandle): Promise<StressGuestVerdict>;
   stressGuestStats(guest: StressGuestHandle): StressGuestStats;
-  /** Ends the vCPU threads; those blocked in a fault are left behind (they end with the process) and keep the block alive. Returns how many were left. */
+  /**
+   * Ends the vCPU threads. Those blocked in a fault are left behind and keep the block alive; they end with
+   * the process. Returns how many were left.
+   */
   stressGuestClose(guest: StressGuestHandle): number;
 }
 

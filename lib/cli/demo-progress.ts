@@ -16,7 +16,8 @@ function sourceLine({ info, guest, passes }: SourceProgress): string {
   const { ram } = info;
   const rate = info.totalTime > 0 ? formatBytes((ram.transferred / info.totalTime) * 1000) : '0 B';
   return (
-    `source       ${info.status}, pass ${passes + 1}: ${formatCount(ram.normal + ram.duplicate)} pages sent (${formatBytes(ram.transferred)}, ${rate}/s), ` +
+    `source       ${info.status}, pass ${passes + 1}: ${formatCount(ram.normal + ram.duplicate)} pages sent ` +
+    `(${formatBytes(ram.transferred)}, ${rate}/s), ` +
     `${formatBytes(ram.remaining)} to go; guest wrote ${formatCount(guest.writesHere)} pages`
   );
 }
@@ -25,8 +26,9 @@ function destinationLine({ info, guest }: DestinationProgress): string {
   const { ram, faults } = info;
   const waiting = Math.max(0, ram.postcopyRequests - ram.postcopyRequestsServed);
   return (
-    `destination  ${info.status}: ${formatCount(ram.normal + ram.duplicate)} pages received (${formatBytes(ram.transferred)}); ` +
-    `${formatCount(faults.count)} faults, ${waiting} waiting, p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}; ` +
+    `destination  ${info.status}: ${formatCount(ram.normal + ram.duplicate)} pages received ` +
+    `(${formatBytes(ram.transferred)}); ${formatCount(faults.count)} faults, ${waiting} waiting, ` +
+    `p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}; ` +
     `guest wrote ${formatCount(guest?.writesHere ?? 0)} pages`
   );
 }

@@ -66,7 +66,8 @@ export function demoTable(report: DemoReport): string {
     ['downtime', formatMs(report.downtimeMs)],
     [
       'on the wire',
-      `${formatBytes(ram.transferred)}: ${formatBytes(ram.precopyBytes)} before the switch, ${formatBytes(ram.postcopyBytes)} after`,
+      `${formatBytes(ram.transferred)}: ${formatBytes(ram.precopyBytes)} before the switch, ` +
+        `${formatBytes(ram.postcopyBytes)} after`,
     ],
     [
       'pages',

@@ -18,7 +18,7 @@ export function reportProgress(look: () => SideProgress): () => void {
   return () => clearInterval(timer);
 }
 
-/** Runs a side from its settings to its end. `cancelled` is aborted when the user wants an end, or the parent has gone. */
+/** Runs a side to its end. `cancelled` is aborted when the user wants an end, or the parent is gone. */
 export async function runSide(
   side: (settings: DemoSettings, cancelled: AbortSignal, told: Promise<string>) => Promise<void>,
 ): Promise<void> {

@@ -31,7 +31,10 @@ function tryPlacing(uffd: UserfaultfdHandle, kind: MemoryKind): void {
   }
 }
 
-/** A userfaultfd that can serve faults in these blocks. Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or USERFAULTFD_UNAVAILABLE. */
+/**
+ * A userfaultfd that can serve faults in these blocks. Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or
+ * USERFAULTFD_UNAVAILABLE.
+ */
 export function openForPostcopy(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
   const kinds = new Set(blocks.map(({ kind }) => kind));
   const { handle } = openUserfaultfd(missingFeatures(kinds));

@@ -146,7 +146,7 @@ class ListenThread {
       const missing = received.pageCount - received.count();
       throw new MigrationError(
         'PAGES_MISSING',
-        `the stream ended with ${missing} pages of RAM block ${this.#blocks[index].idstr} still missing, the first is ${page}`,
+        `the stream ended, and ${missing} pages of RAM block ${this.#blocks[index].idstr} are missing, first ${page}`,
       );
     }
   }

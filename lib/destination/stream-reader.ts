@@ -20,6 +20,7 @@ export interface StreamPosition {
   readonly end: number;
   readonly offset: number;
   readonly context: StreamContext;
+  readonly lastBlock: string | undefined;
 }
 
 /** What our streams are decoded with. */
@@ -45,7 +46,13 @@ export class StreamReader {
     this.#decoder = new StreamDecoder(
       position === undefined
         ? decoderOptions
-        : { ...decoderOptions, resumed: true, startOffset: position.offset, context: position.context },
+        : {
+            ...decoderOptions,
+            resumed: true,
+            startOffset: position.offset,
+            context: position.context,
+            lastBlock: position.lastBlock,
+          },
     );
   }
 
@@ -62,7 +69,7 @@ export class StreamReader {
     return record;
   }
 
-  /** Waits for more bytes; moves those not decoded yet to the front. False when the peer has closed. Throws PEER_GONE. */
+  /** Waits for more bytes; moves those not decoded yet to the front. False when the peer has closed. */
   fill(): boolean {
     this.bytes.copyWithin(0, this.#start, this.#end);
     this.#end -= this.#start;
@@ -119,7 +126,14 @@ export class StreamReader {
 
   /** Gives up reading; another reader over the same arena goes on from here. */
   handOver(): StreamPosition {
-    return { start: this.#start, end: this.#end, offset: this.#decoder.offset, context: this.#decoder.context() };
+    const { offset, lastBlockIdstr } = this.#decoder;
+    return {
+      start: this.#start,
+      end: this.#end,
+      offset,
+      context: this.#decoder.context(),
+      lastBlock: lastBlockIdstr,
+    };
   }
 
   #gone(): MigrationError {

@@ -119,7 +119,7 @@ export class StressGuest implements Guest {
     return native().stressGuestStats(this.#handle);
   }
 
-  /** Ends its threads and lets go of its RAM. Threads that wait for a page stay, and keep it, until the process ends. */
+  /** Ends its threads and lets go of its RAM. A thread that waits for a page stays, and keeps the RAM. */
   close(): void {
     native().stressGuestClose(this.#handle);
     for (const block of this.ramBlocks) block.close();

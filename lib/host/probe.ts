@@ -66,7 +66,7 @@ function canRegister(uffd: UserfaultfdHandle, block: RAMBlock, mode: number): bo
   }
 }
 
-/** Registers a small block of that kind in each mode. A kind that can't be mapped (no hugepages reserved) takes none. */
+/** Registers a small block of that kind in each mode. What can't be mapped (no hugepages reserved) takes none. */
 function probeMemory(via: UserfaultfdVia, available: bigint, kind: MemoryKind): MemoryProbe {
   const { constants: c, userfaultfdClose, userfaultfdOpen } = native();
   let block: RAMBlock;
@@ -113,11 +113,13 @@ function probeHugepages(): HostProbe['hugepages'] {
 const userfaultfdProblems: Readonly<Record<string, Problem>> = {
   ENOSYS: {
     what: 'this kernel, or the container it is seen through, has no userfaultfd',
-    fix: 'use a kernel built with CONFIG_USERFAULTFD; in a container, allow the userfaultfd system call in its seccomp profile',
+    fix: 'use a kernel built with CONFIG_USERFAULTFD; in a container, allow the system call in its seccomp profile',
   },
   EPERM: {
     what: 'this user may not use userfaultfd',
-    fix: 'run as root, or "setfacl -m u:$USER:rw /dev/userfaultfd", or "sysctl -w vm.unprivileged_userfaultfd=1"; in a container, pass --device /dev/userfaultfd or --privileged',
+    fix:
+      'run as root, or "setfacl -m u:$USER:rw /dev/userfaultfd", or "sysctl -w vm.unprivileged_userfaultfd=1"; ' +
+      'in a container, pass --device /dev/userfaultfd or --privileged',
   },
 };
 

@@ -53,7 +53,10 @@ export class RAMBlock implements RAMBlockDescriptor {
     this.address = descriptor.address;
   }
 
-  /** Maps a new block of missing pages. Throws BAD_ARGUMENT, or the NativeError of mmap (ENOMEM: too big, or no hugepages reserved). */
+  /**
+   * Maps a new block of missing pages. Throws BAD_ARGUMENT, or the NativeError of mmap: ENOMEM where it is
+   * too big, or too few hugepages are reserved.
+   */
   static create(options: RAMBlockOptions): RAMBlock {
     const { idstr, size, kind = 'anonymous' } = options;
     const { constants, ramBlockCreate, ramBlockInfo } = native();

@@ -34,7 +34,8 @@ export function checkPageRequest(
   if (!aligned || length === 0 || start + length > block.size) {
     throw new MigrationError(
       'STREAM_CORRUPT',
-      `the destination asked for ${length} bytes at ${start} of RAM block ${block.idstr} (${block.size} bytes in pages of ${block.pageSize})`,
+      `the destination asked for ${length} bytes at ${start} of RAM block ${block.idstr}, which has ${block.size} ` +
+        `in pages of ${block.pageSize}`,
       { record: 'REQ_PAGES' },
     );
   }

@@ -46,7 +46,7 @@ export class Ring {
     return (Atomics.load(this.#control, HEAD) - Atomics.load(this.#control, TAIL)) >>> 0;
   }
 
-  /** Producer: appends one record of `recordWords` words, waiting while the ring is full. False if it was closed instead. */
+  /** Producer: appends one record, waiting while the ring is full. False if it was closed instead. */
   push(record: ArrayLike<number>): boolean {
     for (;;) {
       if (Atomics.load(this.#control, CLOSED) === 1) return false;

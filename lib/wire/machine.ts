@@ -38,7 +38,8 @@ const runStates: readonly RunState[] = ['running', 'paused'];
 export function decodeGuestStateBody(body: Uint8Array, offset: number): Uint8Array {
   const length = body.length < LENGTH_BYTES ? -1 : new DataView(body.buffer, body.byteOffset).getUint32(0);
   if (length !== body.length - LENGTH_BYTES) {
-    throw new WireError('BAD_LENGTH', GUEST_STATE_SECTION.idstr, offset, `${body.length} bytes that say they have ${length}`);
+    const detail = `${body.length} bytes that say they have ${length}`;
+    throw new WireError('BAD_LENGTH', detail, offset, GUEST_STATE_SECTION.idstr);
   }
   return body.subarray(LENGTH_BYTES);
 }
@@ -55,7 +56,8 @@ export function decodeGlobalStateBody(body: Uint8Array, offset: number): RunStat
   const name = new TextDecoder().decode(body.subarray(LENGTH_BYTES)).replace(/\0.*$/s, '');
   const state = runStates.find((known) => known === name);
   if (body.length !== LENGTH_BYTES + RUN_STATE_BYTES || state === undefined) {
-    throw new WireError('BAD_VALUE', GLOBAL_STATE_SECTION.idstr, offset, `${body.length} bytes that name no run state we know`);
+    const detail = `${body.length} bytes that name no run state we know`;
+    throw new WireError('BAD_VALUE', detail, offset, GLOBAL_STATE_SECTION.idstr);
   }
   return state;
 }

@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest';
+import { asciiToString, encodeIdstr, isPrintable, stringToUtf8, utf8ToString } from '#lib/wire/text.js';
+
+test('every printable character, and no other, makes a name', () => {
+  const all = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+  const printable = [...all].filter((byte) => isPrintable(all, byte, byte + 1));
+  expect(printable).toEqual(Array.from({ length: 95 }, (_, i) => 32 + i));
+  const name = asciiToString(all, 32, 127);
+  expect(encodeIdstr(name)).toEqual(all.subarray(32, 127));
+});
+
+test('text goes to UTF-8 and back', () => {
+  const bytes = stringToUtf8('a é 漢 \u{1f600}');
+  expect(utf8ToString(bytes, 0, bytes.length)).toBe('a é 漢 \u{1f600}');
+  expect(utf8ToString(bytes, 0, 1)).toBe('a');
+});
