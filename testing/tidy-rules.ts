@@ -1,0 +1,394 @@
+/**
+ * The repository's own rules: what lint and the compiler can't see, as functions over the files' text.
+ *
+ * Pure, apart from {@link readRepository}: test/tidy.test.ts holds the repository against each rule, and
+ * each rule against files that break it. A rule returns where it is broken; its `mend` says what to do.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import ts from 'typescript';
+
+/** One file, by its path from the repository's root with forward slashes. */
+export interface SourceFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** Where a rule is broken; `line` counts from 1. */
+export interface Breach {
+  readonly path: string;
+  readonly line: number;
+  readonly what: string;
+}
+
+export interface Rule {
+  readonly name: string;
+  /** What to do about a breach, as a sentence. */
+  readonly mend: string;
+  readonly check: (files: readonly SourceFile[]) => Breach[];
+}
+
+/** A breach as `file:line  what [rule]  mend`, the way a test failure shows it. */
+export function describeBreach(rule: Rule, { path, line, what }: Breach): string {
+  return `${path}:${line}  ${what} [${rule.name}]  ${rule.mend}`;
+}
+
+// --- reading ------------------------------------------------------------------------------------
+
+/** Folders that are built or installed, never part of the repository; used where there is no git. */
+const builtFolders = new Set(['node_modules', 'dist', 'build', 'build-asan', 'prebuilds', '.git', '.cache']);
+
+function walk(root: string, folder = ''): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
+    if (entry.isDirectory()) return builtFolders.has(entry.name) ? [] : walk(root, path);
+    return entry.isFile() ? [path] : [];
+  });
+}
+
+function listFiles(root: string): string[] {
+  if (!existsSync(join(root, '.git'))) return walk(root);
+  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root });
+  return [...new Set(listed.toString().split('\0'))].filter((path) => path !== '' && existsSync(join(root, path)));
+}
+
+/** Every text file that is or would be committed. A file with a NUL byte is not text. */
+export function readRepository(root: string): SourceFile[] {
+  return listFiles(root)
+    .map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }))
+    .filter(({ text }) => !text.includes('\0'));
+}
+
+// --- tools --------------------------------------------------------------------------------------
+
+const isScript = (path: string): boolean => /\.(ts|mjs)$/.test(path);
+const isCpp = (path: string): boolean => /\.(cc|h)$/.test(path);
+
+/** Breaches at each line of the files that pass `applies` where `find` names one. */
+function perLine(
+  files: readonly SourceFile[],
+  applies: (path: string) => boolean,
+  find: (line: string, path: string) => string | undefined,
+): Breach[] {
+  return files
+    .filter(({ path }) => applies(path))
+    .flatMap(({ path, text }) =>
+      text.split('\n').flatMap((line, index) => {
+        const what = find(line, path);
+        return what === undefined ? [] : [{ path, line: index + 1, what }];
+      }),
+    );
+}
+
+interface Import {
+  readonly from: string;
+  readonly line: number;
+}
+
+/** Every module that a file imports, re-exports or imports dynamically. */
+function importsOf({ text }: SourceFile): Import[] {
+  return ts
+    .preProcessFile(text, true, true)
+    .importedFiles.map(({ fileName, pos }) => ({ from: fileName, line: text.slice(0, pos).split('\n').length }));
+}
+
+// --- import direction ---------------------------------------------------------------------------
+
+const base = ['errors', 'options', 'native', 'memory', 'host'];
+const engine = [...base, 'wire', 'threads', 'channel'];
+const sides = [...engine, 'source', 'destination'];
+const outside = [...sides, 'migration', 'guest'];
+
+/**
+ * What each part of lib/ may import from lib/, itself included. A part is a folder, or a file beside the
+ * folders; a part that is not listed may import nothing and be imported by nothing.
+ */
+export const mayImport: Readonly<Record<string, readonly string[]>> = {
+  wire: ['wire'],
+  errors: [],
+  options: ['errors'],
+  native: [],
+  memory: ['errors', 'options', 'native', 'memory'],
+  host: base,
+  threads: [...base, 'threads'],
+  channel: [...base, 'threads', 'channel'],
+  source: [...engine, 'source'],
+  destination: [...engine, 'destination'],
+  migration: [...sides, 'migration'],
+  guest: outside,
+  qmp: [...outside, 'qmp'],
+  dashboard: [...outside, 'dashboard'],
+  cli: [...outside, 'qmp', 'dashboard', 'cli', 'index'],
+  index: [...outside, 'qmp'],
+};
+
+/** The part of lib/ that a path from lib/ belongs to: `memory/page.ts` is `memory`, `errors.js` is `errors`. */
+function partOf(pathInLib: string): string {
+  return pathInLib.includes('/') ? pathInLib.slice(0, pathInLib.indexOf('/')) : pathInLib.replace(/\.(ts|js)$/, '');
+}
+
+/** The target of a relative import as a path from lib/, or undefined where it leaves lib/. */
+function resolveInLib(importer: string, from: string): string | undefined {
+  const segments = importer.split('/').slice(0, -1);
+  for (const segment of from.split('/')) {
+    if (segment === '..') segments.pop();
+    else if (segment !== '.') segments.push(segment);
+  }
+  return segments[0] === 'lib' ? segments.slice(1).join('/') : undefined;
+}
+
+function importDirection(files: readonly SourceFile[]): Breach[] {
+  return files
+    .filter(({ path }) => /^lib\/.*\.ts$/.test(path))
+    .flatMap((file) =>
+      importsOf(file).flatMap(({ from, line }) => {
+        const part = partOf(file.path.slice('lib/'.length));
+        const breach = (what: string): Breach[] => [{ path: file.path, line, what }];
+        if (!from.startsWith('.')) {
+          return part === 'wire' || from.startsWith('#') ? breach(`lib/${part} imports ${from}`) : [];
+        }
+        const target = resolveInLib(file.path, from);
+        if (target === undefined) return breach(`import of ${from}, outside lib/`);
+        const allowed = mayImport[part]?.includes(partOf(target)) ?? false;
+        return allowed ? [] : breach(`lib/${part} imports lib/${target}`);
+      }),
+    );
+}
+
+const addonLoads = /from 'bindings'|require\('bindings'\)|process\.dlopen|createRequire|\.node['"`]/;
+
+// --- tests beside their subject -----------------------------------------------------------------
+
+const workerEntry = 'the loop of a worker, which only runs in a whole migration: test/migration/';
+
+/** Files of lib/ without a mirrored test, each with the reason. */
+export const withoutOwnTest: Readonly<Record<string, string>> = {
+  'lib/source/migration-thread.ts': workerEntry,
+  'lib/source/return-path-thread.ts': workerEntry,
+  'lib/destination/main-thread.ts': workerEntry,
+  'lib/destination/listen-thread.ts': workerEntry,
+  'lib/destination/fault-thread.ts': workerEntry,
+};
+
+/** Tests of no single file of lib/, each with what they are about. */
+export const withoutOwnSubject: Readonly<Record<string, string>> = {
+  'test/tidy.test.ts': "the repository's rules",
+  'test/package.test.ts': 'the package as its users install it',
+};
+
+const testOf = (path: string): string => path.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts');
+
+/** What a test is about: the file of lib/ at the same place, or for test/native/ the C++ file of that name. */
+function subjectOf(path: string): string {
+  const stem = path.replace(/^test\//, '').replace(/\.test\.ts$/, '');
+  return stem.startsWith('native/') ? `${stem.replaceAll('-', '_')}.cc` : `lib/${stem}.ts`;
+}
+
+/** Checks against the two tables; both are arguments so that the check itself can be tested. */
+export function mirroring(
+  files: readonly SourceFile[],
+  untested: Readonly<Record<string, string>>,
+  unmirrored: Readonly<Record<string, string>>,
+): Breach[] {
+  const paths = new Set(files.map(({ path }) => path));
+  const breaches: Breach[] = [];
+  const report = (path: string, what: string): void => {
+    breaches.push({ path, line: 1, what });
+  };
+  for (const path of paths) {
+    if (/^lib\/.*\.ts$/.test(path) && !path.endsWith('/index.ts')) {
+      const tested = paths.has(testOf(path));
+      if (!tested && untested[path] === undefined) report(path, `no ${testOf(path)}`);
+      if (tested && untested[path] !== undefined) report(path, 'has a test and is still in withoutOwnTest');
+    }
+    // Tests of whole migrations, in several processes, have no single subject.
+    if (/^test\/(?!migration\/).*\.test\.ts$/.test(path) && !paths.has(subjectOf(path))) {
+      if (unmirrored[path] === undefined) report(path, `no ${subjectOf(path)}`);
+    }
+    if (/^test\/.*\.ts$/.test(path) && !path.endsWith('.test.ts')) report(path, 'a helper among the tests');
+  }
+  for (const path of [...Object.keys(untested), ...Object.keys(unmirrored)]) {
+    if (!paths.has(path)) report(path, 'in an exempt table, but there is no such file');
+  }
+  return breaches;
+}
+
+// --- native/ ------------------------------------------------------------------------------------
+
+/** Names of the migration stream, which C++ must not learn. SHUT_RDWR and its like are the kernel's. */
+const wireNames =
+  /\b(MIG_CMD\w*|MIG_RP\w*|RAM_SAVE\w*|QEMU_VM\w*|QEVM|REQ_PAGES\w*|RECV_BITMAP|POSTCOPY_(ADVISE|LISTEN|RUN|RAM_DISCARD|RESUME)|OPEN_RETURN_PATH|RESUME_ACK|SWITCHOVER_ACK|CMD_PACKAGED|PING|PONG|idstr|vmdesc|xbzrle)\b/i;
+
+// --- function length ----------------------------------------------------------------------------
+
+/** Lines from a function's first to its last, its parameters included and its comment not. */
+const FUNCTION_LINES_MAX = 70;
+
+function longScriptFunctions({ path, text }: SourceFile): Breach[] {
+  const parsed = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true);
+  const breaches: Breach[] = [];
+  const lineAt = (position: number): number => parsed.getLineAndCharacterOfPosition(position).line + 1;
+  const visit = (node: ts.Node): void => {
+    if (ts.isFunctionLike(node)) {
+      const first = lineAt(node.getStart());
+      const count = lineAt(node.end) - first + 1;
+      if (count > FUNCTION_LINES_MAX) breaches.push({ path, line: first, what: `a function of ${count} lines` });
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(parsed);
+  return breaches;
+}
+
+/**
+ * Crude, and enough for code in the format that lint enforces: a function starts at an unindented line and
+ * ends at a line that is one brace. A type ends in `};` and a namespace in a comment, so neither counts.
+ */
+function longCppFunctions({ path, text }: SourceFile): Breach[] {
+  const breaches: Breach[] = [];
+  let first = -1;
+  text.split('\n').forEach((line, index) => {
+    if (first < 0 && /^[A-Za-z~]/.test(line)) first = index;
+    const count = index - first + 1;
+    if (line === '}' && first >= 0 && count > FUNCTION_LINES_MAX) {
+      breaches.push({ path, line: first + 1, what: `a function of ${count} lines` });
+    }
+    if (/^\}|^\S.*;$|^namespace\b.*\{$/.test(line)) first = -1;
+  });
+  return breaches;
+}
+
+// --- the rules ----------------------------------------------------------------------------------
+
+const TS_COLUMNS_MAX = 120;
+const CPP_COLUMNS_MAX = 100;
+
+const scriptName = /^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.config|\.d)?\.(ts|mjs)$/;
+const cppName = /^[a-z0-9]+(_[a-z0-9]+)*\.(cc|h)$/;
+
+/** The files that spell out what they forbid. */
+const ownFiles = new Set(['testing/tidy-rules.ts', 'test/tidy.test.ts']);
+
+/** Tests that may use timers, each with the reason why that is no synchronisation. */
+export const timersInTests: Readonly<Record<string, string>> = {};
+
+const timers = /\b(setTimeout|setInterval)\s*\(|timers\/promises|\bsleep\s*\(/;
+
+/** Folders and hosts that exist on one machine only; written so that this line does not match itself. */
+const machinePaths = /(?<![\w.$}/-])\/(?:work|root|home\/\w+)\/|(?:\.\.\/)(?:shared)\/|\.(?:library)\//;
+const registryHosts =
+  /\b(?:registry|npm|nexus|artifactory|pypi|mirror)[\w-]*\.[\w.-]+\.(?:org|com|net|io|dev|internal)\b/;
+
+export const rules: readonly Rule[] = [
+  {
+    name: 'import direction',
+    mend: 'Move the code to the layer that owns it, or hand it over as an argument (mayImport in testing/tidy-rules.ts).',
+    check: importDirection,
+  },
+  {
+    name: 'one loader',
+    mend: 'Call native() of lib/native.ts, the only file that loads the addon.',
+    check: (files) =>
+      perLine(
+        files,
+        (path) => /^lib\/.*\.ts$/.test(path) && path !== 'lib/native.ts',
+        (line) => (addonLoads.test(line) ? 'loads a native module' : undefined),
+      ),
+  },
+  {
+    name: 'mirrored tests',
+    mend: 'Add or move the test, or name the file with a reason in a table of testing/tidy-rules.ts; helpers go in testing/.',
+    check: (files) => mirroring(files, withoutOwnTest, withoutOwnSubject),
+  },
+  {
+    name: 'no wire names in native/',
+    mend: 'C++ must not learn the protocol: pass block, page and buffer arguments from TypeScript.',
+    check: (files) =>
+      perLine(
+        files,
+        (path) => path.startsWith('native/') && isCpp(path),
+        (line) => wireNames.exec(line)?.[0],
+      ),
+  },
+  {
+    name: 'opening comment',
+    mend: 'Start the file with what it is, which thread runs it, and its invariants.',
+    check: (files) =>
+      files.flatMap(({ path, text }) => {
+        const opensWithComment = /^(#!.*\n)?\s*(\/\*|\/\/)/.test(text);
+        return (isScript(path) || isCpp(path)) && !opensWithComment ? [{ path, line: 1, what: 'no comment' }] : [];
+      }),
+  },
+  {
+    name: 'line width',
+    mend: 'Break the line; `npm run format` does most of it.',
+    check: (files) =>
+      perLine(
+        files,
+        (path) => isScript(path) || isCpp(path),
+        (line, path) => {
+          const limit = isCpp(path) ? CPP_COLUMNS_MAX : TS_COLUMNS_MAX;
+          const columns = [...line].length;
+          return columns > limit ? `${columns} columns, over ${limit}` : undefined;
+        },
+      ),
+  },
+  {
+    name: 'no leftovers',
+    mend: 'Do it now, or write it down as an issue.',
+    check: (files) =>
+      perLine(
+        files,
+        (path) => (isScript(path) || isCpp(path)) && !ownFiles.has(path),
+        (line) => /\b(TODO|FIXME|XXX|HACK)\b/.exec(line)?.[0],
+      ),
+  },
+  {
+    name: 'no timers in tests',
+    mend: 'Wait for the event itself (a promise, an eventfd, a park point), or name the file in timersInTests with a reason.',
+    check: (files) =>
+      perLine(
+        files,
+        (path) => path.endsWith('.test.ts') && !ownFiles.has(path) && timersInTests[path] === undefined,
+        (line) => timers.exec(line)?.[0],
+      ),
+  },
+  {
+    name: 'file names',
+    mend: 'Name the file for its noun: kebab-case.ts and .mjs, snake_case.cc and .h.',
+    check: (files) =>
+      files.flatMap(({ path }) => {
+        const name = path.slice(path.lastIndexOf('/') + 1);
+        const isBad = (isScript(path) && !scriptName.test(name)) || (isCpp(path) && !cppName.test(name));
+        return isBad ? [{ path, line: 1, what: `the name ${name}` }] : [];
+      }),
+  },
+  {
+    name: 'no machine paths',
+    mend: 'Use a path from the file itself, a temporary folder, or the project name; leave the registry to npm.',
+    check: (files) =>
+      perLine(
+        files,
+        (path) => path !== 'LICENSE',
+        (line) => machinePaths.exec(line)?.[0] ?? registryHosts.exec(line)?.[0],
+      ),
+  },
+  {
+    name: 'function length',
+    mend: 'Split it at the step that has a name of its own.',
+    check: (files) =>
+      files.flatMap((file) => {
+        if (isCpp(file.path)) return longCppFunctions(file);
+        return isScript(file.path) && !file.path.startsWith('test/') ? longScriptFunctions(file) : [];
+      }),
+  },
+  {
+    name: 'documents',
+    mend: 'Restore it: readers and the package rely on it.',
+    check: (files) =>
+      ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'docs/architecture.md', 'docs/protocol.md']
+        .filter((wanted) => !files.some(({ path, text }) => path === wanted && text.trim() !== ''))
+        .map((path) => ({ path, line: 1, what: 'missing or empty' })),
+  },
+];
