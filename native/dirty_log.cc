@@ -113,7 +113,8 @@ Napi::Value CountPages(const Napi::CallbackInfo& info) {
   const Outcome failure =
       Scan(*block, range, mask, 0, [&](uint64_t from, uint64_t to) { bytes += to - from; });
   if (failure) return Throw(info.Env(), *failure);
-  return Napi::Number::New(info.Env(), static_cast<double>(bytes / block->page_size));
+  const uint64_t pages = bytes / block->page_size;
+  return Napi::Number::New(info.Env(), static_cast<double>(pages));
 }
 
 Napi::Value HasPagemapScan(const Napi::CallbackInfo& info) {

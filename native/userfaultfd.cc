@@ -243,7 +243,7 @@ Napi::Value UserfaultfdOpen(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const std::string via = arguments.String("via");
   const uint64_t wanted = arguments.Bits("features");
-  const auto* way = std::ranges::find_if(kWays, [&](const Way& way) { return via == way.name; });
+  const auto* way = std::ranges::find_if(kWays, [&](const Way& each) { return via == each.name; });
   arguments.Require(way != std::end(kWays), "via", "be syscall, device or user-mode-only");
   if (arguments.failed()) return {};
 

@@ -149,6 +149,13 @@ const SUBSECTION_PREFIX = 'configuration/';
 const noBlock: RamBlockEntry = { index: -1, idstr: '', usedLength: 0 };
 const noSection: SectionEntry = { id: -1, idstr: '', instanceId: 0, versionId: 0 };
 
+/** Bytes between a page record's header and its data: fill byte, or encoding and length. */
+function pagePrefixBytes(kindFlag: number): number {
+  if (kindFlag === RamFlag.ZERO) return 1;
+  if (kindFlag === RamFlag.XBZRLE) return 3;
+  return kindFlag === RamFlag.COMPRESS_PAGE ? 4 : 0;
+}
+
 export class StreamDecoder {
   /** Bytes that the last successful `next()` consumed; 0 if it returned undefined. */
   consumed = 0;
@@ -306,22 +313,34 @@ export class StreamDecoder {
       block = this.lastBlock;
     }
 
-    const page = this.page;
     const offset = high * TWO_32 + (low - flags);
     if (offset + this.targetPageSize > block.entry.usedLength) {
       throw this.fail('PAGE_OUT_OF_RANGE', 'page', `page ${offset} is not inside block ${block.entry.idstr}`, start);
     }
+    return this.pageOf(block, offset, kindFlag, view, start, at, end);
+  }
+
+  /** The rest of a page record: what lies behind its header, at `at`. */
+  private pageOf(
+    block: BlockName,
+    offset: number,
+    kindFlag: number,
+    view: DataView,
+    start: number,
+    at: number,
+    end: number,
+  ): StreamRecord | undefined {
+    const prefix = pagePrefixBytes(kindFlag);
+    if (at + prefix > end) return this.short(at + prefix - start, end - start);
     let kind: PageKind = 'normal';
     let fill = 0;
     let dataLength = this.targetPageSize;
     if (kindFlag === RamFlag.ZERO) {
       kind = 'zero';
       dataLength = 0;
-      if (at >= end) return this.short(at + 1 - start, available);
-      fill = view.getUint8(at++);
+      fill = view.getUint8(at);
     } else if (kindFlag === RamFlag.XBZRLE) {
       kind = 'xbzrle';
-      if (at + 3 > end) return this.short(at + 3 - start, available);
       if (view.getUint8(at) !== XBZRLE_ENCODING) {
         throw this.fail('BAD_VALUE', 'page', `xbzrle encoding ${view.getUint8(at)}`, at);
       }
@@ -329,27 +348,26 @@ export class StreamDecoder {
       if (dataLength > this.targetPageSize) {
         throw this.fail('BAD_LENGTH', 'page', `${dataLength} bytes of xbzrle are more than a page`, at + 1);
       }
-      at += 3;
     } else if (kindFlag === RamFlag.COMPRESS_PAGE) {
       kind = 'compressed';
-      if (at + 4 > end) return this.short(at + 4 - start, available);
       dataLength = view.getUint32(at);
       // zlib's worst case adds less than a tenth; what is twice a page was not made from one.
       if (dataLength > 2 * this.targetPageSize) {
         throw this.fail('BAD_LENGTH', 'page', `${dataLength} bytes of compressed data for one page`, at);
       }
-      at += 4;
     }
-    if (at + dataLength > end) return this.short(at + dataLength - start, available);
+    const dataStart = at + prefix;
+    if (dataStart + dataLength > end) return this.short(dataStart + dataLength - start, end - start);
 
     this.lastBlock = block;
+    const { page } = this;
     page.kind = kind;
     page.block = block.entry;
     page.offset = offset;
     page.fill = fill;
-    page.dataStart = at;
+    page.dataStart = dataStart;
     page.dataLength = dataLength;
-    this.consumed = at + dataLength - start;
+    this.consumed = dataStart + dataLength - start;
     this.offset += this.consumed;
     return page;
   }
