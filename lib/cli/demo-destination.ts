@@ -14,14 +14,14 @@ await runSide(async (settings, cancelled) => {
   tell({ kind: 'ready', uri: incoming.uri });
   const stopReporting = reportProgress(() => ({ side: 'destination', info: incoming.info(), guest: guest.stats }));
   try {
-    const info = await incoming.finished;
+    await incoming.finished;
     await delay(RUN_ON_MS, undefined, { signal: cancelled });
     await guest.stop();
-    tell({ kind: 'doing', what: 'checking every page' });
-    const verdict = await guest.verify();
-    tell({ kind: 'done', done: { side: 'destination', info, guest: guest.stats, verdict } });
   } finally {
     stopReporting();
   }
+  tell({ kind: 'doing', what: 'checking every page' });
+  const verdict = await guest.verify();
+  tell({ kind: 'done', done: { side: 'destination', info: incoming.info(), guest: guest.stats, verdict } });
   guest.close();
 });

@@ -14,9 +14,10 @@ type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
 
 function sourceLine({ info, guest, passes }: SourceProgress): string {
   const { ram } = info;
+  const pass = info.status === 'active' ? `, pass ${passes + 1}` : '';
   const rate = info.totalTime > 0 ? formatBytes((ram.transferred / info.totalTime) * 1000) : '0 B';
   return (
-    `source       ${info.status}, pass ${passes + 1}: ${formatCount(ram.normal + ram.duplicate)} pages sent ` +
+    `source       ${info.status}${pass}: ${formatCount(ram.normal + ram.duplicate)} pages sent ` +
     `(${formatBytes(ram.transferred)}, ${rate}/s), ` +
     `${formatBytes(ram.remaining)} to go; guest wrote ${formatCount(guest.writesHere)} pages`
   );
@@ -75,5 +76,6 @@ function plainProgress(stream: NodeJS.WriteStream): DemoProgress {
 }
 
 export function createDemoProgress(stream: NodeJS.WriteStream = process.stderr): DemoProgress {
-  return stream.isTTY ? liveProgress(stream) : plainProgress(stream);
+  // A terminal of no known width can't be drawn on.
+  return stream.isTTY && stream.columns > 0 ? liveProgress(stream) : plainProgress(stream);
 }

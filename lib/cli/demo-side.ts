@@ -8,14 +8,19 @@ import type { DemoSettings, FromSide, SideProgress, ToSide } from './demo-messag
 /** Milliseconds between two reports of progress. */
 const PROGRESS_MS = 100;
 
+/** To the parent; nothing where it has gone. */
 export function tell(message: FromSide): void {
-  process.send?.(message);
+  if (process.connected) process.send?.(message, undefined, undefined, () => {});
 }
 
-/** Reports progress again and again until the returned function is called. */
+/** Reports progress again and again until the returned function is called, which reports it for the last time. */
 export function reportProgress(look: () => SideProgress): () => void {
-  const timer = setInterval(() => tell({ kind: 'progress', progress: look() }), PROGRESS_MS);
-  return () => clearInterval(timer);
+  const report = () => tell({ kind: 'progress', progress: look() });
+  const timer = setInterval(report, PROGRESS_MS);
+  return () => {
+    clearInterval(timer);
+    report();
+  };
 }
 
 /** Runs a side to its end. `cancelled` is aborted when the user wants an end, or the parent is gone. */

@@ -22,10 +22,10 @@ await runSide(async (settings, cancelled, told) => {
   });
   const stopReporting = reportProgress(() => ({ side: 'source', info: outgoing.info(), guest: guest.stats, passes }));
   try {
-    const info = await outgoing.finished;
-    tell({ kind: 'done', done: { side: 'source', info, guest: guest.stats } });
+    await outgoing.finished;
   } finally {
     stopReporting();
     await guest.stop();
   }
+  tell({ kind: 'done', done: { side: 'source', info: outgoing.info(), guest: guest.stats } });
 });

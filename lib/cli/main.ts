@@ -58,13 +58,21 @@ interface DemoOptions {
   readonly json?: boolean;
 }
 
+/** Aborted by the first Ctrl-C or SIGTERM; the second ends this process at once, and its children see that. */
+function onInterrupt(): AbortSignal {
+  const controller = new AbortController();
+  const interrupt = () => (controller.signal.aborted ? process.exit(EXIT_INTERRUPTED) : controller.abort());
+  // Not once(): a library that finds itself the last listener of a signal ends the process.
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  return controller.signal;
+}
+
 async function demo(options: DemoOptions): Promise<void> {
   if (options.guest === 'kvm') {
     throw new MigrationError('GUEST_UNAVAILABLE', 'this version has no KVM guest yet');
   }
-  const interrupted = new AbortController();
-  process.once('SIGINT', () => interrupted.abort());
-  process.once('SIGTERM', () => interrupted.abort());
+  const interrupted = onInterrupt();
   const {
     memory,
     memoryKind: kind,
@@ -88,7 +96,7 @@ async function demo(options: DemoOptions): Promise<void> {
       maxBandwidth,
       maxPostcopyBandwidth,
     },
-    interrupted.signal,
+    interrupted,
   );
   if (options.json) printJson(report);
   else process.stdout.write(`${demoTable(report)}\n`);

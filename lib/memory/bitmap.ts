@@ -15,7 +15,7 @@ export class PageBitmap {
     buffer: SharedArrayBuffer = new SharedArrayBuffer(Math.ceil(pageCount / 32) * 4),
   ) {
     this.words = new Uint32Array(buffer);
-    if (this.words.length * 32 < pageCount)
+    if (this.words.length !== Math.ceil(pageCount / 32))
       throw new RangeError(`bitmap of ${pageCount} pages over ${buffer.byteLength} bytes`);
   }
 

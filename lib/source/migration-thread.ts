@@ -163,7 +163,7 @@ class MigrationThread {
   #loop(): void {
     for (;;) {
       this.#checkStillWanted();
-      if (needsSync(this.#convergence())) this.#sync();
+      if (needsSync(this.#convergence())) this.#endPass();
       const step = nextStep(this.#convergence());
       if (step === 'complete') return this.#complete();
       if (step === 'start-postcopy') this.#startPostcopy();
@@ -261,6 +261,10 @@ class MigrationThread {
   #sync(): void {
     this.#dirtyLog?.sync(this.#dirty);
     this.#counters.add('dirtySyncCount', 1);
+  }
+
+  #endPass(): void {
+    this.#sync();
     this.#passes += 1;
     this.#thread.emit({ kind: 'pass', passes: this.#passes });
   }

@@ -98,6 +98,21 @@ describe('demo', () => {
     for (const pid of children.split('\n')) expect(() => process.kill(Number(pid), 0)).toThrow();
   });
 
+  test('on a terminal: live lines, and Ctrl-C ends both processes', async () => {
+    const command = `stty cols 150 rows 40; exec ${process.execPath} ${main} demo --memory 256M --max-bandwidth 4M`;
+    const terminal = execa('script', ['-qec', command, '/dev/null'], { reject: false, timeout: 60_000, stdin: 'pipe' });
+    await new Promise<void>((resolve) => {
+      terminal.stdout.on('data', (chunk: Buffer) => {
+        if (/source {7}active/.test(chunk.toString())) resolve();
+      });
+    });
+    terminal.stdin.write('\x03');
+    const { exitCode, stdout } = await terminal;
+    expect(exitCode).toBe(130);
+    expect(stdout).toContain('interrupted: both processes have ended');
+    expect(stdout).not.toMatch(/\n\s+at /);
+  });
+
   test('a KVM guest is not there yet: one sentence with what to do', async () => {
     const { exitCode, stderr } = await postcopy('demo', '--guest', 'kvm');
     expect(exitCode).toBe(1);

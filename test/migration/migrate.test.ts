@@ -132,7 +132,7 @@ describe('a migration that goes well', () => {
     await target.stop();
     expect(await target.verify()).toMatchObject({ lostWrites: 0, lostPages: 0, tornPages: 0, stalePages: 0 });
     expect(target.stats.badPages).toBe(0);
-    expect(passes.length).toBeGreaterThanOrEqual(3);
+    expect(passes).toEqual([1, 2]);
     expect(sent.ram.normal + sent.ram.duplicate).toBeGreaterThan(16384);
     expect(received.faults.count).toBeGreaterThan(0);
     expect(received.ram.postcopyRequestsServed).toBe(received.ram.postcopyRequests);
