@@ -259,6 +259,11 @@ export interface Native {
   /** Connects in the thread pool. `host` is a numeric address. Rejects with ETIMEDOUT after `timeoutMs`. */
   socketConnect(address: SocketAddress, timeoutMs: number): Promise<SocketHandle>;
   socketPair(): [SocketHandle, SocketHandle];
+  /**
+   * Whether a process has the unix socket at `path` open. Its listener sees nothing of the question. False for
+   * a file that a dead process left; throws ENOENT where there is none.
+   */
+  unixSocketIsOpen(path: string): boolean;
   /** SHUT_RDWR: whoever blocks on it, here or at the peer, returns. Harmless when already shut. */
   socketShutdown(socket: SocketHandle): void;
   socketClose(socket: SocketHandle): void;

@@ -71,6 +71,7 @@ constexpr Function kFunctions[] = {
     {"socketAccept", SocketAccept},
     {"socketConnect", SocketConnect},
     {"socketPair", SocketPair},
+    {"unixSocketIsOpen", UnixSocketIsOpen},
     {"socketShutdown", SocketShutdown},
     {"socketClose", SocketClose},
     {"socketLimitQueue", SocketLimitQueue},

@@ -343,6 +343,23 @@ Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   return result;
 }
 
+Napi::Value UnixSocketIsOpen(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const std::string path = arguments.String("path");
+  Address address;
+  FillUnix(arguments, path, address);
+  if (arguments.failed()) return {};
+  // A datagram socket can't connect to a stream socket, but learns whether there is one: the listener
+  // sees nothing of it.
+  const UniqueFd probe(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!probe) return Throw(info.Env(), AddressFailure(errno, "socket", address));
+  const bool open = connect(probe.get(), address.get(), address.length) == 0 || errno == EPROTOTYPE;
+  if (!open && errno != ECONNREFUSED) {
+    return Throw(info.Env(), AddressFailure(errno, "connect", address));
+  }
+  return Napi::Boolean::New(info.Env(), open);
+}
+
 Napi::Value SocketShutdown(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const auto socket = arguments.Handle<Socket>("socket");

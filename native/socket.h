@@ -31,6 +31,7 @@ Napi::Value SocketListen(const Napi::CallbackInfo& info);
 Napi::Value SocketAccept(const Napi::CallbackInfo& info);
 Napi::Value SocketConnect(const Napi::CallbackInfo& info);
 Napi::Value SocketPair(const Napi::CallbackInfo& info);
+Napi::Value UnixSocketIsOpen(const Napi::CallbackInfo& info);
 Napi::Value SocketShutdown(const Napi::CallbackInfo& info);
 Napi::Value SocketClose(const Napi::CallbackInfo& info);
 Napi::Value SocketLimitQueue(const Napi::CallbackInfo& info);

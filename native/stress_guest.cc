@@ -2,12 +2,12 @@
 //
 // Threads: one per vCPU (`stress-vcpu/N`), made at the first start and detached; fill and verify
 // run in libuv's pool; everything else in the caller's thread. Invariants:
-//  1. vCPU k of n writes only pages of the working set whose index is k modulo n: no page has two
-//     writers, and a page's sequence number follows from its vCPU's round and position.
-//  2. A parked vCPU touches neither RAM nor its progress; both may then be read by others.
+//  1. vCPU k of n writes only pages of the working set whose index is k modulo n: neither a page
+//     nor its entry in the table of sequence numbers has two writers.
+//  2. A parked vCPU touches neither RAM nor its progress; both may then be read by others. It parks
+//     between writes only: the table then says exactly what RAM must hold.
 //  3. Nothing joins a vCPU: one that is blocked in a fault at the end is left, and keeps the
-//  machine
-//     and the block alive.
+//     machine and the block alive.
 #include "stress_guest.h"
 
 #include <pthread.h>
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -41,6 +42,9 @@ constexpr uint32_t kMaxWritesPerSecond = 1'000'000'000;
 constexpr int64_t kMaxCatchUpNs = 10'000'000;
 constexpr auto kCloseWait = std::chrono::milliseconds(200);
 constexpr size_t kReportedBadPages = 16;
+// A page that has it is written no more, so a sequence number never wraps. No run comes near: it
+// takes over an hour of a million writes a second to one and the same page.
+constexpr uint32_t kLastSequence = UINT32_MAX;
 
 struct Options {
   uint32_t vcpus;
@@ -52,8 +56,7 @@ struct Options {
 
 // A vCPU's progress: written by its thread, read by anyone. On cache lines of its own.
 struct alignas(64) Vcpu {
-  uint64_t round = 0;     // rounds completed
-  uint64_t position = 0;  // writes done in this round
+  StressOrder order;
   std::atomic<uint64_t> writes = 0;
   std::atomic<uint64_t> writes_here = 0;
   std::atomic<uint64_t> bad_pages = 0;
@@ -71,11 +74,21 @@ enum class Mode { kStopped, kRunning, kExamined, kClosed };
 
 struct StressMachine {
   StressMachine(std::shared_ptr<RamBlock> its_block, const Options& its_options)
-      : block(std::move(its_block)), options(its_options), vcpus(its_options.vcpus) {}
+      : block(std::move(its_block)),
+        options(its_options),
+        vcpus(its_options.vcpus),
+        sequences(its_options.working_set_pages) {
+    for (uint32_t index = 0; index < options.vcpus; index++) {
+      vcpus[index].order = FirstStressOrder(options.seed, index);
+    }
+  }
 
   const std::shared_ptr<RamBlock> block;
   const Options options;
   std::vector<Vcpu> vcpus;
+  // Of every page of the working set, the sequence number of its last complete write. Entry by
+  // entry, written by the vCPU that owns the page.
+  std::vector<uint32_t> sequences;
 
   // Asked once a page, without the mutex.
   std::atomic<bool> running = false;
@@ -95,8 +108,13 @@ struct StressMachine {
   uint64_t PagesOf(uint32_t vcpu) const {
     return (options.working_set_pages - vcpu + options.vcpus - 1) / options.vcpus;
   }
-  // The sequence number of a page no vCPU has written yet.
-  uint64_t FirstSequence() const { return filled ? 1 : 0; }
+  // The sequence number of a page to be filled that no vCPU has written yet.
+  uint32_t FirstSequence() const { return filled ? 1 : 0; }
+  // The sequence number that any page of the block must have while no vCPU writes.
+  uint32_t DueSequence(uint64_t page) const {
+    if (page < sequences.size()) return sequences[page];
+    return page < options.filled_pages ? FirstSequence() : 0;
+  }
   bool AllParked() const { return parked == threads; }
 };
 
@@ -114,11 +132,12 @@ void Relax() {
 #endif
 }
 
-// Writes one page, after checking what it finds: this is where a vCPU faults.
-void WriteNextPage(StressMachine& machine, uint32_t index, const StressOrder& order) {
+// Writes one of the vCPU's `count` pages, after checking what it finds: this is where it faults.
+void WriteNextPage(StressMachine& machine, uint32_t index, uint64_t count) {
   Vcpu& vcpu = machine.vcpus[index];
-  const uint64_t page = order.At(vcpu.position) * machine.options.vcpus + index;
-  const uint64_t expected = machine.FirstSequence() + vcpu.round;
+  const uint64_t page = vcpu.order.Draw(count) * machine.options.vcpus + index;
+  const uint32_t expected = machine.sequences[page];
+  if (expected == kLastSequence) return;
   void* memory = machine.Page(page);
   const StressPageFinding finding = ExamineStressPage(memory, machine.options.seed, page, expected);
   if (finding.state != StressPageState::kGood) {
@@ -126,15 +145,18 @@ void WriteNextPage(StressMachine& machine, uint32_t index, const StressOrder& or
     Add(vcpu.lost_writes, finding.lost_writes);
   }
   WriteStressPage(memory, machine.options.seed, page, expected + 1);
-  vcpu.position++;
+  machine.sequences[page] = expected + 1;
   Add(vcpu.writes, 1);
   Add(vcpu.writes_here, 1);
+  if (machine.first_write_us.load(std::memory_order_relaxed) == 0) {
+    double none = 0;
+    machine.first_write_us.compare_exchange_strong(none, MonotonicMicros());
+  }
 }
 
 // Writes pages at the machine's rate until it is told to stop. A vCPU never sleeps: between writes
 // it spins, as a guest with work to do.
 void RunVcpu(StressMachine& machine, uint32_t index) {
-  Vcpu& vcpu = machine.vcpus[index];
   const uint64_t count = machine.PagesOf(index);
   const int64_t interval_ns =
       machine.options.writes_per_second == 0
@@ -142,27 +164,16 @@ void RunVcpu(StressMachine& machine, uint32_t index) {
           : int64_t{1'000'000'000} * machine.options.vcpus / machine.options.writes_per_second;
   int64_t due_ns = MonotonicNs();
   while (machine.running.load(std::memory_order_relaxed)) {
-    const StressOrder order(machine.options.seed, index, vcpu.round, count);
-    while (vcpu.position < count && machine.running.load(std::memory_order_relaxed)) {
-      if (interval_ns > 0) {
-        const int64_t now_ns = MonotonicNs();
-        if (now_ns < due_ns) {
-          for (int i = 0; i < 32; i++) Relax();
-          sched_yield();
-          continue;
-        }
-        due_ns = std::max(due_ns, now_ns - kMaxCatchUpNs) + interval_ns;
+    if (interval_ns > 0) {
+      const int64_t now_ns = MonotonicNs();
+      if (now_ns < due_ns) {
+        for (int i = 0; i < 32; i++) Relax();
+        sched_yield();
+        continue;
       }
-      WriteNextPage(machine, index, order);
-      if (machine.first_write_us.load(std::memory_order_relaxed) == 0) {
-        double none = 0;
-        machine.first_write_us.compare_exchange_strong(none, MonotonicMicros());
-      }
+      due_ns = std::max(due_ns, now_ns - kMaxCatchUpNs) + interval_ns;
     }
-    if (vcpu.position == count) {
-      vcpu.position = 0;
-      vcpu.round++;
-    }
+    WriteNextPage(machine, index, count);
   }
 }
 
@@ -229,14 +240,14 @@ uint32_t EndThreads(StressMachine& machine) {
 
 // --- device state ----------------------------------------------------------------------------
 
-// Little-endian whatever the host. docs/stress-guest.md has the layout.
+// Little-endian. docs/stress-guest.md has the layout.
 constexpr std::array<char, 8> kMagic = {'s', 't', 'r', 'e', 's', 's', 'v', 'm'};
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kHeaderBytes = 36;
 constexpr size_t kVcpuBytes = 16;
 constexpr uint32_t kFlagFilled = 1;
-// Far beyond any run; keeps the sums of rounds and sequence numbers from overflowing.
-constexpr uint64_t kMaxRound = uint64_t{1} << 48;
+// Saving is part of a migration's downtime, so the table is copied as it lies in memory.
+static_assert(std::endian::native == std::endian::little, "the table is little-endian");
 
 template <class T>
 void Store(uint8_t*& at, T value) {
@@ -248,6 +259,11 @@ T Fetch(const uint8_t*& at) {
   T value = 0;
   for (size_t i = 0; i < sizeof(T); i++) value |= static_cast<T>(*at++) << (8 * i);
   return value;
+}
+
+size_t StateBytes(const Options& options) {
+  return kHeaderBytes + options.vcpus * kVcpuBytes +
+         size_t{options.working_set_pages} * sizeof(uint32_t);
 }
 
 // Why options don't fit a block, or nullptr.
@@ -274,7 +290,7 @@ std::shared_ptr<StressMachine> Parse(std::span<const uint8_t> state,
   const uint8_t* at = state.data();
   if (memcmp(at, kMagic.data(), kMagic.size()) != 0) return refuse("begin with the magic");
   at += kMagic.size();
-  if (Fetch<uint32_t>(at) != kVersion) return refuse("be of version 1");
+  if (Fetch<uint32_t>(at) != kVersion) return refuse("be of version 2");
   const auto flags = Fetch<uint32_t>(at);
   if ((flags & ~kFlagFilled) != 0) return refuse("have known flags only");
   Options options;
@@ -284,20 +300,25 @@ std::shared_ptr<StressMachine> Parse(std::span<const uint8_t> state,
   options.working_set_pages = Fetch<uint32_t>(at);
   options.writes_per_second = Fetch<uint32_t>(at);
   if (const char* why = OptionsProblem(options, *block)) return refuse(why);
-  if (state.size() != kHeaderBytes + options.vcpus * kVcpuBytes) {
-    return refuse("hold exactly its vcpus");
-  }
+  if (state.size() != StateBytes(options)) return refuse("hold exactly its vcpus and pages");
   auto machine = std::make_shared<StressMachine>(block, options);
   machine->filled = (flags & kFlagFilled) != 0;
+  for (Vcpu& vcpu : machine->vcpus) {
+    vcpu.order.state = Fetch<uint64_t>(at);
+    vcpu.writes = Fetch<uint64_t>(at);
+  }
+  std::vector<uint32_t>& sequences = machine->sequences;
+  memcpy(sequences.data(), at, sequences.size() * sizeof(uint32_t));
+  const uint32_t first = machine->FirstSequence();
   for (uint32_t index = 0; index < options.vcpus; index++) {
-    Vcpu& vcpu = machine->vcpus[index];
-    vcpu.round = Fetch<uint64_t>(at);
-    vcpu.position = Fetch<uint64_t>(at);
-    const uint64_t count = machine->PagesOf(index);
-    if (vcpu.round >= kMaxRound || vcpu.position >= count) {
-      return refuse("have rounds and positions in range");
+    uint64_t writes = 0;  // of less than 2^32 pages, less than 2^32 each
+    for (size_t page = index; page < sequences.size(); page += options.vcpus) {
+      if (sequences[page] < first) return refuse("have a sequence number for every filled page");
+      writes += sequences[page] - first;
     }
-    vcpu.writes = vcpu.round * count + vcpu.position;
+    if (writes != machine->vcpus[index].writes) {
+      return refuse("have sequence numbers that add up to the writes of each vcpu");
+    }
   }
   return machine;
 }
@@ -345,6 +366,7 @@ class Fill final : public Examination {
     for (uint64_t page = 0; page < options.filled_pages; page++) {
       WriteStressPage(machine().Page(page), options.seed, page, 1);
     }
+    std::ranges::fill(machine().sequences, 1);
     machine().filled = true;
   }
 };
@@ -374,32 +396,13 @@ class Verify final : public Examination {
  private:
   uint64_t& Count(StressPageState state) { return counts_[static_cast<size_t>(state)]; }
 
-  // The pages of the working set that were written in their vCPU's unfinished round.
-  std::vector<bool> WrittenThisRound() {
-    const StressMachine& machine = this->machine();
-    std::vector<bool> written(machine.options.working_set_pages);
-    for (uint32_t index = 0; index < machine.options.vcpus; index++) {
-      const Vcpu& vcpu = machine.vcpus[index];
-      const StressOrder order(machine.options.seed, index, vcpu.round, machine.PagesOf(index));
-      for (uint64_t position = 0; position < vcpu.position; position++) {
-        written[order.At(position) * machine.options.vcpus + index] = true;
-      }
-    }
-    return written;
-  }
-
   void Examine() override {
     const StressMachine& machine = this->machine();
     const Options& options = machine.options;
-    const std::vector<bool> written = WrittenThisRound();
     const uint64_t pages = machine.block->size / kStressPageBytes;
     for (uint64_t page = 0; page < pages; page++) {
-      uint64_t expected = page < options.filled_pages ? machine.FirstSequence() : 0;
-      if (page < options.working_set_pages) {
-        expected += machine.vcpus[page % options.vcpus].round + (written[page] ? 1 : 0);
-      }
       const StressPageFinding finding =
-          ExamineStressPage(machine.Page(page), options.seed, page, expected);
+          ExamineStressPage(machine.Page(page), options.seed, page, machine.DueSequence(page));
       Count(finding.state)++;
       lost_writes_ += finding.lost_writes;
       if (finding.state != StressPageState::kGood && bad_pages_.size() < kReportedBadPages) {
@@ -504,8 +507,7 @@ Napi::Value StressGuestSave(const Napi::CallbackInfo& info) {
     return Throw(info.Env(), Busy("stressGuestSave"));
   }
   const Options& options = machine->options;
-  Napi::Uint8Array state =
-      Napi::Uint8Array::New(info.Env(), kHeaderBytes + options.vcpus * kVcpuBytes);
+  Napi::Uint8Array state = Napi::Uint8Array::New(info.Env(), StateBytes(options));
   uint8_t* at = state.Data();
   at = std::copy(kMagic.begin(), kMagic.end(), at);
   Store(at, kVersion);
@@ -515,9 +517,10 @@ Napi::Value StressGuestSave(const Napi::CallbackInfo& info) {
     Store(at, option);
   }
   for (const Vcpu& vcpu : machine->vcpus) {
-    Store(at, vcpu.round);
-    Store(at, vcpu.position);
+    Store(at, vcpu.order.state);
+    Store(at, vcpu.writes.load());
   }
+  memcpy(at, machine->sequences.data(), machine->sequences.size() * sizeof(uint32_t));
   return state;
 }
 

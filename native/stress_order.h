@@ -1,6 +1,6 @@
-// The order in which a vCPU writes its pages: every one once a round, in a pseudo-random
-// permutation that is computed, not stored, so that a position stands for all that was written
-// before it. See docs/stress-guest.md. Pure; any thread.
+// The order in which a vCPU writes its pages: each is drawn at random from all that it owns, with
+// no regard to what was written before. A page dirty at the switch to postcopy is thus as likely to
+// be written next as any other. See docs/stress-guest.md. Pure; a vCPU's state is its thread's own.
 #pragma once
 
 #include <cstdint>
@@ -9,40 +9,21 @@
 
 namespace postcopy {
 
-// One round's permutation of [0, count), count > 0: a four-round Feistel network over the next
-// even power of two, walked until it falls inside.
-class StressOrder {
- public:
-  StressOrder(uint32_t seed, uint32_t vcpu, uint64_t round, uint64_t count)
-      : count_(count), key_(StressMix(StressKey(seed, vcpu, round))) {
-    while ((uint64_t{1} << (2 * half_bits_)) < count) half_bits_++;
-  }
+// The pseudo-random generator of one vCPU: a counter, and a bijection that mixes it. Its period is
+// 2^64 from every state, so any that comes in a device state may be loaded.
+struct StressOrder {
+  uint64_t state = 0;
 
-  uint64_t At(uint64_t position) const {
-    uint64_t value = position;
-    do {
-      value = Permute(value);
-    } while (value >= count_);
-    return value;
+  // The next of `count` pages as an index in [0, count), 0 < count <= UINT32_MAX.
+  uint64_t Draw(uint64_t count) {
+    state += 0x9e3779b97f4a7c15u;
+    return (StressMix(state) >> 32) * count >> 32;
   }
-
- private:
-  uint64_t Permute(uint64_t value) const {
-    const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
-    uint64_t left = value >> half_bits_;
-    uint64_t right = value & mask;
-    for (uint64_t step = 0; step < 4; step++) {
-      const uint64_t mixed = StressMix(right + key_ + step);
-      const uint64_t next = left ^ (mixed & mask);
-      left = right;
-      right = next;
-    }
-    return left << half_bits_ | right;
-  }
-
-  uint64_t count_;
-  uint64_t key_;
-  unsigned half_bits_ = 1;
 };
+
+// Where vCPU `vcpu` begins.
+inline StressOrder FirstStressOrder(uint32_t seed, uint32_t vcpu) {
+  return {StressKey(seed, vcpu, 0)};
+}
 
 }  // namespace postcopy

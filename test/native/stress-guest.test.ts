@@ -10,6 +10,8 @@ const PAGE = 4096;
 const PAGES = 256;
 
 const options: StressGuestOptions = { vcpus: 2, seed: 7, filledPages: 200, workingSetPages: 100, writesPerSecond: 0 };
+/** Where the sequence numbers begin in the device state of two vCPUs. */
+const TABLE = 36 + 2 * 16;
 const good = { pagesChecked: PAGES, lostPages: 0, tornPages: 0, stalePages: 0, lostWrites: 0, badPages: [] };
 
 function makeBlock(): RamBlockHandle {
@@ -36,6 +38,56 @@ async function withGuest(
   await until('its threads ended', () => countThreads('stress-vcpu/') === threads);
 }
 
+/** A device state as docs/stress-guest.md lays it out. */
+interface DeviceState {
+  readonly vcpus: readonly { readonly order: bigint; readonly writes: number }[];
+  readonly sequences: readonly number[];
+}
+
+function stateOf(guest: StressGuestHandle): DeviceState {
+  const bytes = n.stressGuestSave(guest);
+  const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const count = words.getUint32(16, true);
+  const vcpus = Array.from({ length: count }, (_, k) => ({
+    order: words.getBigUint64(36 + 16 * k, true),
+    writes: Number(words.getBigUint64(44 + 16 * k, true)),
+  }));
+  const sequences = Array.from({ length: words.getUint32(28, true) }, (_, page) =>
+    words.getUint32(36 + 16 * count + 4 * page, true),
+  );
+  return { vcpus, sequences };
+}
+
+const u64 = (x: bigint): bigint => BigInt.asUintN(64, x);
+
+/** The pages that a vCPU which owns `count` of them draws next, by the formula in docs/stress-guest.md. */
+function draw(order: bigint, count: number, draws: number): { order: bigint; drawn: number[] } {
+  const drawn: number[] = [];
+  for (let i = 0; i < draws; i++) {
+    order = u64(order + 0x9e3779b97f4a7c15n);
+    let x = order;
+    x = u64((x ^ (x >> 31n)) * 0xd6e8feb86659fd93n);
+    x = u64((x ^ (x >> 29n)) * 0xa0761d6478bd642fn);
+    x ^= x >> 32n;
+    drawn.push(Number(((x >> 32n) * BigInt(count)) >> 32n));
+  }
+  return { order, drawn };
+}
+
+/** What `from` becomes once each vCPU has done as many writes as in `to`. */
+function replay(from: DeviceState, to: DeviceState): DeviceState {
+  const sequences = [...from.sequences];
+  const count = from.vcpus.length;
+  const vcpus = from.vcpus.map((vcpu, k) => {
+    const { writes } = to.vcpus[k];
+    const owned = Math.ceil((sequences.length - k) / count);
+    const { order, drawn } = draw(vcpu.order, owned, writes - vcpu.writes);
+    for (const page of drawn) sequences[page * count + k]++;
+    return { order, writes };
+  });
+  return { vcpus, sequences };
+}
+
 const pageOf = (view: Uint8Array, page: number): Uint8Array => view.subarray(page * PAGE, (page + 1) * PAGE);
 const sequenceOf = (view: Uint8Array, page: number): number =>
   Number(new DataView(view.buffer, page * PAGE).getBigUint64(8, true));
@@ -59,12 +111,70 @@ describe('a run', () => {
     });
   });
 
-  test('writes every page of the working set once a round, in another order each time', async () => {
-    await withGuest({ vcpus: 1, workingSetPages: 100 }, async (guest, view) => {
+  test.each([1, 3])('of %i vCPUs draws pages by the documented generator, from its first write on', async (vcpus) => {
+    await withGuest({ vcpus }, async (guest, view) => {
+      const empty = stateOf(guest);
       await n.stressGuestFill(guest);
+      const filled = stateOf(guest);
+      expect(filled).toEqual({ vcpus: empty.vcpus, sequences: new Array(options.workingSetPages).fill(1) });
+      expect(new Set(filled.vcpus.map(({ order }) => order)).size).toBe(vcpus); // each an order of its own
+      await runFor(guest, 3000);
+      const after = stateOf(guest);
+      expect(after).toEqual(replay(filled, after));
+      expect(after.sequences).toEqual(after.sequences.map((_, page) => sequenceOf(view, page)));
+      const writes = after.vcpus.reduce((sum, vcpu) => sum + vcpu.writes, 0);
+      expect(writes).toBe(n.stressGuestStats(guest).writes);
+    });
+  });
+
+  test('spreads its writes as chance does: over every page, and not evenly', async () => {
+    await withGuest({ vcpus: 1 }, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      await runFor(guest, 20_000);
+      const { writes } = n.stressGuestStats(guest);
+      const expected = writes / options.workingSetPages;
+      const written = Array.from({ length: options.workingSetPages }, (_, page) => sequenceOf(view, page) - 1);
+      for (const count of written) expect(Math.abs(count - expected)).toBeLessThan(6 * Math.sqrt(expected));
+      // Chi-square of 99 degrees of freedom: mean 99, standard deviation 14. Even rounds would give 0.
+      const chiSquare = written.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+      expect(chiSquare).toBeGreaterThan(99 - 4 * 14);
+      expect(chiSquare).toBeLessThan(99 + 6 * 14);
+    });
+  });
+
+  test('meets pages again before it has met all: a share of 1/e is left after as many writes as pages', async () => {
+    const block = n.ramBlockCreate(c.MEMORY_ANONYMOUS, 4 * PAGE, c.HOST_PAGE_SIZE);
+    const left: number[] = [];
+    for (let seed = 0; seed < 20; seed++) {
+      const guest = n.stressGuestCreate(block, {
+        vcpus: 4,
+        seed,
+        filledPages: 4,
+        workingSetPages: 4,
+        writesPerSecond: 0,
+      });
+      for (const { order } of stateOf(guest).vcpus) left.push(1000 - new Set(draw(order, 1000, 1000).drawn).size);
+      n.stressGuestClose(guest);
+    }
+    n.ramBlockClose(block);
+    // 368 expected, standard deviation about 10.
+    for (const pages of left) expect(Math.abs(pages - 1000 / Math.E)).toBeLessThan(50);
+  });
+
+  test('never lets a sequence number wrap: a page that has the greatest is written no more', async () => {
+    await withGuest({ vcpus: 1, filledPages: 2, workingSetPages: 2 }, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      const state = n.stressGuestSave(guest);
+      const words = new DataView(state.buffer, state.byteOffset, state.byteLength);
+      words.setBigUint64(44, 2n ** 32n - 3n, true);
+      words.setUint32(52, 2 ** 32 - 2, true);
+      n.stressGuestLoad(guest, state);
       await runFor(guest, 1000);
-      const sequences = Array.from({ length: 100 }, (_, page) => sequenceOf(view, page));
-      expect(Math.max(...sequences) - Math.min(...sequences)).toBeLessThanOrEqual(1);
+      const { sequences } = stateOf(guest);
+      expect(sequences[0]).toBe(2 ** 32 - 1);
+      expect(sequences[1]).toBeGreaterThanOrEqual(1000);
+      expect(sequenceOf(view, 0)).toBe(2 ** 32 - 1);
+      expect(await n.stressGuestVerify(guest)).toEqual(good);
     });
   });
 
@@ -196,7 +306,9 @@ describe('verification', () => {
       const lost = sequenceOf(view, 10);
       pageOf(view, 10).fill(0);
       view[20 * PAGE + 100] ^= 1;
-      await runFor(guest, 300); // comes by every page
+      n.stressGuestStart(guest);
+      await until('it came by both', () => n.stressGuestStats(guest).badPages === 2);
+      expect(n.stressGuestStop(guest, 10_000)).toBe(true);
       expect(n.stressGuestStats(guest)).toMatchObject({ badPages: 2, lostWrites: lost + 1 });
       expect(await n.stressGuestVerify(guest)).toEqual(good); // they were written again since
     });
@@ -204,6 +316,25 @@ describe('verification', () => {
 });
 
 describe('device state', () => {
+  test('carries the order: a guest goes on with the same pages wherever it is loaded', async () => {
+    await withGuest({ vcpus: 2 }, async (guest, view) => {
+      await n.stressGuestFill(guest);
+      await runFor(guest, 777);
+      const saved = n.stressGuestSave(guest);
+      const before = stateOf(guest);
+      const memory = view.slice();
+      await withGuest({ vcpus: 1, seed: 99 }, async (copy, copiedView) => {
+        n.stressGuestLoad(copy, saved);
+        copiedView.set(memory);
+        for (const each of [guest, copy]) {
+          await runFor(each, 2000);
+          const after = stateOf(each);
+          expect(after).toEqual(replay(before, after));
+        }
+      });
+    });
+  });
+
   test('continues in another block that holds the memory', async () => {
     await withGuest({ vcpus: 3 }, async (guest, view) => {
       await n.stressGuestFill(guest);
@@ -233,19 +364,28 @@ describe('device state', () => {
   });
 
   test('has the documented layout', async () => {
-    await withGuest({ vcpus: 2, writesPerSecond: 9 }, async (guest) => {
+    await withGuest({ vcpus: 2, workingSetPages: 99, writesPerSecond: 100_000 }, async (guest, view) => {
       await n.stressGuestFill(guest);
+      await runFor(guest, 500);
       const state = n.stressGuestSave(guest);
       expect(new TextDecoder().decode(state.subarray(0, 8))).toBe('stressvm');
       const words = new DataView(state.buffer, state.byteOffset, state.byteLength);
       const at = [8, 12, 16, 20, 24, 28, 32].map((offset) => words.getUint32(offset, true));
-      expect(at).toEqual([1, 1, 2, 7, 200, 100, 9]);
-      expect(state.length).toBe(36 + 2 * 16);
+      expect(at).toEqual([2, 1, 2, 7, 200, 99, 100_000]);
+      expect(state.length).toBe(36 + 2 * 16 + 99 * 4);
+      const { vcpus, sequences } = stateOf(guest);
+      expect(sequences).toEqual(sequences.map((_, page) => sequenceOf(view, page)));
+      for (const [k, { writes }] of vcpus.entries()) {
+        expect(writes).toBe(sequences.reduce((sum, sequence, page) => sum + (page % 2 === k ? sequence - 1 : 0), 0));
+      }
     });
   });
 
   test('is refused whole when a field is wrong', async () => {
     await withGuest({}, async (guest) => {
+      await n.stressGuestFill(guest);
+      await runFor(guest, 500);
+      const { sequences } = stateOf(guest);
       const state = n.stressGuestSave(guest);
       const changed = (change: (words: DataView) => void): Uint8Array => {
         const copy = state.slice();
@@ -258,16 +398,31 @@ describe('device state', () => {
         state.subarray(0, state.length - 1),
         new Uint8Array([...state, 0]),
         changed((words) => words.setUint8(0, 1)), // magic
-        changed((words) => words.setUint32(8, 2, true)), // version
-        changed((words) => words.setUint32(12, 2, true)), // flags
+        changed((words) => words.setUint32(8, 1, true)), // version
+        changed((words) => words.setUint32(12, 3, true)), // flags
+        changed((words) => words.setUint32(12, 0, true)), // not filled, so one write more a page
         changed((words) => words.setUint32(16, 0, true)), // vcpus
         changed((words) => words.setUint32(16, 65, true)),
         changed((words) => words.setUint32(24, PAGES + 1, true)), // filled pages
         changed((words) => words.setUint32(28, 201, true)), // working set
         changed((words) => words.setUint32(28, 1, true)),
         changed((words) => words.setUint32(32, 0xffffffff, true)), // rate
-        changed((words) => words.setBigUint64(36, 1n << 48n, true)), // round
-        changed((words) => words.setBigUint64(44, 50n, true)), // position: vCPU 0 owns 50 pages
+        changed((words) => words.setUint32(28, 99, true)), // one page less than the table has
+        changed((words) => words.setUint32(16, 3, true)), // one vCPU more than there is
+        changed((words) => words.setBigUint64(44, words.getBigUint64(44, true) + 1n, true)), // writes
+        changed((words) => words.setBigUint64(60, 1n << 63n, true)),
+        changed((words) => words.setUint32(TABLE, sequences[0] + 1, true)), // sequence numbers
+        changed((words) => words.setUint32(TABLE + 4 * 99, 0xffffffff, true)),
+        changed((words) => {
+          // Zero for a page that was filled, with the writes that would follow in 32 bits.
+          words.setUint32(TABLE, 0, true);
+          words.setBigUint64(44, words.getBigUint64(44, true) + BigInt(0xffffffff - (sequences[0] - 1)), true);
+        }),
+        changed((words) => {
+          // A write of one vCPU counted to the other.
+          words.setUint32(TABLE, sequences[0] + 1, true);
+          words.setUint32(TABLE + 4, sequences[1] - 1, true);
+        }),
       ];
       for (const bytes of wrong) expect(() => n.stressGuestLoad(guest, bytes)).toThrow(/^state must/);
       expect(n.stressGuestSave(guest)).toEqual(state); // unchanged
