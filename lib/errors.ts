@@ -87,7 +87,7 @@ export function toPlainError(thrown: unknown): PlainError {
 
 /** The error again, at the other side of a worker boundary; its stack is the one of the thread that threw. */
 export function fromPlainError(plain: PlainError): Error {
-  const known = plain.code in errorCodes;
+  const known = Object.hasOwn(errorCodes, plain.code);
   const error = known
     ? new MigrationError(plain.code as ErrorCode, plain.message, {
         ...(plain.hint === undefined ? {} : { hint: plain.hint }),

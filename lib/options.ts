@@ -33,7 +33,7 @@ const parameterMaximum: Record<keyof Parameters, number> = {
 };
 
 function rejectUnknown(given: object, known: object, what: string): void {
-  const unknown = Object.keys(given).find((name) => !(name in known));
+  const unknown = Object.keys(given).find((name) => !Object.hasOwn(known, name));
   if (unknown !== undefined) {
     throw new MigrationError('BAD_ARGUMENT', `unknown ${what} "${unknown}"`, {
       hint: `this version knows ${Object.keys(known).join(', ')}`,

@@ -3,12 +3,21 @@ import { lookup } from 'node:dns/promises';
 import { lstatSync, rmSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { type ErrorCode, MigrationError } from '../errors.js';
-import { type EventfdHandle, type NativeError, native, type SocketAddress, type SocketHandle } from '../native.js';
+import {
+  type EventfdHandle,
+  type Native,
+  type NativeError,
+  native,
+  type SocketAddress,
+  type SocketHandle,
+} from '../native.js';
 import { Kicked } from '../threads/kicked.js';
 import { formatUri, parseUri } from './uri.js';
 
 /** Milliseconds a connection may take to come about. */
 export const CONNECT_TIMEOUT_MS = 10_000;
+/** Connections that wait to be accepted. */
+const BACKLOG = 4;
 
 const connectErrors: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   ECONNREFUSED: ['CONNECT_REFUSED', 'nobody listens there'],
@@ -54,25 +63,19 @@ export interface Listener {
   close(): void;
 }
 
-/** A socket file that nobody listens on any more: left by a process that was killed. */
-async function isStale(address: SocketAddress): Promise<boolean> {
-  if (address.family !== 'unix' || !lstatSync(address.path, { throwIfNoEntry: false })?.isSocket()) return false;
-  try {
-    native().socketClose(await native().socketConnect(address, CONNECT_TIMEOUT_MS));
-    return false;
-  } catch (error) {
-    return (error as NativeError).code === 'ECONNREFUSED';
-  }
+/** A socket file that no process has open any more: left by one that was killed. */
+function isStale(path: string): boolean {
+  return lstatSync(path).isSocket() && !native().unixSocketIsOpen(path);
 }
 
-async function listenAt(address: SocketAddress): Promise<ReturnType<ReturnType<typeof native>['socketListen']>> {
+function listenAt(address: SocketAddress): ReturnType<Native['socketListen']> {
   try {
-    return native().socketListen(address, 4);
+    return native().socketListen(address, BACKLOG);
   } catch (error) {
-    if ((error as NativeError).code !== 'EADDRINUSE' || address.family !== 'unix' || !(await isStale(address)))
+    if ((error as NativeError).code !== 'EADDRINUSE' || address.family !== 'unix' || !isStale(address.path))
       throw error;
     rmSync(address.path);
-    return native().socketListen(address, 4);
+    return native().socketListen(address, BACKLOG);
   }
 }
 
@@ -80,7 +83,7 @@ async function listenAt(address: SocketAddress): Promise<ReturnType<ReturnType<t
 export async function bind(uri: string): Promise<Listener> {
   const address = parseUri(uri);
   try {
-    const { handle, port } = await listenAt(await toNumeric(address));
+    const { handle, port } = listenAt(await toNumeric(address));
     let open = true;
     return {
       socket: handle,

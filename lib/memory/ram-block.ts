@@ -4,7 +4,6 @@
  */
 import { MigrationError } from '../errors.js';
 import { native, type RamBlockHandle } from '../native.js';
-import { TARGET_PAGE_SIZE } from './page.js';
 
 export type MemoryKind = 'anonymous' | 'memfd' | 'hugetlb';
 
@@ -15,7 +14,7 @@ const kindConstant = {
 } as const satisfies Record<MemoryKind, string>;
 
 export interface RAMBlockOptions {
-  /** The block's name on the wire: 1 to 255 bytes of UTF-8, unique in its guest, such as `pc.ram`. */
+  /** The block's name on the wire: 1 to 255 printable ASCII characters, unique in its guest, such as `pc.ram`. */
   readonly idstr: string;
   /** Bytes; rounded up to whole pages of `pageSize`. */
   readonly size: number;
@@ -23,6 +22,25 @@ export interface RAMBlockOptions {
   readonly kind?: MemoryKind;
   /** Bytes of a host page of this block: the host's page size when absent, 2 MiB for `hugetlb`. */
   readonly pageSize?: number;
+}
+
+const HUGEPAGE_SIZE = 2 * 1024 * 1024;
+/** What the stream can carry. */
+const IDSTR = /^[\x20-\x7e]{1,255}$/;
+
+function checkOptions({ idstr, size, kind, pageSize }: Required<RAMBlockOptions>): void {
+  const bad = (what: string, hint: string) =>
+    new MigrationError('BAD_ARGUMENT', `RAM block "${idstr}" ${what}`, { hint });
+  const { HOST_PAGE_SIZE } = native().constants;
+  if (!IDSTR.test(idstr))
+    throw bad('has a name that the stream cannot carry', 'use 1 to 255 printable ASCII characters');
+  if (!Number.isSafeInteger(size) || size <= 0) throw bad(`has ${size} bytes`, 'give a whole number above 0');
+  if (!Object.hasOwn(kindConstant, kind))
+    throw bad(`is of kind "${kind}"`, `use one of ${Object.keys(kindConstant).join(', ')}`);
+  const isPower = Number.isInteger(Math.log2(pageSize)) && pageSize >= HOST_PAGE_SIZE;
+  if (!isPower || (kind !== 'hugetlb' && pageSize !== HOST_PAGE_SIZE)) {
+    throw bad(`has pages of ${pageSize} bytes`, `use ${HOST_PAGE_SIZE}, or a size of huge pages with kind hugetlb`);
+  }
 }
 
 /** What a worker needs to attach to a block; survives structured clone. */
@@ -60,19 +78,9 @@ export class RAMBlock implements RAMBlockDescriptor {
   static create(options: RAMBlockOptions): RAMBlock {
     const { idstr, size, kind = 'anonymous' } = options;
     const { constants, ramBlockCreate, ramBlockInfo } = native();
-    const pageSize = options.pageSize ?? (kind === 'hugetlb' ? 2 * 1024 * 1024 : constants.HOST_PAGE_SIZE);
-    const nameLength = new TextEncoder().encode(idstr).length;
-    if (nameLength < 1 || nameLength > 255) {
-      throw new MigrationError('BAD_ARGUMENT', `RAM block name "${idstr}" has ${nameLength} bytes`, {
-        hint: 'use 1 to 255 bytes',
-      });
-    }
-    if (!Number.isSafeInteger(size) || size <= 0) {
-      throw new MigrationError('BAD_ARGUMENT', `RAM block ${idstr} has ${size} bytes`, {
-        hint: 'give a whole number above 0',
-      });
-    }
-    const rounded = Math.ceil(size / Math.max(pageSize, TARGET_PAGE_SIZE)) * Math.max(pageSize, TARGET_PAGE_SIZE);
+    const pageSize = options.pageSize ?? (kind === 'hugetlb' ? HUGEPAGE_SIZE : constants.HOST_PAGE_SIZE);
+    checkOptions({ idstr, size, kind, pageSize });
+    const rounded = Math.ceil(size / pageSize) * pageSize;
     const handle = ramBlockCreate(constants[kindConstant[kind]], rounded, pageSize);
     return new RAMBlock({ idstr, handle, size: rounded, pageSize, kind, address: ramBlockInfo(handle).address });
   }

@@ -32,7 +32,11 @@ export function serveCalls(handlers: CallHandlers): { descriptor: CallerDescript
     } catch (error) {
       answer = { error: toPlainError(error) };
     }
-    port1.postMessage(answer);
+    try {
+      port1.postMessage(answer);
+    } catch (error) {
+      port1.postMessage({ error: toPlainError(error) } satisfies Answer); // a value that can't be cloned
+    }
     Atomics.add(word, 0, 1);
     Atomics.notify(word, 0);
   });

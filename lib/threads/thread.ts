@@ -68,17 +68,33 @@ export interface Thread<Result> {
   kick(): void;
 }
 
+function startWorker<Data, Event>(
+  options: ThreadOptions<Data, Event>,
+  boot: ThreadBoot<Data>,
+  undo: () => void,
+): Worker {
+  try {
+    return new Worker(options.entry, {
+      name: options.name,
+      workerData: boot,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+      transferList: [boot.calls.port, ...(options.transfer ?? [])],
+    });
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
 /** Owner: starts a thread. Its kick and its calls go when it has ended. */
 export function startThread<Data, Result, Event = never>(options: ThreadOptions<Data, Event>): Thread<Result> {
   const { eventfdCreate, eventfdSignal, eventfdClose } = native();
   const kick = eventfdCreate();
   const calls = serveCalls(options.calls ?? {});
   const boot: ThreadBoot<Data> = { name: options.name, kick, calls: calls.descriptor, data: options.data };
-  const worker = new Worker(options.entry, {
-    name: options.name,
-    workerData: boot,
-    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
-    transferList: [calls.descriptor.port, ...(options.transfer ?? [])],
+  const worker = startWorker(options, boot, () => {
+    calls.close();
+    eventfdClose(kick);
   });
   let outcome: ThreadOutcome<Result> = {
     kind: 'failed',
