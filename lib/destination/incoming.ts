@@ -59,6 +59,9 @@ export interface IncomingEvents {
   status: [status: IncomingStatus];
 }
 
+/** Milliseconds for the source to close once it was told that this side fails. */
+const LAST_WORD_MS = 1000;
+
 interface Threads {
   readonly main: Thread<MainThreadResult>;
   readonly listen: Thread<ListenThreadResult>;
@@ -78,6 +81,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #uffd: UserfaultfdHandle | undefined;
   #status: IncomingStatus = 'setup';
   #firstError: Error | undefined;
+  #patience: NodeJS.Timeout | undefined;
 
   /** Resolved when completed; rejected with a MigrationError when failed. All threads and fds are gone by then. */
   readonly finished: Promise<IncomingInfo>;
@@ -146,11 +150,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       data: { signals, counters, work: faultWork.port2 },
       transfer: [faultWork.port2],
     });
-    const listen = startThread<ListenThreadData, ListenThreadResult>({
+    const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
       name: 'mig/dst/listen',
       entry: new URL('./listen-thread.js', import.meta.url),
       data: { signals, counters, faultKick: fault.kickHandle, work: listenWork.port2 },
       transfer: [listenWork.port2],
+      onEvent: (event) => this.#onEvent(event),
     });
     const calls: DestinationOwnerCalls = {
       connected: (socket) => this.#connected(socket),
@@ -172,7 +177,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       },
       transfer: [listenWork.port1, faultWork.port1],
       calls,
-      onEvent: ({ kind }) => this.#setStatus(kind),
+      onEvent: (event) => this.#onEvent(event),
     });
     return { main, listen, fault };
   }
@@ -202,6 +207,11 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
     for (const thread of Object.values(this.#threads)) thread.kick();
+  }
+
+  #onEvent({ kind }: DestinationEvent): void {
+    if (kind === 'failing') this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
+    else this.#setStatus(kind);
   }
 
   #connected(socket: SocketHandle): void {
@@ -243,6 +253,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #cleanUp(): void {
+    clearTimeout(this.#patience);
     this.#listener.close();
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     // A guest that runs with pages missing must go on waiting for them: closed, they would read as zeroes.

@@ -15,7 +15,9 @@ import type { StreamRecord } from '../wire/messages.js';
 import { SHUT_SUCCESS } from '../wire/protocol.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Package } from './destination-signals.js';
+import { sayFailed } from './farewell.js';
 import { FaultLatency, type FaultLatencySummary } from './fault-latency.js';
+import type { DestinationEvent } from './main-thread.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { awaitWork } from './parked-work.js';
@@ -180,8 +182,13 @@ class ListenThread {
   }
 }
 
-runThread<ListenThreadData, ListenThreadResult>((data, thread) => {
+runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread) => {
   const work = awaitWork<ListenThreadWork>(createDestinationSignals(data.signals), 'LISTEN', data.work);
   if (work === undefined) return { listened: false, latency: { p50Us: 0, p99Us: 0, maxUs: 0 } };
-  return { listened: true, latency: new ListenThread(data, work, thread.kick).run() };
+  try {
+    return { listened: true, latency: new ListenThread(data, work, thread.kick).run() };
+  } catch (error) {
+    sayFailed(new Channel(work.channel, thread.kick), () => thread.emit({ kind: 'failing' }));
+    throw error;
+  }
 });

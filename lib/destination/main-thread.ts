@@ -35,6 +35,7 @@ import {
   Prepared,
 } from './destination-signals.js';
 import { DeviceStates } from './device-states.js';
+import { sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import type { ListenThreadWork } from './listen-thread.js';
 import { PageCollector } from './page-collector.js';
@@ -67,7 +68,10 @@ export type DestinationOwnerCalls = {
   resumeGuest: (guest: { readonly state: Uint8Array; readonly start: boolean }) => Promise<void>;
 };
 
-export type DestinationEvent = { readonly kind: 'active' } | { readonly kind: 'postcopy-active' };
+/** What this side has come to; `failing`: it only waits for the source to close. */
+export interface DestinationEvent {
+  readonly kind: 'active' | 'postcopy-active' | 'failing';
+}
 
 /** Which way it went. */
 export interface MainThreadResult {
@@ -123,14 +127,9 @@ class MainThread {
     }
   }
 
-  /** Tells the source why there will be no more, if it can still be told. */
+  /** Tells the source that there will be no more, if it can be told. */
   fail(): void {
-    if (!this.#returnPath) return;
-    try {
-      this.#channel.send(encodeShut(1));
-    } catch {
-      // It has gone itself; the error that brought us here says more.
-    }
+    if (this.#returnPath) sayFailed(this.#channel, () => this.#thread.emit({ kind: 'failing' }));
   }
 
   // --- records -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import { MACHINE_NAME } from '../wire/machine.js';
 import { Ping } from '../wire/protocol.js';
 import { BandwidthMeter } from './bandwidth-meter.js';
 import { type Convergence, needsSync, nextStep } from './convergence.js';
+import { CreditWindow } from './credit-window.js';
 import { deviceSections } from './device-state.js';
 import { discardCommands, newlyDirty } from './discard-bitmap.js';
 import { MigrationStateCell, type MigrationStatus } from './migration-state.js';
@@ -96,6 +97,7 @@ class MigrationThread {
   readonly #search: PageSearch;
   readonly #save: RamSave;
   readonly #limit: RateLimit;
+  readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
   readonly #meter = new BandwidthMeter(nowMs());
   readonly #startMs = nowMs();
   #dirtyLog: DirtyLog | undefined;
@@ -167,7 +169,7 @@ class MigrationThread {
       const step = nextStep(this.#convergence());
       if (step === 'complete') return this.#complete();
       if (step === 'start-postcopy') this.#startPostcopy();
-      this.#iterate('PART');
+      if (this.#maySend()) this.#iterate('PART');
       this.#rest();
     }
   }
@@ -233,28 +235,33 @@ class MigrationThread {
     const batchPages = this.#inPostcopy ? POSTCOPY_BATCH_PAGES : PRECOPY_BATCH_PAGES;
     const before = this.#stream.offset;
     this.#save.beginSection(kind);
-    while ((kind === 'END' || this.#mayGoOn(endMs)) && this.#search.next(this.#batch, batchPages)) {
+    while ((kind === 'END' || (this.#maySend() && nowMs() < endMs)) && this.#search.next(this.#batch, batchPages)) {
       const batchStart = this.#stream.offset;
       this.#save.savePages(this.#batch);
       // What somebody waits for is never held back, so it does not count.
-      if (!this.#batch.urgent) this.#limit.count(this.#stream.offset - batchStart);
+      if (this.#batch.urgent) continue;
+      this.#limit.count(this.#stream.offset - batchStart);
+      if (this.#inPostcopy) this.#credit.count(this.#stream.offset - batchStart);
     }
     this.#save.endSection();
+    if (this.#credit.pingIsDue) this.#stream.send(encode.encodePing(this.#credit.ping(native().monotonicUs())));
     this.#counters.add(this.#inPostcopy ? 'postcopyBytes' : 'precopyBytes', this.#stream.offset - before);
   }
 
-  #mayGoOn(endMs: number): boolean {
-    const now = nowMs();
-    return this.#queue.length > 0 || (now < endMs && this.#limit.restMs(now) === 0);
+  /** Somebody waits for pages, or neither rate limit nor credit says that it is enough for now. */
+  #maySend(): boolean {
+    if (this.#queue.length > 0) return true;
+    return this.#limit.restMs(nowMs()) === 0 && this.#credit.isOpen && !this.#credit.pingIsDue;
   }
 
-  /** Over the rate limit: sleeps, unless there is something to see to. */
+  /** Over the rate limit, or with enough on its way: sleeps until there is something to see to. */
   #rest(): void {
     const now = nowMs();
     this.#meter.measure(now, this.#stream.offset);
     this.#counters.set('bandwidth', this.#meter.bytesPerSecond);
     const attention = this.#signals.get('ATTENTION');
-    const restMs = this.#limit.restMs(now);
+    this.#credit.pong(this.#signals.get('PONG_PLACED'), native().monotonicUs());
+    const restMs = this.#credit.isOpen ? this.#limit.restMs(now) : PATIENCE_MS;
     if (restMs > 0 && this.#queue.length === 0) this.#signals.waitWhile('ATTENTION', attention, restMs);
   }
 

@@ -9,6 +9,7 @@ import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { runThread } from '../threads/thread.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
+import { Ping } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
 import { checkPageRequest, PageRequestQueue } from './page-request-queue.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
@@ -48,7 +49,8 @@ class ReturnPath {
         }
         return true;
       case 'PONG':
-        this.#signals.set('PONG', message.value);
+        this.#signals.set(message.value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', message.value);
+        this.#signals.bump('ATTENTION');
         return false;
       case 'REQ_PAGES':
         this.#request(message.start, message.length, message.idstr);

@@ -8,8 +8,13 @@ export const sourceSignalNames = [
   'ATTENTION',
   /** Return path thread: a value of {@link ReturnPathPhase}. */
   'RETURN_PATH',
-  /** Return path thread: the value of the last PONG. */
+  /** Return path thread: the value of the last PONG, of those below Ping.PLACED. */
   'PONG',
+  /**
+   * Return path thread: the value of the last PONG from Ping.PLACED up. Of its own, as two threads of the
+   * destination answer pings, and the pong of one may overtake that of the other.
+   */
+  'PONG_PLACED',
 ] as const;
 
 /** Where the return path stands. */

@@ -229,6 +229,8 @@ export const Ping = {
   SWITCHOVER: 0x42,
   /** Ours, plus the round: behind discards sent while the guest still runs; the PONG says that they are done. */
   DISCARDED: 0x100,
+  /** Ours, plus a count: behind a step of background pages; the PONG says that they are placed. */
+  PLACED: 0x10000,
 } as const;
 
 export const DISCARD_VERSION = 0;

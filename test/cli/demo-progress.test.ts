@@ -1,0 +1,88 @@
+/** The demo's progress on a stream that is no terminal: a line for each change, and no flood. */
+import { Writable } from 'node:stream';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { SideProgress } from '#lib/cli/demo-messages.js';
+import { createDemoProgress } from '#lib/cli/demo-progress.js';
+import { destinationDone, sourceDone } from '../../testing/demo-parts.ts';
+
+const source: SideProgress = { ...sourceDone, info: { ...sourceDone.info, status: 'active' }, passes: 0 };
+const destination: SideProgress = {
+  side: 'destination',
+  info: { ...destinationDone.info, status: 'active' },
+  guest: undefined,
+};
+
+function collect(isTTY = false) {
+  const chunks: string[] = [];
+  const stream = new Writable({
+    decodeStrings: false,
+    write(chunk: string, _encoding, done) {
+      chunks.push(chunk);
+      done();
+    },
+  });
+  Object.assign(stream, { isTTY, columns: 200, rows: 50 });
+  const progress = createDemoProgress(stream as NodeJS.WriteStream);
+  return { progress, lines: () => chunks.join('').split('\n').slice(0, -1), text: () => chunks.join('') };
+}
+
+let nowMs: number;
+
+beforeEach(() => {
+  nowMs = 10_000;
+  vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+});
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+test('says what begins, and how each side stands', () => {
+  const { progress, lines } = collect();
+  progress.doing('migrating');
+  progress.progress(source);
+  progress.progress(destination);
+  progress.end();
+  expect(lines()).toEqual([
+    'migrating …',
+    expect.stringMatching(/^source +active, pass 1: 78 pages sent .*293 KiB.* to go; guest wrote 1,000 pages$/),
+    expect.stringMatching(/^destination +active: 78 pages received .*6 faults, 0 waiting, p50 63 µs.*wrote 0 pages$/),
+  ]);
+});
+
+test('says a thing again only when a second has passed, or the status is another', () => {
+  const { progress, lines } = collect();
+  progress.progress(source);
+  for (nowMs = 10_100; nowMs < 11_000; nowMs += 100) progress.progress(source);
+  expect(lines().length).toBe(1);
+  nowMs = 11_000;
+  progress.progress(source);
+  expect(lines().length).toBe(2);
+  progress.progress({ ...source, info: { ...source.info, status: 'postcopy-active' } } as SideProgress);
+  expect(lines().length).toBe(3);
+  expect(lines()[2]).toMatch(/^source +postcopy-active:/);
+});
+
+test('the sides do not keep each other from saying something', () => {
+  const { progress, lines } = collect();
+  progress.progress(source);
+  progress.progress(destination);
+  nowMs += 999;
+  progress.progress(destination);
+  progress.progress(source);
+  expect(lines().length).toBe(2);
+});
+
+test('a plain stream gets no control characters; a terminal gets lines that are drawn over', () => {
+  const plain = collect();
+  plain.progress.progress(source);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
+  expect(plain.text()).not.toMatch(/[\x00-\x09\x0b-\x1f]/);
+  const live = collect(true);
+  live.progress.doing('migrating');
+  live.progress.progress(source);
+  live.progress.progress(destination);
+  live.progress.end();
+  expect(live.text()).toContain('\x1b[');
+  for (const said of ['migrating …', 'source  ', 'destination  ']) expect(live.text()).toContain(said);
+});

@@ -1,0 +1,93 @@
+/** What the migration thread does next, over the whole small state space: each state falls under one rule. */
+import { describe, expect, test } from 'vitest';
+import { type Convergence, type NextStep, needsSync, nextStep } from '#lib/source/convergence.js';
+
+interface Rule<Decision> {
+  readonly when: string;
+  readonly is: (state: Convergence) => boolean;
+  readonly decision: Decision;
+}
+
+const counts = (s: Convergence): boolean => s.postcopyAfterPasses !== undefined;
+const passed = (s: Convergence): boolean => counts(s) && s.passes >= (s.postcopyAfterPasses as number);
+const fits = (s: Convergence): boolean => s.pendingBytes < s.thresholdBytes;
+
+const stepRules: readonly Rule<NextStep>[] = [
+  { when: 'nothing is left', is: (s) => s.pendingBytes === 0, decision: 'complete' },
+  { when: 'the guest runs there', is: (s) => s.pendingBytes > 0 && s.inPostcopy, decision: 'iterate' },
+  {
+    when: 'the passes asked for are done',
+    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && passed(s),
+    decision: 'start-postcopy',
+  },
+  {
+    when: 'passes are asked for and not done, even if the rest would fit',
+    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && counts(s) && !passed(s),
+    decision: 'iterate',
+  },
+  {
+    when: 'the rest fits into the downtime, even if the switch is asked for',
+    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && !counts(s) && fits(s),
+    decision: 'complete',
+  },
+  {
+    when: 'the rest does not fit and the switch is asked for',
+    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && !counts(s) && !fits(s) && s.postcopyAsked,
+    decision: 'start-postcopy',
+  },
+  {
+    when: 'the rest does not fit and nobody asks',
+    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && !counts(s) && !fits(s) && !s.postcopyAsked,
+    decision: 'iterate',
+  },
+];
+
+const syncRules: readonly Rule<boolean>[] = [
+  { when: 'the guest writes elsewhere', is: (s) => s.inPostcopy, decision: false },
+  { when: 'a pass is over', is: (s) => !s.inPostcopy && s.pendingBytes === 0, decision: true },
+  {
+    when: 'a pass is asked for and not over, even if the rest would fit',
+    is: (s) => !s.inPostcopy && s.pendingBytes > 0 && counts(s),
+    decision: false,
+  },
+  {
+    when: 'the rest seems to fit',
+    is: (s) => !s.inPostcopy && s.pendingBytes > 0 && !counts(s) && fits(s),
+    decision: true,
+  },
+  {
+    when: 'there is much to do',
+    is: (s) => !s.inPostcopy && s.pendingBytes > 0 && !counts(s) && !fits(s),
+    decision: false,
+  },
+];
+
+const states: Convergence[] = [];
+for (const pendingBytes of [0, 4096, 8192, 12288]) {
+  for (const thresholdBytes of [0, 4096, 8192, 8193, 2 ** 40]) {
+    for (const inPostcopy of [false, true]) {
+      for (const postcopyAsked of [false, true]) {
+        for (const passes of [0, 1, 2, 3]) {
+          for (const postcopyAfterPasses of [undefined, 0, 1, 2]) {
+            states.push({ pendingBytes, thresholdBytes, inPostcopy, postcopyAsked, passes, postcopyAfterPasses });
+          }
+        }
+      }
+    }
+  }
+}
+
+describe.each<[string, (state: Convergence) => unknown, readonly Rule<unknown>[]]>([
+  ['nextStep', nextStep, stepRules],
+  ['needsSync', needsSync, syncRules],
+])('%s', (_name, decide, rules) => {
+  test('every state falls under exactly one rule', () => {
+    expect(states.filter((state) => rules.filter(({ is }) => is(state)).length !== 1)).toEqual([]);
+  });
+
+  test.each(rules.map((rule) => [rule.when, rule.decision, rule] as const))('%s: %s', (_when, decision, { is }) => {
+    const under = states.filter(is);
+    expect(under.length).toBeGreaterThan(0);
+    expect(under.filter((state) => decide(state) !== decision)).toEqual([]);
+  });
+});

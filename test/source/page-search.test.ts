@@ -1,0 +1,204 @@
+/** The page search against a model over sets: requests first, then the scan, round and round over all blocks. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { PageBitmap } from '#lib/memory/bitmap.js';
+import { PageRequestQueue } from '#lib/source/page-request-queue.js';
+import { createPageBatch, type PageBatch, PageSearch } from '#lib/source/page-search.js';
+
+interface Taken {
+  readonly blockIndex: number;
+  readonly pages: number[];
+  readonly urgent: boolean;
+}
+
+interface Request {
+  readonly blockIndex: number;
+  readonly firstPage: number;
+  readonly pageCount: number;
+}
+
+/** What the search should do, in terms of sets. */
+class Model {
+  readonly dirty: readonly Set<number>[];
+  readonly requests: Request[] = [];
+  readonly #sizes: readonly number[];
+  readonly #capacity: number;
+  /** Where the scan goes on: at this page of this block, or behind the block's last. */
+  #block = 0;
+  #page = 0;
+
+  constructor(sizes: readonly number[], capacity: number) {
+    this.dirty = sizes.map(() => new Set());
+    this.#sizes = sizes;
+    this.#capacity = capacity;
+  }
+
+  next(limit: number): Taken | undefined {
+    return this.#requested() ?? this.#scanned(limit);
+  }
+
+  #requested(): Taken | undefined {
+    for (;;) {
+      const request = this.requests.shift();
+      if (request === undefined) return undefined;
+      const { blockIndex, firstPage, pageCount } = request;
+      const count = Math.min(pageCount, this.#capacity);
+      if (count < pageCount) {
+        this.requests.unshift({ blockIndex, firstPage: firstPage + count, pageCount: pageCount - count });
+      }
+      const wanted = Array.from({ length: count }, (_, i) => firstPage + i);
+      const pages = wanted.filter((page) => this.dirty[blockIndex].delete(page));
+      if (pages.length === 0) continue;
+      this.#block = blockIndex;
+      this.#page = firstPage + count;
+      return { blockIndex, pages, urgent: true };
+    }
+  }
+
+  #scanned(limit: number): Taken | undefined {
+    const blocks = this.#sizes.length;
+    // The rest of this block, each other block, then this one from its begin.
+    for (let round = 0; round <= blocks; round += 1) {
+      const blockIndex = (this.#block + round) % blocks;
+      const from = round === 0 ? this.#page : 0;
+      const ahead = [...this.dirty[blockIndex]].filter((page) => page >= from).sort((a, b) => a - b);
+      if (ahead.length === 0) continue;
+      const pages = ahead.slice(0, limit);
+      for (const page of pages) this.dirty[blockIndex].delete(page);
+      this.#block = blockIndex;
+      // What is written from now on behind the next page to take waits for the next round.
+      this.#page = ahead[limit] ?? this.#sizes[blockIndex];
+      return { blockIndex, pages, urgent: false };
+    }
+    this.#block = (this.#block + 1) % blocks;
+    this.#page = 0;
+    return undefined;
+  }
+}
+
+type Step =
+  | { readonly op: 'write'; readonly at: number }
+  | { readonly op: 'ask'; readonly at: number; readonly count: number }
+  | { readonly op: 'next'; readonly limit: number };
+
+const scenario = fc
+  .record({
+    sizes: fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 4 }),
+    capacity: fc.integer({ min: 1, max: 16 }),
+  })
+  .chain(({ sizes, capacity }) => {
+    const at = fc.integer({ min: 0, max: sizes.reduce((sum, size) => sum + size, 0) - 1 });
+    const step: fc.Arbitrary<Step> = fc.oneof(
+      { weight: 4, arbitrary: fc.record({ op: fc.constant('write' as const), at }) },
+      {
+        weight: 2,
+        arbitrary: fc.record({ op: fc.constant('ask' as const), at, count: fc.integer({ min: 1, max: 30 }) }),
+      },
+      {
+        weight: 3,
+        arbitrary: fc.record({ op: fc.constant('next' as const), limit: fc.integer({ min: 1, max: capacity }) }),
+      },
+    );
+    return fc.record({
+      sizes: fc.constant(sizes),
+      capacity: fc.constant(capacity),
+      steps: fc.array(step, { maxLength: 120 }),
+    });
+  });
+
+interface Rig {
+  readonly bitmaps: readonly PageBitmap[];
+  readonly queue: PageRequestQueue;
+  readonly search: PageSearch;
+  next(limit: number): Taken | undefined;
+}
+
+function rig(sizes: readonly number[], capacity: number): Rig {
+  const bitmaps = sizes.map((size) => new PageBitmap(size));
+  const queue = new PageRequestQueue();
+  const search = new PageSearch(bitmaps, queue);
+  const batch: PageBatch = createPageBatch(capacity);
+  const next = (limit: number): Taken | undefined => {
+    if (!search.next(batch, limit)) return undefined;
+    const { blockIndex, pages, count, urgent } = batch;
+    return { blockIndex, pages: [...pages.subarray(0, count)], urgent };
+  };
+  return { bitmaps, queue, search, next };
+}
+
+/** The block and page at a place in the row of all pages. */
+function locate(sizes: readonly number[], at: number): { blockIndex: number; page: number } {
+  let blockIndex = 0;
+  let page = at;
+  while (page >= sizes[blockIndex]) page -= sizes[blockIndex++];
+  return { blockIndex, page };
+}
+
+test('takes what the model takes, and in the end every dirty page exactly once (property)', () => {
+  fc.assert(
+    fc.property(scenario, ({ sizes, capacity, steps }) => {
+      const { bitmaps, queue, next } = rig(sizes, capacity);
+      const model = new Model(sizes, capacity);
+      const check = (limit: number): Taken | undefined => {
+        const taken = next(limit);
+        expect(taken).toEqual(model.next(limit));
+        return taken;
+      };
+      for (const step of steps) {
+        if (step.op === 'next') {
+          check(step.limit);
+          continue;
+        }
+        const { blockIndex, page } = locate(sizes, step.at);
+        if (step.op === 'write') {
+          bitmaps[blockIndex].set(page);
+          model.dirty[blockIndex].add(page);
+        } else {
+          const pageCount = Math.min(step.count, sizes[blockIndex] - page);
+          queue.push(blockIndex, page, pageCount);
+          model.requests.push({ blockIndex, firstPage: page, pageCount });
+        }
+      }
+      const left = bitmaps.reduce((sum, bitmap) => sum + bitmap.count(), 0);
+      let taken = 0;
+      for (let batch = check(capacity); batch !== undefined; batch = check(capacity)) taken += batch.pages.length;
+      expect(taken).toBe(left);
+      expect(bitmaps.map((bitmap) => bitmap.count())).toEqual(sizes.map(() => 0));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+describe('the scan', () => {
+  test('goes on behind what was requested, then comes round to what it left', () => {
+    const { bitmaps, queue, next } = rig([10], 4);
+    bitmaps[0].setAll();
+    expect(next(2)).toMatchObject({ pages: [0, 1], urgent: false });
+    queue.push(0, 6, 1);
+    expect(next(2)).toMatchObject({ pages: [6], urgent: true });
+    expect(next(4)).toMatchObject({ pages: [7, 8, 9], urgent: false });
+    expect(next(4)).toMatchObject({ pages: [2, 3, 4, 5], urgent: false });
+    expect(next(4)).toBeUndefined();
+  });
+
+  test('does not move for a request of what was sent already', () => {
+    const { bitmaps, queue, next } = rig([10, 10], 4);
+    for (const page of [0, 1, 2, 3]) bitmaps[0].set(page);
+    next(2);
+    queue.push(1, 5, 4);
+    expect(next(4)).toMatchObject({ blockIndex: 0, pages: [2, 3], urgent: false });
+  });
+});
+
+test('a request larger than a batch goes out whole before the next one', () => {
+  const { bitmaps, queue, next } = rig([20], 4);
+  bitmaps[0].setAll();
+  queue.push(0, 5, 9);
+  queue.push(0, 0, 1);
+  expect([next(1), next(1), next(1), next(1)].map((taken) => taken?.pages)).toEqual([
+    [5, 6, 7, 8],
+    [9, 10, 11, 12],
+    [13],
+    [0],
+  ]);
+});
