@@ -11,7 +11,7 @@ export const errorCodes = {
   ADDRESS_IN_USE: 'choose another address, or end the process that listens there',
   BAD_ARGUMENT: 'correct the argument the message names',
   BAD_URI: 'write unix:/path/to/socket or tcp:host:port',
-  CANCELLED: 'nothing: the guest runs on at the source',
+  CANCELLED: 'nothing: the guest is where it was',
   CONNECT_FAILED: 'check the address and the network between the two hosts',
   CONNECT_REFUSED: 'start the destination first, and give both sides the same URI',
   GUEST_FAILED: 'see the cause: the guest refused what the migration asked of it',
@@ -76,7 +76,7 @@ export function toPlainError(thrown: unknown): PlainError {
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
   const fields = error as Partial<Omit<PlainError, 'message' | 'stack'>>;
   return {
-    code: fields.code ?? 'INTERNAL',
+    code: typeof fields.code === 'string' ? fields.code : 'INTERNAL',
     message: error.message,
     hint: fields.hint,
     offset: fields.offset,
@@ -97,6 +97,21 @@ export function fromPlainError(plain: PlainError): Error {
     : Object.assign(new Error(plain.message), { code: plain.code });
   if (plain.stack !== undefined) error.stack = plain.stack;
   return error;
+}
+
+/** Calls a decoder of lib/wire; what it throws about the stream becomes STREAM_CORRUPT or UNSUPPORTED. */
+export function asMigrationError<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof Error) || error.name !== 'WireError') throw error;
+    const { code, offset, record, message } = error as Error & { code: string; offset: number; record: string };
+    throw new MigrationError(code === 'UNSUPPORTED' ? 'UNSUPPORTED' : 'STREAM_CORRUPT', message, {
+      offset,
+      record,
+      cause: error,
+    });
+  }
 }
 
 /** One sentence for a person: what happened and what to do. */

@@ -44,7 +44,13 @@ function rejectUnknown(given: object, known: object, what: string): void {
 /** The given capabilities over the defaults. Throws BAD_ARGUMENT for a name this version does not know. */
 export function resolveCapabilities(given: Partial<Capabilities> = {}): Capabilities {
   rejectUnknown(given, defaultCapabilities, 'capability');
-  return { ...defaultCapabilities, ...given };
+  const resolved = { ...defaultCapabilities, ...given };
+  for (const [name, value] of Object.entries(resolved)) {
+    if (typeof value !== 'boolean') {
+      throw new MigrationError('BAD_ARGUMENT', `capability ${name} is ${value}`, { hint: 'give true or false' });
+    }
+  }
+  return resolved;
 }
 
 /** The given parameters over the defaults. Throws BAD_ARGUMENT for an unknown name or a value out of range. */

@@ -1,8 +1,10 @@
 /** Errors: their table, the way out of a worker and back, and the page that explains each. */
+
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  asMigrationError,
   describeError,
   type ErrorCode,
   errorCodes,
@@ -10,6 +12,7 @@ import {
   MigrationError,
   toPlainError,
 } from '#lib/errors.js';
+import { WireError } from '#lib/wire/errors.js';
 
 const codes = Object.keys(errorCodes) as ErrorCode[];
 const text = fc.string({ unit: 'grapheme' });
@@ -98,4 +101,18 @@ describe('docs/errors.md', () => {
     expect(body).toMatch(/^\*\*When\*\* \S.{20,}/m);
     expect(body).toMatch(/^\*\*What to do\*\* \S.{10,}/m);
   });
+});
+
+test('what the codec calls unsupported stays so, and other errors pass as they are', () => {
+  const throwing = (error: Error) => () => {
+    asMigrationError(() => {
+      throw error;
+    });
+  };
+  expect(throwing(new WireError('UNSUPPORTED', 'xyz', 5, 'page'))).toThrow(
+    expect.objectContaining({ code: 'UNSUPPORTED', offset: 5, record: 'page' }),
+  );
+  const mistake = new TypeError('a mistake');
+  expect(throwing(mistake)).toThrow(mistake);
+  expect(asMigrationError(() => 5)).toBe(5);
 });

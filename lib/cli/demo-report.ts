@@ -42,7 +42,7 @@ export function demoReport(settings: DemoSettings, source: SourceDone, destinati
   const badPages = verdict.lostPages + verdict.tornPages + verdict.stalePages + guest.badPages;
   return {
     status: destination.info.status,
-    verified: badPages === 0 && lostWrites === 0,
+    verified: badPages === 0 && lostWrites === 0 && verdict.pagesChecked * pageSize === settings.memory,
     lostWrites,
     guest: 'stress',
     transport: settings.transport,

@@ -4,9 +4,9 @@ import { Signals } from '../threads/signals.js';
 export const destinationSignalNames = [
   /** Main thread: the number of the postcopy state; the listen thread writes the last one. */
   'STATE',
-  /** Main thread, or the owner where it never comes to that: a value of {@link Prepared}. */
+  /** Main thread, or the owner where it never comes to that: a value of {@link Handed}: to the fault thread. */
   'PREPARED',
-  /** Main thread, or the owner where it never comes to that: a value of {@link Listening}. */
+  /** Main thread, or the owner where it never comes to that: a value of {@link Handed}: to the listen thread. */
   'LISTEN',
   /** Main thread, before PREPARED: the userfaultfd's handle. */
   'USERFAULTFD',
@@ -18,10 +18,8 @@ export const destinationSignalNames = [
   'PACKAGE',
 ] as const;
 
-/** Whether the memory is prepared for postcopy, and the fault thread is to begin. */
-export const Prepared = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
-/** Whether the stream belongs to the listen thread. */
-export const Listening = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
+/** Of PREPARED and LISTEN: whether a parked thread has been handed its work, or will never be. */
+export const Handed = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
 export const FaultThreadPhase = { PARKED: 0, SERVING: 1, ENDED: 2 } as const;
 /** Whether the package with the device state has been dealt with and the guest may run. */
 export const Package = { PENDING: 0, DONE: 1, FAILED: 2 } as const;

@@ -40,9 +40,16 @@ export function openForPostcopy(blocks: readonly RAMBlockDescriptor[]): Userfaul
   const { handle } = openUserfaultfd(missingFeatures(kinds));
   try {
     for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
-  } catch (error) {
+  } catch (cause) {
     native().userfaultfdClose(handle);
-    throw error;
+    if (cause instanceof MigrationError) throw cause;
+    throw new MigrationError(
+      'KERNEL_TOO_OLD',
+      `this kernel can't register memory of this guest: ${(cause as Error).message}`,
+      {
+        cause,
+      },
+    );
   }
   return handle;
 }

@@ -14,7 +14,7 @@ import type { Capabilities } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { createDestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, Listening, Package, Prepared } from './destination-signals.js';
+import { createDestinationSignals, Handed, Package } from './destination-signals.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
@@ -76,7 +76,6 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #counters = createDestinationCounters();
   readonly #threads: Threads;
   #guest: Guest | undefined;
-  #guestRuns = false;
   #socket: SocketHandle | undefined;
   #uffd: UserfaultfdHandle | undefined;
   #status: IncomingStatus = 'setup';
@@ -203,8 +202,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** Frees every thread from whatever it waits for. */
   #release(): void {
-    this.#signals.exchange('PREPARED', Prepared.NOT_YET, Prepared.NEVER);
-    this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.NEVER);
+    this.#signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
+    this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
     for (const thread of Object.values(this.#threads)) thread.kick();
   }
@@ -235,15 +234,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** The stream belongs, or belonged, to the listen thread. */
   get #listens(): boolean {
-    return this.#signals.get('LISTEN') === Listening.YES;
+    return this.#signals.get('LISTEN') === Handed.YES;
   }
 
   async #resumeGuest(state: Uint8Array, start: boolean): Promise<void> {
     const guest = this.#requireGuest();
     await guest.loadDeviceState(state);
-    if (!start) return;
-    this.#guestRuns = true;
-    await guest.start();
+    if (start) await guest.start();
   }
 
   #requireGuest(): Guest {
@@ -256,8 +253,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     clearTimeout(this.#patience);
     this.#listener.close();
     if (this.#socket !== undefined) native().socketClose(this.#socket);
-    // A guest that runs with pages missing must go on waiting for them: closed, they would read as zeroes.
-    const lost = this.#firstError !== undefined && this.#guestRuns;
+    // Who waits for a missing page, or comes to one, must go on waiting: closed, they would read as zeroes.
+    const lost = this.#firstError !== undefined && this.#listens;
     if (this.#uffd !== undefined && !lost) native().userfaultfdClose(this.#uffd);
   }
 

@@ -6,7 +6,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { Channel } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
-import { MigrationError } from '../errors.js';
+import { asMigrationError, MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
@@ -30,9 +30,8 @@ import {
   createDestinationSignals,
   type DestinationSignals,
   FaultThreadPhase,
-  Listening,
+  Handed,
   Package,
-  Prepared,
 } from './destination-signals.js';
 import { DeviceStates } from './device-states.js';
 import { sayFailed } from './farewell.js';
@@ -43,7 +42,7 @@ import { PageRequested } from './page-requested.js';
 import { handWork } from './parked-work.js';
 import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
 import { RamLoad } from './ram-load.js';
-import { ARENA_BYTES, asMigrationError, StreamReader } from './stream-reader.js';
+import { ARENA_BYTES, StreamReader } from './stream-reader.js';
 
 export interface MainThreadData {
   readonly listener: SocketHandle;
@@ -253,7 +252,7 @@ class MainThread {
   #startFaultThread(uffd: UserfaultfdHandle): void {
     handWork<FaultThreadWork>(this.#data.faultWork, this.#shared);
     this.#signals.set('USERFAULTFD', uffd);
-    this.#signals.exchange('PREPARED', Prepared.NOT_YET, Prepared.YES);
+    this.#signals.exchange('PREPARED', Handed.NOT_YET, Handed.YES);
   }
 
   /** D6. */
@@ -282,7 +281,8 @@ class MainThread {
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
       if (record.type === 'device-data') this.#deviceData(record, bytes);
       else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
-      else if (record.type === 'command' && record.command === 'POSTCOPY_RUN') return this.#run();
+      else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
+        return this.#run(length - at - decoder.consumed);
       else if (record.type === 'command' && record.command === 'PING') this.#command(record);
       else if (record.type === 'section-start') this.#checkSection(record.idstr);
       else if (record.type !== 'section-end') throw this.#illegal(record.type, 'inside the package');
@@ -309,11 +309,12 @@ class MainThread {
       arena: this.#arena,
       position: this.#reader.handOver(),
     });
-    this.#signals.exchange('LISTEN', Listening.NOT_YET, Listening.YES);
+    this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.YES);
   }
 
   /** D8. */
-  #run(): void {
+  #run(bytesBehind: number): void {
+    if (bytesBehind > 0) throw this.#illegal('PACKAGED', `with ${bytesBehind} bytes behind POSTCOPY_RUN`);
     this.#step('POSTCOPY_RUN');
     this.#resumeGuest();
     this.#thread.emit({ kind: 'postcopy-active' });
@@ -386,8 +387,8 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     throw error;
   } finally {
     // Who is still parked is not needed any more.
-    signals.exchange('PREPARED', Prepared.NOT_YET, Prepared.NEVER);
-    signals.exchange('LISTEN', Listening.NOT_YET, Listening.NEVER);
+    signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
+    signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     data.listenWork.close();
     data.faultWork.close();
   }

@@ -2,7 +2,7 @@
  * Pages that were asked for and are not there yet, with the moment each fault was read: what keeps a
  * page from being asked for twice, and what fault latency is measured from.
  *
- * The fault thread adds, the listen thread removes. Which pages is a bitmap and exact; the moments
+ * The fault thread adds; whichever thread finds the page there removes. Which pages is a bitmap and exact; the moments
  * are kept in a fixed number of slots, as no more faults wait at a time than threads touch the guest.
  * A fault that finds no slot is served like any other and only not measured.
  */
@@ -42,7 +42,8 @@ export class PageRequested {
 
   /** Fault thread: notes a fault at `nowUs`; false if the page has been asked for already. */
   add(blockIndex: number, page: number, nowUs: number): boolean {
-    if (!this.#bitmaps[blockIndex].set(page)) return false;
+    if (this.#bitmaps[blockIndex].test(page)) return false;
+    // The slot first: who finds the bit set must find its moment.
     const slot = this.#taken.indexOf(FREE);
     if (slot >= 0) {
       this.#times[slot] = nowUs;
@@ -50,11 +51,11 @@ export class PageRequested {
       this.#pages[slot] = page;
       Atomics.store(this.#taken, slot, TAKEN);
     }
-    return true;
+    return this.#bitmaps[blockIndex].set(page);
   }
 
   /**
-   * Listen thread: the page is there. When its fault was read, in µs; 0 if it was asked for but not
+   * Any thread: the page is there. When its fault was read, in µs; 0 if it was asked for but not
    * measured; -1 if nobody had asked.
    */
   settle(blockIndex: number, page: number): number {

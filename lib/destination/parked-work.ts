@@ -3,7 +3,7 @@
  * needed: making a thread takes tens of milliseconds, which would be downtime.
  */
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { type DestinationSignals, Listening } from './destination-signals.js';
+import { type DestinationSignals, Handed } from './destination-signals.js';
 
 /** Main thread: hands its work to a parked thread, before it sets the word the thread waits for. */
 export function handWork<Work>(port: MessagePort, work: Work): void {
@@ -16,8 +16,8 @@ export function awaitWork<Work>(
   word: 'PREPARED' | 'LISTEN',
   port: MessagePort,
 ): Work | undefined {
-  signals.waitWhile(word, Listening.NOT_YET);
-  const received = signals.get(word) === Listening.YES ? receiveMessageOnPort(port) : undefined;
+  signals.waitWhile(word, Handed.NOT_YET);
+  const received = signals.get(word) === Handed.YES ? receiveMessageOnPort(port) : undefined;
   port.close();
   return received?.message as Work | undefined;
 }

@@ -4,9 +4,8 @@
  * thread, which goes on at the same byte of the same arena.
  */
 import type { Channel } from '../channel/channel.js';
-import { MigrationError } from '../errors.js';
+import { asMigrationError, MigrationError } from '../errors.js';
 import { type StreamContext, StreamDecoder, type StreamDecoderOptions } from '../wire/decode.js';
-import { WireError } from '../wire/errors.js';
 import { GUEST_STATE_SECTION } from '../wire/machine.js';
 import type { StreamRecord } from '../wire/messages.js';
 import type { DestinationCounters } from './destination-counters.js';
@@ -143,20 +142,5 @@ export class StreamReader {
       `${this.#channel.peer} closed the stream at offset ${offset}, before its end`,
       { offset },
     );
-  }
-}
-
-/** Calls a decoder; its errors become the engine's. */
-export function asMigrationError<T>(decode: () => T): T {
-  try {
-    return decode();
-  } catch (error) {
-    if (!(error instanceof WireError)) throw error;
-    const { offset, record, message } = error;
-    throw new MigrationError(error.code === 'UNSUPPORTED' ? 'UNSUPPORTED' : 'STREAM_CORRUPT', message, {
-      offset,
-      record,
-      cause: error,
-    });
   }
 }

@@ -10,6 +10,7 @@ export const migrationStatuses = [
   'none',
   'setup',
   'active',
+  'device',
   'postcopy-active',
   'completed',
   'cancelling',
@@ -19,11 +20,15 @@ export const migrationStatuses = [
 
 export type MigrationStatus = (typeof migrationStatuses)[number];
 
-/** Status → the statuses that may follow it. Once in postcopy there is no cancelling: the guest runs elsewhere. */
+/**
+ * Status → the statuses that may follow it. Once the guest is being handed over (device at the end of a
+ * precopy, postcopy-active) there is no cancelling: it may run elsewhere.
+ */
 export const migrationTransitions: Readonly<Record<MigrationStatus, readonly MigrationStatus[]>> = {
   none: ['setup'],
   setup: ['active', 'cancelling', 'failed'],
-  active: ['postcopy-active', 'completed', 'cancelling', 'failed'],
+  active: ['device', 'postcopy-active', 'cancelling', 'failed'],
+  device: ['completed', 'failed'],
   'postcopy-active': ['completed', 'failed'],
   completed: [],
   cancelling: ['cancelled'],

@@ -24,7 +24,7 @@ import { type Convergence, needsSync, nextStep } from './convergence.js';
 import { CreditWindow } from './credit-window.js';
 import { deviceSections } from './device-state.js';
 import { discardCommands, newlyDirty } from './discard-bitmap.js';
-import { MigrationStateCell, type MigrationStatus } from './migration-state.js';
+import { isFinal, MigrationStateCell, type MigrationStatus } from './migration-state.js';
 import { OutgoingStream } from './outgoing-stream.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import { createPageBatch, PageSearch } from './page-search.js';
@@ -55,7 +55,9 @@ export type SourceOwnerCalls = {
 
 export type SourceEvent =
   | { readonly kind: 'status'; readonly status: MigrationStatus }
-  | { readonly kind: 'pass'; readonly passes: number };
+  | { readonly kind: 'pass'; readonly passes: number }
+  /** The package has gone out. */
+  | { readonly kind: 'switched' };
 
 /** How it went; times in milliseconds. */
 export interface MigrationThreadResult {
@@ -79,6 +81,8 @@ const FEW_PAGES = 128;
 const ITERATION_MS = 50;
 /** Milliseconds to wait for a pong, or for the return path's end, before a look whether the peer is still there. */
 const PATIENCE_MS = 1000;
+/** Milliseconds to wait for a pong before going on without. */
+const PONG_PATIENCE_MS = 5000;
 
 function nowMs(): number {
   return native().monotonicUs() / 1000;
@@ -130,9 +134,12 @@ class MigrationThread {
       this.#loop();
     } catch (thrown) {
       error = thrown;
-      this.#giveUp();
-    } finally {
-      this.#dirtyLog?.stop();
+    }
+    this.#dirtyLog?.stop();
+    try {
+      if (error !== undefined) this.#giveUp();
+    } catch (restarting) {
+      error ??= restarting; // the guest would not start again; what came before it says why it was asked to
     }
     return {
       error: error === undefined || error instanceof Kicked ? undefined : toPlainError(error),
@@ -190,6 +197,7 @@ class MigrationThread {
     this.#inPostcopy = true;
     this.#save.forgetLastBlock();
     this.#downtimeMs = nowMs() - this.#stopMs;
+    this.#thread.emit({ kind: 'switched' });
     this.#stream.send(encode.encodePing(Ping.AFTER_PACKAGE));
   }
 
@@ -212,21 +220,28 @@ class MigrationThread {
 
   /** S10: what is left, then the end of the stream; the destination has the last word. */
   #complete(): void {
-    if (!this.#inPostcopy) {
-      this.#stopGuest();
-      this.#limit.reset(0, nowMs());
-      this.#sync();
-    }
+    if (!this.#inPostcopy) this.#startCompletion();
     this.#iterate('END');
-    if (!this.#inPostcopy) for (const piece of this.#deviceSections()) this.#stream.send(piece);
-    this.#stream.send(encode.encodeEof());
-    if (!this.#inPostcopy) {
-      this.#stream.send(encode.encodeVmDescription(JSON.stringify({ page_size: TARGET_PAGE_SIZE, devices: [] })));
-      this.#handedOver = true;
-      this.#downtimeMs = nowMs() - this.#stopMs;
-    }
+    if (this.#inPostcopy) this.#stream.send(encode.encodeEof());
+    else this.#handOver();
     this.#awaitReturnPathClose();
-    this.#move(this.#inPostcopy ? 'postcopy-active' : 'active', 'completed');
+    this.#move(this.#inPostcopy ? 'postcopy-active' : 'device', 'completed');
+  }
+
+  /** From here on there is no cancelling: the end of the stream lets the destination run the guest. */
+  #startCompletion(): void {
+    this.#move('active', 'device');
+    this.#stopGuest();
+    this.#limit.reset(0, nowMs());
+    this.#sync();
+  }
+
+  #handOver(): void {
+    for (const piece of this.#deviceSections()) this.#stream.send(piece);
+    this.#handedOver = true;
+    this.#stream.send(encode.encodeEof());
+    this.#stream.send(encode.encodeVmDescription(JSON.stringify({ page_size: TARGET_PAGE_SIZE, devices: [] })));
+    this.#downtimeMs = nowMs() - this.#stopMs;
   }
 
   /** One section of page records: a PART until clock or rate limit say stop, the END until nothing is dirty. */
@@ -301,8 +316,10 @@ class MigrationThread {
     return pages;
   }
 
+  /** A destination that is slow to answer only costs downtime, so it is not waited for without end. */
   #awaitPong(value: number): void {
-    for (let pong = this.#signals.get('PONG'); pong !== value; pong = this.#signals.get('PONG')) {
+    const endMs = nowMs() + PONG_PATIENCE_MS;
+    for (let pong = this.#signals.get('PONG'); pong !== value && nowMs() < endMs; pong = this.#signals.get('PONG')) {
       this.#signals.waitWhile('PONG', pong, PATIENCE_MS);
       this.#checkStillWanted();
     }
@@ -338,16 +355,23 @@ class MigrationThread {
   /** Throws where there is no use in going on: cancelled, or the return path broken. */
   #checkStillWanted(): void {
     if (this.#state.status === 'cancelling') throw new Kicked();
-    if (this.#signals.get('RETURN_PATH') === ReturnPathPhase.BROKEN) {
+    const phase = this.#signals.get('RETURN_PATH');
+    if (phase === ReturnPathPhase.BROKEN) {
       throw new MigrationError('PEER_GONE', `the return path from ${this.#stream.peer} broke`);
+    }
+    if (phase === ReturnPathPhase.REFUSED) {
+      // At the end of a precopy it says so before it runs the guest; in postcopy it may have run.
+      if (!this.#inPostcopy) this.#handedOver = false;
+      throw new MigrationError('PEER_FAILED', `${this.#stream.peer} failed`);
     }
   }
 
   /** After an error or a cancel: the final status, and the guest runs on here if it still may. */
   #giveUp(): void {
-    const { status } = this.#state;
-    if (status === 'cancelling') this.#move('cancelling', 'cancelled');
-    else if (status !== 'failed') this.#move(status, 'failed');
+    for (let { status } = this.#state; !isFinal(status); { status } = this.#state) {
+      const final = status === 'cancelling' ? 'cancelled' : 'failed';
+      if (this.#state.move(status, final)) this.#thread.emit({ kind: 'status', status: final });
+    }
     if (this.#guestRan && !this.#handedOver) this.#thread.owner.call('startGuest', undefined);
   }
 

@@ -62,6 +62,14 @@ export interface OutgoingEvents {
 /** Milliseconds for the destination's last word to come when the stream has broken. */
 const LAST_WORD_MS = 1000;
 
+function settleable(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
 export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #guest: Guest;
   readonly #socket: SocketHandle;
@@ -72,6 +80,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #counters = createSourceCounters();
   readonly #queue = new PageRequestQueue();
   readonly #startUs = native().monotonicUs();
+  /** The package has gone out. */
+  readonly #switched = settleable();
   #migrationThread: Thread<MigrationThreadResult> | undefined;
   #result: MigrationThreadResult | undefined;
   #totalTimeMs: number | undefined;
@@ -128,7 +138,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   }
 
   /**
-   * Asks for the switch to postcopy; resolved once the guest runs at the destination. Rejects with
+   * Asks for the switch to postcopy; resolved once the destination has all it needs to run the guest. Rejects with
    * BAD_ARGUMENT without the capability, or with the migration's error where it never comes to it
    * (a precopy that completes first resolves too: the guest runs there).
    */
@@ -140,13 +150,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     }
     this.#signals.set('START_POSTCOPY', 1);
     this.#signals.bump('ATTENTION');
-    const switched = new Promise<void>((resolve) => {
-      if (this.status === 'postcopy-active') resolve();
-      this.on('status', (status) => {
-        if (status === 'postcopy-active') resolve();
-      });
-    });
-    await Promise.race([switched, this.finished]);
+    await Promise.race([this.#switched.promise, this.finished]);
   }
 
   /** Ends it; the guest runs on here. False where it is too late: in postcopy the guest runs at the destination. */
@@ -184,6 +188,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       data: {
         channel: this.#channel,
         blocks: this.#blocks,
+        status: this.#state.buffer,
         signals: this.#signals.buffer,
         counters: this.#counters.buffer,
         queue: this.#queue.buffer,
@@ -219,7 +224,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       calls,
       onEvent: (event) => {
         if (event.kind === 'status') this.emit('status', event.status);
-        else this.emit('pass', event.passes);
+        else if (event.kind === 'pass') this.emit('pass', event.passes);
+        else this.#switched.resolve();
       },
     });
   }

@@ -26,16 +26,10 @@ export class PageSearch {
   readonly #request: PageRequest = { blockIndex: 0, firstPage: 0, pageCount: 0 };
   #blockIndex = 0;
   #page = 0;
-  #passes = 0;
 
   constructor(dirty: readonly PageBitmap[], queue: PageRequestQueue) {
     this.#dirty = dirty;
     this.#queue = queue;
-  }
-
-  /** How often the scan has come to the end of the last block. */
-  get passes(): number {
-    return this.#passes;
   }
 
   /**
@@ -83,9 +77,7 @@ export class PageSearch {
   #nextBlock(): void {
     this.#page = 0;
     this.#blockIndex += 1;
-    if (this.#blockIndex < this.#dirty.length) return;
-    this.#blockIndex = 0;
-    this.#passes += 1;
+    if (this.#blockIndex === this.#dirty.length) this.#blockIndex = 0;
   }
 
   #begin(batch: PageBatch, blockIndex: number, urgent: boolean): void {

@@ -4,13 +4,14 @@
  * shut the path, or an error, or the kick.
  */
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
-import { MigrationError } from '../errors.js';
+import { asMigrationError, MigrationError } from '../errors.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { runThread } from '../threads/thread.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { Ping } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
+import { MigrationStateCell } from './migration-state.js';
 import { checkPageRequest, PageRequestQueue } from './page-request-queue.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
 import { createSourceSignals, ReturnPathPhase, type SourceSignals } from './source-signals.js';
@@ -18,6 +19,7 @@ import { createSourceSignals, ReturnPathPhase, type SourceSignals } from './sour
 export interface ReturnPathThreadData {
   readonly channel: ChannelDescriptor;
   readonly blocks: readonly RAMBlockDescriptor[];
+  readonly status: SharedArrayBuffer;
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly queue: SharedArrayBuffer;
@@ -27,6 +29,7 @@ const BUFFER_BYTES = 16 * 1024;
 
 class ReturnPath {
   readonly #ram: RAMList;
+  readonly #state: MigrationStateCell;
   readonly #queue: PageRequestQueue;
   readonly #signals: SourceSignals;
   readonly #counters: SourceCounters;
@@ -35,6 +38,7 @@ class ReturnPath {
 
   constructor(data: ReturnPathThreadData) {
     this.#ram = new RAMList(data.blocks);
+    this.#state = new MigrationStateCell(data.status);
     this.#queue = new PageRequestQueue(data.queue);
     this.#signals = createSourceSignals(data.signals);
     this.#counters = createSourceCounters(data.counters);
@@ -64,6 +68,12 @@ class ReturnPath {
   }
 
   #request(start: number, length: number, idstr: string | undefined): void {
+    if (this.#state.status !== 'postcopy-active') {
+      throw new MigrationError('ILLEGAL_COMMAND', 'the destination asked for pages before the switch to postcopy', {
+        record: 'REQ_PAGES',
+        hint: 'record the stream and report it',
+      });
+    }
     if (idstr !== undefined) this.#lastBlock = this.#ram.indexOf(idstr);
     if (this.#lastBlock < 0) {
       throw new MigrationError(
@@ -85,11 +95,12 @@ class ReturnPath {
 function readReturnPath(channel: Channel, path: ReturnPath): void {
   const bytes = new Uint8Array(BUFFER_BYTES);
   const view = new DataView(bytes.buffer);
-  const decoder = new ReturnPathDecoder();
+  // A received bitmap belongs to a recovery, and would not fit.
+  const decoder = new ReturnPathDecoder({ limits: { maxBitmapBytes: 0 } });
   let start = 0;
   let end = 0;
   for (;;) {
-    const message = decoder.next(bytes, view, start, end);
+    const message = asMigrationError(() => decoder.next(bytes, view, start, end));
     if (message !== undefined) {
       start += decoder.consumed;
       if (path.handle(message)) return;
@@ -115,7 +126,8 @@ runThread<ReturnPathThreadData, void>((data, thread) => {
     readReturnPath(new Channel(data.channel, thread.kick), new ReturnPath(data));
     settle(ReturnPathPhase.CLOSED);
   } catch (error) {
-    settle(ReturnPathPhase.BROKEN);
+    const refused = error instanceof MigrationError && error.code === 'PEER_FAILED';
+    settle(refused ? ReturnPathPhase.REFUSED : ReturnPathPhase.BROKEN);
     throw error;
   }
 });

@@ -17,8 +17,8 @@ export const sourceSignalNames = [
   'PONG_PLACED',
 ] as const;
 
-/** Where the return path stands. */
-export const ReturnPathPhase = { NONE: 0, OPEN: 1, CLOSED: 2, BROKEN: 3 } as const;
+/** Where the return path stands; `REFUSED`: the destination said that it has failed. */
+export const ReturnPathPhase = { NONE: 0, OPEN: 1, CLOSED: 2, BROKEN: 3, REFUSED: 4 } as const;
 
 export type SourceSignals = Signals<(typeof sourceSignalNames)[number]>;
 

@@ -53,9 +53,10 @@ export function encodeGlobalStateBody(state: RunState): Uint8Array {
 
 /** The run state in a globalstate body. `offset` is where the body began on the stream, for errors. */
 export function decodeGlobalStateBody(body: Uint8Array, offset: number): RunState {
-  const name = new TextDecoder().decode(body.subarray(LENGTH_BYTES)).replace(/\0.*$/s, '');
-  const state = runStates.find((known) => known === name);
-  if (body.length !== LENGTH_BYTES + RUN_STATE_BYTES || state === undefined) {
+  const padded = new TextDecoder().decode(body.subarray(LENGTH_BYTES));
+  const state = runStates.find((known) => known.padEnd(RUN_STATE_BYTES, '\0') === padded);
+  const length = body.length < LENGTH_BYTES ? 0 : new DataView(body.buffer, body.byteOffset).getUint32(0);
+  if (state === undefined || length !== state.length + 1) {
     const detail = `${body.length} bytes that name no run state we know`;
     throw new WireError('BAD_VALUE', detail, offset, GLOBAL_STATE_SECTION.idstr);
   }

@@ -12,8 +12,7 @@ test('are the same words over one buffer, each for itself, 0 at first', () => {
 });
 
 describe.each([
-  ['Prepared', signals.Prepared, 'NOT_YET'],
-  ['Listening', signals.Listening, 'NOT_YET'],
+  ['Handed', signals.Handed, 'NOT_YET'],
   ['FaultThreadPhase', signals.FaultThreadPhase, 'PARKED'],
   ['Package', signals.Package, 'PENDING'],
 ])('%s', (_name, values: Readonly<Record<string, number>>, first) => {

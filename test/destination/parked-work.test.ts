@@ -1,11 +1,11 @@
 /** Where threads park: they get their work when their word is set, or none, and hold no port open. */
 import { MessageChannel } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
-import { createDestinationSignals, Listening, Prepared } from '#lib/destination/destination-signals.js';
+import { createDestinationSignals, Handed } from '#lib/destination/destination-signals.js';
 import { handWork } from '#lib/destination/parked-work.js';
 import { onLibThread } from '../../testing/lib-thread.ts';
 
-const values = { PREPARED: Prepared, LISTEN: Listening } as const;
+const values = { PREPARED: Handed, LISTEN: Handed } as const;
 
 function park(word: 'PREPARED' | 'LISTEN') {
   const signals = createDestinationSignals();

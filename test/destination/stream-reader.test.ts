@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createDestinationCounters } from '#lib/destination/destination-counters.js';
-import { ARENA_BYTES, asMigrationError, decoderOptions, StreamReader } from '#lib/destination/stream-reader.js';
+import { ARENA_BYTES, decoderOptions, StreamReader } from '#lib/destination/stream-reader.js';
 import { concatenate } from '#lib/memory/bytes.js';
 import { decodeAll } from '#lib/wire/decode-all.js';
 import * as encode from '#lib/wire/encode.js';
@@ -310,18 +310,4 @@ describe('bytes that are no stream', () => {
       { numRuns: 200 },
     );
   });
-});
-
-test('what the codec calls unsupported stays so, and other errors pass as they are', () => {
-  const throwing = (error: Error) => () => {
-    asMigrationError(() => {
-      throw error;
-    });
-  };
-  expect(throwing(new WireError('UNSUPPORTED', 'xyz', 5, 'page'))).toThrow(
-    expect.objectContaining({ code: 'UNSUPPORTED', offset: 5, record: 'page' }),
-  );
-  const mistake = new TypeError('a mistake');
-  expect(throwing(mistake)).toThrow(mistake);
-  expect(asMigrationError(() => 5)).toBe(5);
 });

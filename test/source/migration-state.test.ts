@@ -16,9 +16,11 @@ const legal: ReadonlySet<string> = new Set([
   'setup cancelling',
   'setup failed',
   'active postcopy-active',
-  'active completed',
+  'active device',
   'active cancelling',
   'active failed',
+  'device completed',
+  'device failed',
   'postcopy-active completed',
   'postcopy-active failed',
   'cancelling cancelled',
@@ -30,7 +32,8 @@ const wayTo: Readonly<Record<MigrationStatus, readonly MigrationStatus[]>> = {
   setup: ['setup'],
   active: ['setup', 'active'],
   'postcopy-active': ['setup', 'active', 'postcopy-active'],
-  completed: ['setup', 'active', 'completed'],
+  device: ['setup', 'active', 'device'],
+  completed: ['setup', 'active', 'device', 'completed'],
   cancelling: ['setup', 'cancelling'],
   cancelled: ['setup', 'cancelling', 'cancelled'],
   failed: ['setup', 'failed'],
@@ -70,11 +73,11 @@ test('final are the states that nothing follows', () => {
   expect(migrationStatuses.filter(isFinal)).toEqual(['completed', 'cancelled', 'failed']);
 });
 
-test('of two threads that complete and cancel at the same moment exactly one has its way', async () => {
+test('of two threads that hand over and cancel at the same moment exactly one has its way', async () => {
   const CELLS = 5000;
   const cells = Array.from({ length: CELLS }, () => cellIn('active'));
   const gate = new SharedArrayBuffer(4 * (CELLS + 1));
-  const movers = (['completed', 'cancelling'] as const).map((to) =>
+  const movers = (['device', 'cancelling'] as const).map((to) =>
     onLibThread(
       'test/mover',
       { state: '#lib/source/migration-state.js' },
@@ -91,10 +94,10 @@ test('of two threads that complete and cancel at the same moment exactly one has
       },
     ),
   );
-  const [completed, cancelled] = await Promise.all(movers.map(({ result }) => result));
+  const [handing, cancelled] = await Promise.all(movers.map(({ result }) => result));
   for (const [index, cell] of cells.entries()) {
-    expect([completed[index], cancelled[index], cell.status]).toEqual(
-      completed[index] ? [true, false, 'completed'] : [false, true, 'cancelling'],
+    expect([handing[index], cancelled[index], cell.status]).toEqual(
+      handing[index] ? [true, false, 'device'] : [false, true, 'cancelling'],
     );
   }
 });
