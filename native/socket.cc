@@ -349,7 +349,7 @@ Napi::Value UnixSocketIsOpen(const Napi::CallbackInfo& info) {
   Address address;
   FillUnix(arguments, path, address);
   if (arguments.failed()) return {};
-  // A datagram socket can't connect to a stream socket, but learns whether there is one: the listener
+  // A datagram socket can't connect to a stream socket, but learns whether there is one; a listener
   // sees nothing of it.
   const UniqueFd probe(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!probe) return Throw(info.Env(), AddressFailure(errno, "socket", address));

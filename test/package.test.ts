@@ -19,7 +19,7 @@ const SLOW_MS = 300_000;
 /** npm's settings that say how to reach the registry and the Node headers. */
 const keptSettings = /^npm_config_(registry|cache|userconfig|globalconfig|nodedir|cafile|proxy|https_proxy|noproxy)$/i;
 
-/** The environment without what `npm test` and the sanitizer run add, some of which would lead an npm inside back to this checkout. */
+/** The environment without what `npm test` and the sanitizer run add: some of it would lead an npm back here. */
 const userEnvironment = Object.fromEntries(
   Object.entries(process.env).filter(
     ([name]) => !/^npm_|^INIT_CWD$|^NODE_PATH$|^LD_PRELOAD$|^POSTCOPY_/i.test(name) || keptSettings.test(name),

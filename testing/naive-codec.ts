@@ -1,6 +1,7 @@
 /**
  * A second decoder of RAM sections, written straight from the layout and sharing nothing with lib/wire:
- * the oracle for pages. Also unpacks what lib/wire only frames. Slow, whole input at once, BigInt and literal numbers on purpose.
+ * the oracle for pages. Also unpacks what lib/wire only frames. Slow, whole input at once, BigInt and literal
+ * numbers on purpose.
  */
 
 export interface NaivePage {

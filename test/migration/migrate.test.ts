@@ -239,7 +239,7 @@ describe('a migration that can not go on', () => {
     },
   );
 
-  test('a destination guest that cannot load its state fails both sides; the source knows it has handed over', async () => {
+  test('a destination guest that cannot load fails both sides, and the source knows it has handed over', async () => {
     const source = keep(new PatternGuest(oneBlock)).fill(SEED);
     source.running = true;
     const target = keep(new PatternGuest(oneBlock));

@@ -1,3 +1,4 @@
+/** The bounded reader: every width, every end of the bytes, shortage that names what is missing. */
 import { expect, test } from 'vitest';
 import { Cursor, SHORTAGE } from '#lib/wire/cursor.js';
 

@@ -1,3 +1,4 @@
+/** Recordings of a real QEMU, decoded to the last byte, and streams decoded whole. */
 import { createHash } from 'node:crypto';
 import { inflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';

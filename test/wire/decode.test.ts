@@ -1,3 +1,4 @@
+/** The stream decoder: each record, each way to break it, and properties over random streams. */
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { StreamDecoder, type StreamDecoderOptions } from '#lib/wire/decode.js';

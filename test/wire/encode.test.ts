@@ -1,3 +1,4 @@
+/** The encoders: exact bytes, and what they refuse. */
 import { describe, expect, test } from 'vitest';
 import * as encode from '#lib/wire/encode.js';
 import { RamFlag } from '#lib/wire/protocol.js';

@@ -1,3 +1,4 @@
+/** Stream errors: what they say, and that the document explains each code. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { WireError, wireErrorCodes } from '#lib/wire/errors.js';

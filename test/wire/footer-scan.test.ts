@@ -1,3 +1,4 @@
+/** Finding the end of device bodies that do not tell their length. */
 import { describe, expect, test } from 'vitest';
 import { encodeFooter, encodePing, encodeSectionPart, encodeSectionStart } from '#lib/wire/encode.js';
 import { type Ending, scanDeviceBody } from '#lib/wire/footer-scan.js';

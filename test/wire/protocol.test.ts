@@ -1,3 +1,4 @@
+/** The protocol tables: complete, consistent, and as the document shows them. */
 import { describe, expect, test } from 'vitest';
 import {
   Command,

@@ -1,3 +1,4 @@
+/** The return path: each message, each way to break it, and random cuts. */
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import * as encode from '#lib/wire/encode.js';

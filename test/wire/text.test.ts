@@ -1,3 +1,4 @@
+/** Names on the wire: what can be one, and what can not. */
 import { expect, test } from 'vitest';
 import { asciiToString, encodeIdstr, isPrintable, stringToUtf8, utf8ToString } from '#lib/wire/text.js';
 

@@ -1,0 +1,37 @@
+/** The last word of a destination that fails: it is heard, and nobody waits for ever. */
+import { expect, test } from 'vitest';
+import { sayFailed } from '#lib/destination/farewell.js';
+import { native } from '#lib/native.js';
+import { channelPair } from '../../testing/channel-pair.ts';
+
+const SHUT_WITH_ERROR = [0, 1, 0, 4, 0, 0, 0, 1];
+
+test('SHUT with an error arrives, and what the peer still sent is read and dropped', () => {
+  const pair = channelPair();
+  pair.far.send(new Uint8Array(100_000));
+  let heard: number[] = [];
+  sayFailed(pair.near, () => {
+    const received = new Uint8Array(64);
+    heard = [...received.subarray(0, pair.far.receive(received, 0, received.length))];
+    pair.closeFar(); // the peer has heard it, and closes
+  });
+  expect(heard).toEqual(SHUT_WITH_ERROR);
+  pair.close();
+});
+
+test('a peer that is gone needs none', () => {
+  const pair = channelPair();
+  pair.closeFar();
+  let waited = false;
+  sayFailed(pair.near, () => {
+    waited = true;
+  });
+  expect(waited).toBe(false);
+  pair.close();
+});
+
+test('a peer that does not close is left at the kick', () => {
+  const pair = channelPair();
+  sayFailed(pair.near, () => native().eventfdSignal(pair.kick));
+  pair.close();
+});
