@@ -14,6 +14,8 @@ export const destinationSignalNames = [
   'FAULT_THREAD',
   /** Fault thread: bumped when it has read events, so that the mapping is not "changing" any more. */
   'EVENTS_READ',
+  /** Listen thread: 1 once it reads the stream no more. */
+  'STREAM_LEFT',
   /** Main thread and owner: a value of {@link Package}. */
   'PACKAGE',
 ] as const;

@@ -7,13 +7,16 @@ import type { Channel } from '../channel/channel.js';
 import { encodeShut } from '../wire/encode.js';
 
 /** Any value but success; QEMU sends 1. */
-const SHUT_FAILURE = 1;
+export const SHUT_FAILURE = 1;
 
-/** Never throws: a source that is gone needs no last word, and who called has an error already. */
-export function sayFailed(channel: Channel, waiting: () => void): void {
+/**
+ * Only for the thread that reads the stream. Never throws: a source that is gone needs no last word, and who
+ * calls has an error already. `said` is called once the word is out.
+ */
+export function sayFailed(channel: Channel, said: () => void = () => {}): void {
   try {
     channel.send(encodeShut(SHUT_FAILURE));
-    waiting();
+    said();
     const dropped = new Uint8Array(64 * 1024);
     while (channel.receive(dropped, 0, dropped.length) > 0);
   } catch {

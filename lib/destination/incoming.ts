@@ -5,7 +5,7 @@
 import { EventEmitter } from 'node:events';
 import { MessageChannel } from 'node:worker_threads';
 import type { Listener } from '../channel/connect.js';
-import { MigrationError } from '../errors.js';
+import { fromPlainError, MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
@@ -208,9 +208,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     for (const thread of Object.values(this.#threads)) thread.kick();
   }
 
-  #onEvent({ kind }: DestinationEvent): void {
-    if (kind === 'failing') this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
-    else this.#setStatus(kind);
+  #onEvent(event: DestinationEvent): void {
+    if (event.kind !== 'failing') {
+      this.#setStatus(event.kind);
+      return;
+    }
+    this.#firstError ??= fromPlainError(event.error);
+    this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
   }
 
   #connected(socket: SocketHandle): void {

@@ -4,11 +4,12 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
-import { MigrationError } from '../errors.js';
+import { MigrationError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type UserfaultfdHandle } from '../native.js';
+import { Kicked } from '../threads/kicked.js';
 import { runThread } from '../threads/thread.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { StreamRecord } from '../wire/messages.js';
@@ -183,12 +184,16 @@ class ListenThread {
 }
 
 runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread) => {
-  const work = awaitWork<ListenThreadWork>(createDestinationSignals(data.signals), 'LISTEN', data.work);
+  const signals = createDestinationSignals(data.signals);
+  const work = awaitWork<ListenThreadWork>(signals, 'LISTEN', data.work);
   if (work === undefined) return { listened: false, latency: { p50Us: 0, p99Us: 0, maxUs: 0 } };
   try {
     return { listened: true, latency: new ListenThread(data, work, thread.kick).run() };
   } catch (error) {
-    sayFailed(new Channel(work.channel, thread.kick), () => thread.emit({ kind: 'failing' }));
+    if (!(error instanceof Kicked)) thread.emit({ kind: 'failing', error: toPlainError(error) });
+    sayFailed(new Channel(work.channel, thread.kick));
     throw error;
+  } finally {
+    signals.set('STREAM_LEFT', 1);
   }
 });

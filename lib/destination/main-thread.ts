@@ -6,13 +6,14 @@
 import type { MessagePort } from 'node:worker_threads';
 import { Channel } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
-import { asMigrationError, MigrationError } from '../errors.js';
+import { asMigrationError, MigrationError, type PlainError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
+import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import {
@@ -34,7 +35,7 @@ import {
   Package,
 } from './destination-signals.js';
 import { DeviceStates } from './device-states.js';
-import { sayFailed } from './farewell.js';
+import { SHUT_FAILURE, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import type { ListenThreadWork } from './listen-thread.js';
 import { PageCollector } from './page-collector.js';
@@ -67,10 +68,11 @@ export type DestinationOwnerCalls = {
   resumeGuest: (guest: { readonly state: Uint8Array; readonly start: boolean }) => Promise<void>;
 };
 
-/** What this side has come to; `failing`: it only waits for the source to close. */
-export interface DestinationEvent {
-  readonly kind: 'active' | 'postcopy-active' | 'failing';
-}
+/** What this side has come to. */
+export type DestinationEvent =
+  | { readonly kind: 'active' | 'postcopy-active' }
+  /** It has failed, and only waits for the source to close. */
+  | { readonly kind: 'failing'; readonly error: PlainError };
 
 /** Which way it went. */
 export interface MainThreadResult {
@@ -126,9 +128,20 @@ class MainThread {
     }
   }
 
-  /** Tells the source that there will be no more, if it can be told. */
+  /** Tells the source that there will be no more, if it can be told, and waits for it to close. */
   fail(): void {
-    if (this.#returnPath) sayFailed(this.#channel, () => this.#thread.emit({ kind: 'failing' }));
+    if (!this.#returnPath) return;
+    if (this.#signals.get('LISTEN') !== Handed.YES) {
+      sayFailed(this.#channel);
+      return;
+    }
+    // The listen thread reads the stream, and goes on until the source has heard this and closes.
+    try {
+      this.#channel.send(encodeShut(SHUT_FAILURE));
+      this.#signals.waitWhile('STREAM_LEFT', 0);
+    } catch {
+      // The source is gone, or this thread is kicked.
+    }
   }
 
   // --- records -----------------------------------------------------------------------------------
@@ -383,6 +396,7 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     return main.run();
   } catch (error) {
     signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
+    if (!(error instanceof Kicked)) thread.emit({ kind: 'failing', error: toPlainError(error) });
     main?.fail();
     throw error;
   } finally {

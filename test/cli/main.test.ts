@@ -82,6 +82,7 @@ describe('demo', () => {
   test('Ctrl-C ends both processes', async () => {
     const child = execa(process.execPath, [main, 'demo', '--memory', '256M', '--max-bandwidth', '4M'], {
       reject: false,
+      env: { NO_COLOR: '1' },
       timeout: 60_000,
     });
     await new Promise<void>((resolve) => {
