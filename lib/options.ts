@@ -7,6 +7,10 @@ import { MigrationError } from './errors.js';
 export interface Capabilities {
   /** Run first, pull later. Off by default, as in QEMU: both sides must ask for it. */
   readonly postcopyRam: boolean;
+  /** Source: slow the guest down while precopy does not converge. */
+  readonly autoConverge: boolean;
+  /** Destination: account for how long each vCPU waits for pages in postcopy. */
+  readonly postcopyBlocktime: boolean;
 }
 
 export interface Parameters {
@@ -16,20 +20,35 @@ export interface Parameters {
   readonly maxPostcopyBandwidth: number;
   /** Milliseconds the guest may stand still at the end of a precopy; 0 to 2,000,000. */
   readonly downtimeLimit: number;
+  /** Auto-converge begins when the guest dirties more than this percentage of what was sent; 1 to 100. */
+  readonly throttleTriggerThreshold: number;
+  /** Percentage of time that vCPUs are held back when it begins, and by which that is raised; 1 to 99. */
+  readonly cpuThrottleInitial: number;
+  readonly cpuThrottleIncrement: number;
+  /** The most that vCPUs are held back; `cpuThrottleInitial` to 99. */
+  readonly maxCpuThrottle: number;
 }
 
-export const defaultCapabilities: Capabilities = { postcopyRam: false };
+export const defaultCapabilities: Capabilities = { postcopyRam: false, autoConverge: false, postcopyBlocktime: false };
 
 export const defaultParameters: Parameters = {
   maxBandwidth: 128 * 1024 * 1024,
   maxPostcopyBandwidth: 0,
   downtimeLimit: 300,
+  throttleTriggerThreshold: 50,
+  cpuThrottleInitial: 20,
+  cpuThrottleIncrement: 10,
+  maxCpuThrottle: 99,
 };
 
-const parameterMaximum: Record<keyof Parameters, number> = {
-  maxBandwidth: Number.MAX_SAFE_INTEGER,
-  maxPostcopyBandwidth: Number.MAX_SAFE_INTEGER,
-  downtimeLimit: 2_000_000,
+const parameterRange: Readonly<Record<keyof Parameters, readonly [least: number, most: number]>> = {
+  maxBandwidth: [0, Number.MAX_SAFE_INTEGER],
+  maxPostcopyBandwidth: [0, Number.MAX_SAFE_INTEGER],
+  downtimeLimit: [0, 2_000_000],
+  throttleTriggerThreshold: [1, 100],
+  cpuThrottleInitial: [1, 99],
+  cpuThrottleIncrement: [1, 99],
+  maxCpuThrottle: [1, 99],
 };
 
 function rejectUnknown(given: object, known: object, what: string): void {
@@ -59,11 +78,20 @@ export function resolveParameters(given: Partial<Parameters> = {}): Parameters {
   const resolved = { ...defaultParameters, ...given };
   for (const name of Object.keys(defaultParameters) as (keyof Parameters)[]) {
     const value = resolved[name];
-    if (!Number.isSafeInteger(value) || value < 0 || value > parameterMaximum[name]) {
+    const [least, most] = parameterRange[name];
+    if (!Number.isSafeInteger(value) || value < least || value > most) {
       throw new MigrationError('BAD_ARGUMENT', `parameter ${name} is ${value}`, {
-        hint: `give a whole number from 0 to ${parameterMaximum[name]}`,
+        hint: `give a whole number from ${least} to ${most}`,
       });
     }
+  }
+  const { cpuThrottleInitial, maxCpuThrottle } = resolved;
+  if (maxCpuThrottle < cpuThrottleInitial) {
+    throw new MigrationError(
+      'BAD_ARGUMENT',
+      `parameter maxCpuThrottle is ${maxCpuThrottle}, below cpuThrottleInitial`,
+      { hint: `give a whole number from ${cpuThrottleInitial} to 99` },
+    );
   }
   return resolved;
 }

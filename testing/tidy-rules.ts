@@ -96,7 +96,7 @@ function importsOf({ text }: SourceFile): Import[] {
 // --- import direction ---------------------------------------------------------------------------
 
 const base = ['errors', 'options', 'native', 'memory', 'host'];
-const engine = [...base, 'wire', 'threads', 'channel'];
+const engine = [...base, 'trace', 'wire', 'threads', 'channel'];
 const sides = [...engine, 'source', 'destination'];
 const outside = [...sides, 'migration', 'guest'];
 
@@ -111,8 +111,9 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   native: [],
   memory: ['errors', 'options', 'native', 'memory'],
   host: base,
-  threads: [...base, 'threads'],
-  channel: [...base, 'threads', 'channel'],
+  trace: ['native', 'trace'],
+  threads: [...base, 'trace', 'threads'],
+  channel: [...base, 'trace', 'threads', 'channel'],
   source: [...engine, 'source'],
   destination: [...engine, 'destination'],
   migration: [...sides, 'migration'],

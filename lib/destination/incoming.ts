@@ -12,6 +12,7 @@ import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
+import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { createDestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, Handed, Package } from './destination-signals.js';
@@ -19,6 +20,7 @@ import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
 import type { DestinationEvent, DestinationOwnerCalls, MainThreadData, MainThreadResult } from './main-thread.js';
+import { postcopyStates } from './postcopy-state.js';
 
 /** A guest that is there, or what makes one to fit the source's blocks. */
 export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>);
@@ -74,6 +76,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #capabilities: Capabilities;
   readonly #signals = createDestinationSignals();
   readonly #counters = createDestinationCounters();
+  readonly #trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates });
   readonly #threads: Threads;
   #guest: Guest | undefined;
   #socket: SocketHandle | undefined;
@@ -103,6 +106,11 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   get status(): IncomingStatus {
     return this.#status;
+  }
+
+  /** Where its threads trace, and a test has them fail or wait. */
+  get traceWords(): SharedArrayBuffer {
+    return this.#trace.words;
   }
 
   /** The guest, once there is one. */
@@ -146,12 +154,14 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const fault = startThread<FaultThreadData, void>({
       name: 'mig/dst/fault',
       entry: new URL('./fault-thread.js', import.meta.url),
+      trace: this.#trace.open('mig/dst/fault'),
       data: { signals, counters, work: faultWork.port2 },
       transfer: [faultWork.port2],
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
       name: 'mig/dst/listen',
       entry: new URL('./listen-thread.js', import.meta.url),
+      trace: this.#trace.open('mig/dst/listen'),
       data: { signals, counters, faultKick: fault.kickHandle, work: listenWork.port2 },
       transfer: [listenWork.port2],
       onEvent: (event) => this.#onEvent(event),
@@ -165,6 +175,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
       name: 'mig/dst/main',
       entry: new URL('./main-thread.js', import.meta.url),
+      trace: this.#trace.open('mig/dst/main'),
       data: {
         listener: this.#listener.socket,
         uri: this.#listener.uri,
@@ -228,6 +239,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       throw new MigrationError('UNSUPPORTED', `RAM block ${idstr} has pages larger than the host's`);
     this.#guest =
       typeof this.#guestOrFactory === 'function' ? await this.#guestOrFactory(entries) : this.#guestOrFactory;
+    this.#trace.name({ block: this.#guest.ramBlocks.map(({ idstr }) => idstr) });
     return this.#guest.ramBlocks.map(({ descriptor }) => descriptor);
   }
 
@@ -255,6 +267,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   #cleanUp(): void {
     clearTimeout(this.#patience);
+    this.#trace.close();
     this.#listener.close();
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     // Who waits for a missing page, or comes to one, must go on waiting: closed, they would read as zeroes.

@@ -10,7 +10,8 @@ import { RAMList } from '../memory/ram-list.js';
 import { native, type SocketHandle } from '../native.js';
 import type { Capabilities, Parameters } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
-import { isFinal, MigrationStateCell, type MigrationStatus } from './migration-state.js';
+import { TraceSession } from '../trace/trace-session.js';
+import { isFinal, MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
 import type { MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls } from './migration-thread.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import type { ReturnPathThreadData } from './return-path-thread.js';
@@ -82,6 +83,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #startUs = native().monotonicUs();
   /** The package has gone out. */
   readonly #switched = settleable();
+  readonly #trace: TraceSession;
   #migrationThread: Thread<MigrationThreadResult> | undefined;
   #result: MigrationThreadResult | undefined;
   #totalTimeMs: number | undefined;
@@ -96,6 +98,10 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#socket = socket;
     this.#peer = peer;
     this.#options = options;
+    this.#trace = new TraceSession('source', 'owner', {
+      block: guest.ramBlocks.map(({ idstr }) => idstr),
+      status: migrationStatuses,
+    });
     this.#state.move('none', 'setup');
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
@@ -103,6 +109,11 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
 
   get status(): MigrationStatus {
     return this.#state.status;
+  }
+
+  /** Where its threads trace, and a test has them fail or wait. */
+  get traceWords(): SharedArrayBuffer {
+    return this.#trace.words;
   }
 
   /** Once true, the destination has the guest, and it must never run here again, however this ends. */
@@ -175,6 +186,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       return this.info();
     } finally {
       native().socketClose(this.#socket);
+      this.#trace.close();
     }
   }
 
@@ -185,6 +197,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     const thread = startThread<ReturnPathThreadData, void>({
       name: 'mig/src/rp',
       entry: new URL('./return-path-thread.js', import.meta.url),
+      trace: this.#trace.open('mig/src/rp'),
       data: {
         channel: this.#channel,
         blocks: this.#blocks,
@@ -212,6 +225,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     return startThread<MigrationThreadData, MigrationThreadResult, SourceEvent>({
       name: 'mig/src/main',
       entry: new URL('./migration-thread.js', import.meta.url),
+      trace: this.#trace.open('mig/src/main'),
       data: {
         channel: this.#channel,
         blocks: this.#blocks,

@@ -9,6 +9,7 @@
 import { parentPort, type Transferable, Worker, workerData } from 'node:worker_threads';
 import { fromPlainError, type PlainError, toPlainError } from '../errors.js';
 import { type EventfdHandle, native } from '../native.js';
+import { TRACE_WORDS, Trace, type TraceDescriptor } from '../trace/trace.js';
 import { Caller, type CallerDescriptor, type CallHandlers, serveCalls } from './call.js';
 import { Kicked } from './kicked.js';
 
@@ -32,6 +33,7 @@ interface ThreadBoot<Data> {
   readonly name: string;
   readonly kick: EventfdHandle;
   readonly calls: CallerDescriptor;
+  readonly trace: TraceDescriptor;
   readonly data: Data;
 }
 
@@ -41,6 +43,7 @@ export interface ThreadContext<Event, Handlers extends CallHandlers> {
   readonly kick: EventfdHandle;
   /** The owner's answers. */
   readonly owner: Caller<Handlers>;
+  readonly trace: Trace;
   /** Tells the owner something, without waiting. */
   emit(event: Event): void;
 }
@@ -53,6 +56,8 @@ export interface ThreadOptions<Data, Event> {
   readonly data: Data;
   readonly transfer?: readonly Transferable[];
   readonly calls?: CallHandlers;
+  /** Absent: the thread's trace points do nothing. */
+  readonly trace?: TraceDescriptor;
   readonly onEvent?: (event: Event) => void;
 }
 
@@ -91,7 +96,13 @@ export function startThread<Data, Result, Event = never>(options: ThreadOptions<
   const { eventfdCreate, eventfdSignal, eventfdClose } = native();
   const kick = eventfdCreate();
   const calls = serveCalls(options.calls ?? {});
-  const boot: ThreadBoot<Data> = { name: options.name, kick, calls: calls.descriptor, data: options.data };
+  const boot: ThreadBoot<Data> = {
+    name: options.name,
+    kick,
+    calls: calls.descriptor,
+    trace: options.trace ?? { words: new SharedArrayBuffer(TRACE_WORDS * 4), ring: undefined },
+    data: options.data,
+  };
   const worker = startWorker(options, boot, () => {
     calls.close();
     eventfdClose(kick);
@@ -136,13 +147,18 @@ export function startThread<Data, Result, Event = never>(options: ThreadOptions<
 export function runThread<Data, Result, Event = never, Handlers extends CallHandlers = Record<string, never>>(
   body: (data: Data, thread: ThreadContext<Event, Handlers>) => Result,
 ): void {
-  const { name, kick, calls, data } = workerData as ThreadBoot<Data>;
+  const { name, kick, calls, trace, data } = workerData as ThreadBoot<Data>;
   const post = (report: Report<Event>) => parentPort?.postMessage(report);
   const owner = new Caller<Handlers>(calls);
   native().setThreadName(name);
   post({ kind: 'ready' });
   try {
-    const result = body(data, { kick, owner, emit: (event) => post({ kind: 'event', event }) });
+    const result = body(data, {
+      kick,
+      owner,
+      trace: new Trace(trace),
+      emit: (event) => post({ kind: 'event', event }),
+    });
     post({ kind: 'returned', result });
   } catch (error) {
     post(error instanceof Kicked ? { kind: 'kicked' } : { kind: 'failed', error: toPlainError(error) });

@@ -1,0 +1,53 @@
+/** What a subscriber gets: points of a session's threads on diagnostics channels, with names for indexes. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { afterEach, expect, test } from 'vitest';
+import { Trace } from '#lib/trace/trace.js';
+import { type TraceDropped, type TraceMessage, TraceSession } from '#lib/trace/trace-session.js';
+
+const subscriptions: [string, (message: unknown) => void][] = [];
+
+function collect<T>(channel: string): T[] {
+  const messages: T[] = [];
+  const listener = (message: unknown) => messages.push(message as T);
+  subscribe(channel, listener);
+  subscriptions.push([channel, listener]);
+  return messages;
+}
+
+afterEach(() => {
+  for (const [channel, listener] of subscriptions.splice(0)) unsubscribe(channel, listener);
+});
+
+test('a thread’s points come by name, in order, values named and indexes told as names', () => {
+  const requests = collect<TraceMessage>('postcopy:migrate_handle_rp_req_pages');
+  const states = collect<TraceMessage>('postcopy:migrate_set_state');
+  const session = new TraceSession('source', 'owner', { status: ['none', 'setup'] });
+  const thread = new Trace(session.open('mig/src/rp'));
+  session.name({ block: ['pc.ram', 'vga'] });
+  session.trace.at('migrate_set_state', 1);
+  thread.at('migrate_handle_rp_req_pages', 1, 4096, 8192);
+  thread.at('migrate_handle_rp_req_pages', 0, 0, 4096);
+  session.close();
+  expect(states).toMatchObject([{ side: 'source', thread: 'owner', values: { status: 'setup' } }]);
+  expect(requests.map(({ thread: name, values }) => [name, values])).toEqual([
+    ['mig/src/rp', { block: 'vga', offset: 4096, length: 8192 }],
+    ['mig/src/rp', { block: 'pc.ram', offset: 0, length: 4096 }],
+  ]);
+  expect(requests[1].timestampUs).toBeGreaterThanOrEqual(requests[0].timestampUs);
+});
+
+test('without a subscriber there is no ring', () => {
+  const session = new TraceSession('source', 'owner', {});
+  expect(session.open('mig/src/rp').ring).toBeUndefined();
+  session.close();
+});
+
+test('what a full ring dropped is told', () => {
+  collect('postcopy:postcopy_start');
+  const dropped = collect<TraceDropped>('postcopy:trace_dropped');
+  const session = new TraceSession('destination', 'owner', {});
+  const thread = new Trace(session.open('mig/dst/main'));
+  for (let i = 0; i < 16 * 1024 + 5; i += 1) thread.at('postcopy_start');
+  session.close();
+  expect(dropped).toEqual([{ thread: 'mig/dst/main', records: 5 }]);
+});

@@ -1,0 +1,49 @@
+/**
+ * A trace point at which a thread of the engine is made to fail, or to wait until the test has done
+ * something: faults and meetings at exactly known steps.
+ */
+import { BreakAction, TraceMode, TraceWord } from '#lib/trace/trace.js';
+import { type TracePointName, tracePointNames } from '#lib/trace/trace-points.js';
+import { until } from './native-thread.ts';
+
+export class Breakpoint {
+  readonly #words: Int32Array;
+
+  /** `words`: the `traceWords` of the side whose threads it is for. */
+  constructor(words: SharedArrayBuffer) {
+    this.#words = new Int32Array(words);
+  }
+
+  /** The thread that comes there after it was passed `skip` times throws. */
+  failAt(point: TracePointName, skip = 0): void {
+    this.#set(point, skip, BreakAction.FAIL);
+  }
+
+  /** The thread that comes there after it was passed `skip` times waits for {@link release}. */
+  waitAt(point: TracePointName, skip = 0): void {
+    this.#set(point, skip, BreakAction.WAIT);
+  }
+
+  get isReached(): boolean {
+    return Atomics.load(this.#words, TraceWord.BREAK_REACHED) === 1;
+  }
+
+  /** Resolved once a thread has come there. */
+  async reached(): Promise<void> {
+    await until('a thread comes to the breakpoint', () => this.isReached);
+  }
+
+  release(): void {
+    Atomics.store(this.#words, TraceWord.BREAK_RELEASED, 1);
+    Atomics.notify(this.#words, TraceWord.BREAK_RELEASED);
+  }
+
+  #set(point: TracePointName, skip: number, action: number): void {
+    this.#words[TraceWord.BREAK_POINT] = tracePointNames.indexOf(point);
+    this.#words[TraceWord.BREAK_SKIP] = skip;
+    this.#words[TraceWord.BREAK_ACTION] = action;
+    this.#words[TraceWord.BREAK_REACHED] = 0;
+    this.#words[TraceWord.BREAK_RELEASED] = 0;
+    Atomics.or(this.#words, TraceWord.MODE, TraceMode.BREAK);
+  }
+}
