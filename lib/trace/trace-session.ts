@@ -6,9 +6,9 @@
  */
 import { type Channel, channel } from 'node:diagnostics_channel';
 import {
+  createTraceWords,
   TRACE_CURSOR_WORDS,
   TRACE_RECORD_NUMBERS,
-  TRACE_WORDS,
   Trace,
   TraceCursor,
   type TraceDescriptor,
@@ -53,7 +53,7 @@ const valueNames = tables.map(({ values }) => Object.entries(values));
 
 export class TraceSession {
   readonly #side: TraceMessage['side'];
-  readonly #words = new SharedArrayBuffer(TRACE_WORDS * 4);
+  readonly #words: SharedArrayBuffer;
   readonly #records: boolean;
   readonly #rings: Ring[] = [];
   readonly #timer: NodeJS.Timeout | undefined;
@@ -61,12 +61,14 @@ export class TraceSession {
   /** The owner's own points. */
   readonly trace: Trace;
 
-  constructor(side: TraceMessage['side'], ownThread: string, names: TraceNames) {
+  /** `words`: those in which a test has set a breakpoint already, as the threads may come there at once. */
+  constructor(side: TraceMessage['side'], ownThread: string, names: TraceNames, words = createTraceWords()) {
     this.#side = side;
+    this.#words = words;
     this.#names = names;
     this.#records = channels.some(({ hasSubscribers }) => hasSubscribers);
     if (this.#records) {
-      new Int32Array(this.#words)[TraceWord.MODE] = TraceMode.RECORD;
+      Atomics.or(new Int32Array(words), TraceWord.MODE, TraceMode.RECORD);
       this.#timer = setInterval(() => this.publish(), LOOK_MS).unref();
     }
     this.trace = new Trace(this.open(ownThread));
