@@ -273,7 +273,15 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     // Who waits for a missing page, or comes to one, must go on waiting: closed, they would read as zeroes.
     const lost = this.#firstError !== undefined && this.#listens;
-    if (this.#uffd !== undefined && !lost) native().userfaultfdClose(this.#uffd);
+    if (this.#uffd !== undefined && !lost) {
+      native().userfaultfdClose(this.#uffd);
+      this.#uffd = undefined;
+    }
+  }
+
+  abandon(): void {
+    if (this.#uffd !== undefined) native().userfaultfdClose(this.#uffd);
+    this.#uffd = undefined;
   }
 
   #setStatus(status: IncomingStatus): void {
