@@ -137,6 +137,11 @@ export class CuttingRelay {
   readonly #sockets: Socket[] = [];
   #flows: Readonly<Record<Direction, Flow>> | undefined;
   #isCut = false;
+  #announceCut = () => {};
+  /** Resolved when {@link isCut} becomes true; never, where it does not. */
+  readonly broken = new Promise<void>((resolve) => {
+    this.#announceCut = resolve;
+  });
 
   private constructor(target: string, cut: Cut | undefined) {
     const address = parseUri(target);
@@ -180,6 +185,8 @@ export class CuttingRelay {
   #relay(near: Socket): void {
     const far = createConnection({ ...this.#target, allowHalfOpen: true });
     this.#sockets.push(near, far);
+    near.setNoDelay();
+    far.setNoDelay();
     for (const [socket, other] of [
       [near, far],
       [far, near],
@@ -198,6 +205,7 @@ export class CuttingRelay {
 
   #break(near: Socket, far: Socket, receiver: Socket): void {
     this.#isCut = true;
+    this.#announceCut();
     switch (this.#cut?.kind) {
       case 'half':
         receiver.end();

@@ -9,11 +9,14 @@ import { isDeepStrictEqual } from 'node:util';
 import { errorCodes, MigrationError } from '#lib/errors.js';
 import type { Faults, Run, Scenario } from './failure-scenarios.ts';
 import { scenarios, startRun } from './failure-scenarios.ts';
+import { countThreads } from './native-thread.ts';
 import type { ObservedGuest } from './observed-guest.ts';
 import { resources } from './resources.ts';
 
 /** Milliseconds in which both sides must have ended after whatever went wrong. The last word takes one second. */
 export const END_WITHIN_MS = 5000;
+/** Milliseconds for what a test does while it runs: to come to a point of the migration, on a busy machine. */
+const MEANWHILE_WITHIN_MS = 20_000;
 /** Milliseconds for the kernel to take down threads and connections that have ended. */
 const GONE_WITHIN_MS = 5000;
 /** Milliseconds between two looks at a fact that nobody announces. */
@@ -48,34 +51,34 @@ export async function survives(
   faults: Faults = {},
   meanwhile: (run: Run) => Promise<void> = async () => {},
 ): Promise<Ending> {
-  await warmUp();
-  const before = resources();
+  baseline ??= await warmUp();
   const run = await startRun(scenario, faults);
   const violations = new Violations();
   let ending: Ending;
   try {
-    await meanwhile(run);
-    const [sourceError, destinationError] = await bothEnd(run);
+    await within(MEANWHILE_WITHIN_MS, run, meanwhile(run));
+    const [sourceError, destinationError] = await within(END_WITHIN_MS, run, bothEnd(run));
     ending = { where: whereabout(run), sourceError, destinationError, cut: run.relay.isCut };
     await judge(run, ending, violations);
   } finally {
-    await cleanUp(run);
+    await cleanUp(run, faults);
   }
-  const left = await leftBehind(before);
+  const left = await leftBehind();
   violations.require(left === undefined, `left behind: ${left}`);
   if (violations.found.length > 0) throw new Error([...violations.found, describeEnding(run, ending)].join('\n'));
   return ending;
 }
 
-let warm: Promise<void> | undefined;
+/** What this process holds between two migrations. */
+let baseline: ReturnType<typeof resources> | undefined;
 
 /** With the first migration the process gets what it keeps: Node's pool of threads, the addon's pagemap. */
-function warmUp(): Promise<void> {
-  warm ??= startRun(scenarios['postcopy after a pass']).then(async (run) => {
-    await Promise.all([run.outgoing.finished, run.incoming.finished]);
-    await run.close();
-  });
-  return warm;
+async function warmUp(): Promise<ReturnType<typeof resources>> {
+  const run = await startRun(scenarios['postcopy after a pass']);
+  await Promise.all([run.outgoing.finished, run.incoming.finished]);
+  await run.close();
+  await comesTrue(() => countThreads('mig/') + countThreads('stress-vcpu/') === 0);
+  return resources();
 }
 
 async function errorOf(finished: Promise<unknown>): Promise<Error | undefined> {
@@ -87,23 +90,25 @@ async function errorOf(finished: Promise<unknown>): Promise<Error | undefined> {
   }
 }
 
-/** Why each side failed. Throws where one of them does not end. */
-async function bothEnd({ outgoing, incoming }: Run): Promise<[source: Error | undefined, target: Error | undefined]> {
+/** Why each side failed. */
+function bothEnd({ outgoing, incoming }: Run): Promise<[source: Error | undefined, destination: Error | undefined]> {
+  return Promise.all([errorOf(outgoing.finished), errorOf(incoming.finished)]);
+}
+
+/** What `promise` gives; rejects, saying where both sides stand, when it takes longer. */
+async function within<T>(boundMs: number, { outgoing, incoming, relay }: Run, promise: Promise<T>): Promise<T> {
   const bound = new AbortController();
-  const hang = delay(END_WITHIN_MS, undefined, { signal: bound.signal }).then(() => {
+  const hang = delay(boundMs, undefined, { signal: bound.signal }).then(() => {
     throw new Error(
-      `a side has not ended within ${END_WITHIN_MS} ms: the source is ${outgoing.status}, the destination ` +
-        `${incoming.status}; threads: ${engineThreads().join(', ')}`,
+      `no end within ${boundMs} ms: the source is ${outgoing.status}, the destination ${incoming.status}, the ` +
+        `connection ${relay.isCut ? 'cut' : 'not cut'}; threads: ${engineThreads().join(', ')}`,
     );
   });
+  hang.catch(() => {}); // also where it is not waited for any more
   try {
-    return (await Promise.race([Promise.all([errorOf(outgoing.finished), errorOf(incoming.finished)]), hang])) as [
-      Error | undefined,
-      Error | undefined,
-    ];
+    return await Promise.race([promise, hang]);
   } finally {
     bound.abort();
-    hang.catch(() => {});
   }
 }
 
@@ -185,7 +190,9 @@ async function requireIntact(side: string, { stress }: ObservedGuest, violations
 }
 
 /** Whatever happened, the next test begins with nothing of this one. */
-async function cleanUp(run: Run): Promise<void> {
+async function cleanUp(run: Run, { atSource, atDestination }: Faults): Promise<void> {
+  atSource?.release();
+  atDestination?.release();
   run.outgoing.cancel();
   run.incoming.abort();
   await run.relay.close();
@@ -203,10 +210,12 @@ async function comesTrue(holds: () => boolean): Promise<boolean> {
   return true;
 }
 
-/** What is there that was not there before, as text. */
-async function leftBehind(before: ReturnType<typeof resources>): Promise<string | undefined> {
-  const gone = await comesTrue(() => isDeepStrictEqual(resources(), before));
-  return gone ? undefined : `${JSON.stringify(resources())}, and before ${JSON.stringify(before)}`;
+/** What is there that was not there before, as text; the next run is not blamed for it. */
+async function leftBehind(): Promise<string | undefined> {
+  if (await comesTrue(() => isDeepStrictEqual(resources(), baseline))) return undefined;
+  const before = baseline;
+  baseline = resources();
+  return `${JSON.stringify(baseline)}, and before ${JSON.stringify(before)}`;
 }
 
 function describeEnding({ outgoing, incoming, source, target }: Run, { where, sourceError, destinationError }: Ending) {

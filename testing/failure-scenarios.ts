@@ -78,8 +78,8 @@ export interface Faults {
   /** Set already. */
   readonly atSource?: Breakpoint;
   readonly atDestination?: Breakpoint;
-  readonly guestAtSource?: GuestFault;
-  readonly guestAtDestination?: GuestFault;
+  readonly guestAtSource?: readonly GuestFault[];
+  readonly guestAtDestination?: readonly GuestFault[];
 }
 
 /** A migration under way, and what a test needs to judge it. */
@@ -103,13 +103,13 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
     await StressGuest.create(scenario.guest),
     'source',
     whereabouts,
-    faults.guestAtSource,
+    faults.guestAtSource ?? [],
   );
   const target = new ObservedGuest(
     StressGuest.empty(scenario.guest),
     'destination',
     whereabouts,
-    faults.guestAtDestination,
+    faults.guestAtDestination ?? [],
   );
   await source.stress.start();
   whereabouts.set('source', true);

@@ -36,7 +36,7 @@ function returnPathName(message: ReturnPathMessageRecord): string {
   return message.type === 'REQ_PAGES' && message.idstr !== undefined ? 'REQ_PAGES_ID' : message.type;
 }
 
-/** Numbers messages as they come: `PART ram #2`; and `page #3 of PART ram #2`, as pages are counted anew in each section. */
+/** Numbers messages as they come: `PART ram #2`. Pages are counted in their section: `page #3 of PART ram #2`. */
 export class MessageNames {
   readonly #counts = new Map<string, number>();
   #section = '';

@@ -29,13 +29,18 @@ export class ObservedGuest implements Guest {
   readonly stress: StressGuest;
   readonly #side: string;
   readonly #whereabouts: Whereabouts;
-  readonly #fault: GuestFault | undefined;
+  readonly #faults: readonly GuestFault[];
+  #hang = () => {};
+  /** Resolved once it was asked what it never answers. */
+  readonly hangs = new Promise<void>((resolve) => {
+    this.#hang = resolve;
+  });
 
-  constructor(stress: StressGuest, side: string, whereabouts: Whereabouts, fault?: GuestFault) {
+  constructor(stress: StressGuest, side: string, whereabouts: Whereabouts, faults: readonly GuestFault[]) {
     this.stress = stress;
     this.#side = side;
     this.#whereabouts = whereabouts;
-    this.#fault = fault;
+    this.#faults = faults;
   }
 
   get ramBlocks(): readonly RAMBlock[] {
@@ -69,8 +74,10 @@ export class ObservedGuest implements Guest {
   }
 
   async #asked(call: GuestCall): Promise<void> {
-    if (this.#fault?.call !== call) return;
-    if (this.#fault.how === 'throws') throw new Error(`the guest refuses to ${call}`);
+    const fault = this.#faults.find((each) => each.call === call);
+    if (fault === undefined) return;
+    if (fault.how === 'throws') throw new Error(`the guest refuses to ${call}`);
+    this.#hang();
     await new Promise(() => {});
   }
 }

@@ -1,4 +1,4 @@
-/** The connection breaks at every message boundary of a precopy with a return path, and inside every message. */
+/** The connection breaks before, and inside, every message of a precopy with a return path. */
 import { describe, expect, test } from 'vitest';
 import { cutPoints, survivesCut } from '../../../testing/cut-points.ts';
 import { scenarios } from '../../../testing/failure-scenarios.ts';

@@ -1,4 +1,4 @@
-/** The connection breaks at every message boundary of a precopy, and inside every message. */
+/** The connection breaks before, and inside, every message of a precopy. */
 import { describe, expect, test } from 'vitest';
 import { cutPoints, survivesCut } from '../../../testing/cut-points.ts';
 import { scenarios } from '../../../testing/failure-scenarios.ts';
