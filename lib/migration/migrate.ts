@@ -19,12 +19,7 @@ export interface MigrateOptions {
 }
 
 function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, capabilities: Capabilities): void {
-  const large = new RAMList(guest.ramBlocks).blocks.find(({ kind }) => kind === 'hugetlb');
-  if (large !== undefined) {
-    throw new MigrationError('UNSUPPORTED', `RAM block ${large.idstr} is hugetlb memory, which is not migrated yet`, {
-      hint: 'use anonymous or memfd memory',
-    });
-  }
+  new RAMList(guest.ramBlocks); // throws what it says of a guest that can't be migrated
   if (passes === undefined) return;
   if (!Number.isSafeInteger(passes) || passes < 0) {
     throw new MigrationError('BAD_ARGUMENT', `postcopyAfterPasses is ${passes}`, {

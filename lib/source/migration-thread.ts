@@ -23,7 +23,7 @@ import { BandwidthMeter } from './bandwidth-meter.js';
 import { type Convergence, needsSync, nextStep } from './convergence.js';
 import { CreditWindow } from './credit-window.js';
 import { deviceSections } from './device-state.js';
-import { discardCommands, newlyDirty } from './discard-bitmap.js';
+import { canonicalize, discardCommands, newlyDirty } from './discard-bitmap.js';
 import { isFinal, MigrationStateCell, type MigrationStatus } from './migration-state.js';
 import { OutgoingStream } from './outgoing-stream.js';
 import { PageRequestQueue } from './page-request-queue.js';
@@ -96,6 +96,7 @@ class MigrationThread {
   readonly #signals;
   readonly #counters;
   readonly #dirty: readonly PageBitmap[];
+  readonly #hostPages: readonly number[];
   readonly #queue: PageRequestQueue;
   readonly #batch = createPageBatch(PRECOPY_BATCH_PAGES);
   readonly #search: PageSearch;
@@ -122,7 +123,8 @@ class MigrationThread {
     this.#stream = new OutgoingStream(new Channel(data.channel, thread.kick), this.#counters);
     this.#dirty = data.blocks.map(({ size }) => new PageBitmap(pageCount(size)));
     this.#queue = new PageRequestQueue(data.queue);
-    this.#search = new PageSearch(this.#dirty, this.#queue);
+    this.#hostPages = data.blocks.map(({ pageSize }) => pageCount(pageSize));
+    this.#search = new PageSearch(this.#dirty, this.#queue, this.#hostPages, thread.trace);
     this.#save = new RamSave(this.#stream, data.blocks, this.#counters, PRECOPY_BATCH_PAGES);
     this.#limit = new RateLimit(data.parameters.maxBandwidth, nowMs());
   }
@@ -195,6 +197,7 @@ class MigrationThread {
     this.#stream.send(encode.encodePackaged(this.#package()));
     this.#handedOver = true;
     this.#inPostcopy = true;
+    this.#search.sendWholeHostPages();
     this.#save.forgetLastBlock();
     this.#downtimeMs = nowMs() - this.#stopMs;
     this.#thread.emit({ kind: 'switched' });
@@ -250,7 +253,9 @@ class MigrationThread {
     const batchPages = this.#inPostcopy ? POSTCOPY_BATCH_PAGES : PRECOPY_BATCH_PAGES;
     const before = this.#stream.offset;
     this.#save.beginSection(kind);
-    while ((kind === 'END' || (this.#maySend() && nowMs() < endMs)) && this.#search.next(this.#batch, batchPages)) {
+    // A host page stays in one section, as QEMU sends it.
+    const goesOn = () => kind === 'END' || this.#search.isUnderWay || (this.#maySend() && nowMs() < endMs);
+    while (goesOn() && this.#search.next(this.#batch, batchPages)) {
       const batchStart = this.#stream.offset;
       this.#save.savePages(this.#batch);
       // What somebody waits for is never held back, so it does not count.
@@ -308,6 +313,7 @@ class MigrationThread {
   #sendDiscards(discarded: readonly PageBitmap[]): number {
     let pages = 0;
     for (const [index, { idstr }] of this.#data.blocks.entries()) {
+      canonicalize(this.#dirty[index], this.#hostPages[index]);
       const fresh = newlyDirty(this.#dirty[index], discarded[index]);
       const commands = concatenate([...discardCommands(idstr, fresh)]);
       if (commands.length > 0) this.#stream.send(commands);
