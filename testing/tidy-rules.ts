@@ -197,6 +197,8 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/tidy.test.ts': "the repository's rules",
   'test/examples.test.ts': 'the programs in examples/',
   'test/package.test.ts': 'the package as its users install it',
+  'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
+  'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
 };
 
 const testOf = (path: string): string => path.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts');
