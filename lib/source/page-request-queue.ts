@@ -4,8 +4,8 @@
  *
  * What waits is taken together where it belongs together: a request that repeats the one before it, or
  * goes on where that ends, becomes part of it. One for what was sent already costs the migration thread
- * a look at the dirty bitmap, so no more bookkeeping is needed. When the queue is full the return path thread waits, and with it
- * the destination: nothing is dropped.
+ * a look at the dirty bitmap, so no more bookkeeping is needed. When the queue is full the return path
+ * thread waits, and with it the destination: nothing is dropped.
  */
 import { MigrationError } from '../errors.js';
 import { pageCount, pageIndexOf } from '../memory/page.js';
