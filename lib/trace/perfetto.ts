@@ -184,7 +184,7 @@ export class PerfettoTrace {
     this.#push({ ph: 'C', name, pid, tid: pid * THREADS_MAX, ts: this.#lastUs, args });
   }
 
-  /** A step on the way of the pages it is about. Arrows hold on to spans, so one that has any is a span of no length. */
+  /** A step on the way of pages. Arrows hold on to spans, so a step that has any is a span of no length. */
   #pageStep(track: Track, { step, way }: Drawing, ts: number, name: string, values: TraceMessage['values']): void {
     const { pid, tid } = track;
     const block = String(values.block);

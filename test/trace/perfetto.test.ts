@@ -1,4 +1,4 @@
-/** Trace points as trace events: what is drawn of each, and that any run of points makes a file by the format's rules. */
+/** Trace points as trace events: what is drawn of each, and that any run of points makes a well-formed file. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PerfettoTrace, type TraceEvent } from '#lib/trace/perfetto.js';
