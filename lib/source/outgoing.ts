@@ -91,17 +91,21 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   /** Resolved when completed; rejected with a MigrationError when failed or cancelled. Everything is gone by then. */
   readonly finished: Promise<OutgoingInfo>;
 
-  /** Takes over `socket`. `peer` names the other end in messages. */
-  constructor(guest: Guest, socket: SocketHandle, peer: string, options: OutgoingOptions) {
+  /** Takes over `socket`. `peer` names the other end in messages; `traceWords` are a test's, with a breakpoint set. */
+  constructor(
+    guest: Guest,
+    socket: SocketHandle,
+    peer: string,
+    options: OutgoingOptions,
+    traceWords?: SharedArrayBuffer,
+  ) {
     super();
     this.#guest = guest;
     this.#socket = socket;
     this.#peer = peer;
     this.#options = options;
-    this.#trace = new TraceSession('source', 'owner', {
-      block: guest.ramBlocks.map(({ idstr }) => idstr),
-      status: migrationStatuses,
-    });
+    const block = guest.ramBlocks.map(({ idstr }) => idstr);
+    this.#trace = new TraceSession('source', 'owner', { block, status: migrationStatuses }, traceWords);
     this.#state.move('none', 'setup');
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must

@@ -7,9 +7,9 @@
 import { type Channel, channel } from 'node:diagnostics_channel';
 import { native } from '../native.js';
 import {
+  createTraceWords,
   TRACE_CURSOR_WORDS,
   TRACE_RECORD_NUMBERS,
-  TRACE_WORDS,
   Trace,
   TraceCursor,
   type TraceDescriptor,
@@ -66,7 +66,7 @@ const recordAt = (record: number): number => ((record >>> 0) % RING_RECORDS) * T
 
 export class TraceSession {
   readonly #side: TraceMessage['side'];
-  readonly #words = new SharedArrayBuffer(TRACE_WORDS * 4);
+  readonly #words: SharedArrayBuffer;
   readonly #records: boolean;
   readonly #rings: Ring[] = [];
   readonly #timer: NodeJS.Timeout | undefined;
@@ -74,12 +74,14 @@ export class TraceSession {
   /** The owner's own points. */
   readonly trace: Trace;
 
-  constructor(side: TraceMessage['side'], ownThread: string, names: TraceNames) {
+  /** `words`: those in which a test has set a breakpoint already, as the threads may come there at once. */
+  constructor(side: TraceMessage['side'], ownThread: string, names: TraceNames, words = createTraceWords()) {
     this.#side = side;
+    this.#words = words;
     this.#names = names;
     this.#records = channels.some(({ hasSubscribers }) => hasSubscribers);
     if (this.#records) {
-      new Int32Array(this.#words)[TraceWord.MODE] = TraceMode.RECORD;
+      Atomics.or(new Int32Array(words), TraceWord.MODE, TraceMode.RECORD);
       this.#timer = setInterval(() => this.publish(), LOOK_MS).unref();
     }
     this.trace = new Trace(this.open(ownThread));

@@ -28,7 +28,12 @@ export const TraceWord = {
 
 export const TraceMode = { OFF: 0, RECORD: 1, BREAK: 2 } as const;
 export const BreakAction = { FAIL: 0, WAIT: 1 } as const;
-export const TRACE_WORDS = 6;
+const TRACE_WORDS = 6;
+
+/** The words of one side: nothing to do at any point. */
+export function createTraceWords(): SharedArrayBuffer {
+  return new SharedArrayBuffer(TRACE_WORDS * 4);
+}
 
 /** A record: index of the point, microseconds of CLOCK_MONOTONIC, the values. */
 export const TRACE_RECORD_NUMBERS = 2 + TRACE_VALUES_MAX;

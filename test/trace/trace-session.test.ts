@@ -3,6 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { afterEach, expect, test } from 'vitest';
 import { Trace } from '#lib/trace/trace.js';
 import { type TraceMessage, TraceSession, traceChannels } from '#lib/trace/trace-session.js';
+import { Breakpoint } from '../../testing/breakpoint.ts';
 
 const subscriptions: [string, (message: unknown) => void][] = [];
 
@@ -40,6 +41,19 @@ test('without a subscriber there is no ring', () => {
   const session = new TraceSession('source', 'owner', {});
   expect(session.open('mig/src/rp').ring).toBeUndefined();
   session.close();
+});
+
+test('words given by a test are those of every thread, and are still heard by a subscriber', () => {
+  const passed = collect<TraceMessage>('postcopy:postcopy_start');
+  const breakpoint = new Breakpoint();
+  breakpoint.failAt('postcopy_start', 1);
+  const session = new TraceSession('source', 'owner', {}, breakpoint.words);
+  const thread = new Trace(session.open('mig/src/main'));
+  thread.at('postcopy_start');
+  expect(() => thread.at('postcopy_start')).toThrow('made to fail at postcopy_start');
+  session.close();
+  expect(session.words).toBe(breakpoint.words);
+  expect(passed).toHaveLength(2);
 });
 
 test('what a full ring dropped is told', () => {
