@@ -45,19 +45,14 @@ export class PageBitmap {
     if (spare > 0) this.words[this.words.length - 1] = 0xffffffff >>> spare;
   }
 
+  /** Sets `count` bits from `start`. */
+  setRange(start: number, count: number): void {
+    this.#eachWord(start, count, (word, mask) => Atomics.or(this.words, word, mask));
+  }
+
   /** Clears `count` bits from `start`. */
   clearRange(start: number, count: number): void {
-    let page = start;
-    const end = start + count;
-    while (page < end) {
-      if ((page & 31) === 0 && end - page >= 32) {
-        Atomics.store(this.words, page >>> 5, 0);
-        page += 32;
-      } else {
-        this.clear(page);
-        page += 1;
-      }
-    }
+    this.#eachWord(start, count, (word, mask) => Atomics.and(this.words, word, ~mask));
   }
 
   /** The first set bit at or after `from`, or `pageCount`. */
@@ -75,6 +70,17 @@ export class PageBitmap {
     let total = 0;
     for (const word of this.words) total += popcount(word);
     return total;
+  }
+
+  #eachWord(start: number, count: number, visit: (word: number, mask: number) => void): void {
+    const end = start + count;
+    let page = start;
+    while (page < end) {
+      const inWord = page & 31;
+      const bits = Math.min(32 - inWord, end - page);
+      visit(page >>> 5, ((0xffffffff >>> (32 - bits)) << inWord) >>> 0);
+      page += bits;
+    }
   }
 
   #find(from: number, flip: number): number {

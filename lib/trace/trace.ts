@@ -57,6 +57,11 @@ export class Trace {
     this.#capacity = this.#records.length / TRACE_RECORD_NUMBERS;
   }
 
+  /** Whether a point does anything: for loops over pages, where even the values of one cost something. */
+  get on(): boolean {
+    return Atomics.load(this.#words, TraceWord.MODE) !== TraceMode.OFF;
+  }
+
   /** This thread is at that point. */
   at<Name extends TracePointName>(name: Name, ...values: TraceValues<Name>): void {
     const mode = Atomics.load(this.#words, TraceWord.MODE);

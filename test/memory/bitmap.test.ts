@@ -6,7 +6,7 @@ import { onLibThread } from '../../testing/lib-thread.ts';
 
 type Step =
   | { readonly op: 'set' | 'clear' | 'test' | 'findNext' | 'findNextClear'; readonly page: number }
-  | { readonly op: 'clearRange'; readonly page: number; readonly count: number }
+  | { readonly op: 'setRange' | 'clearRange'; readonly page: number; readonly count: number }
   | { readonly op: 'setAll' | 'count' };
 
 /** Sizes around word ends, and a size with steps inside it. */
@@ -22,7 +22,7 @@ const scenario = fc
       }),
       page.chain((first) =>
         fc.record({
-          op: fc.constant('clearRange' as const),
+          op: fc.constantFrom('setRange' as const, 'clearRange' as const),
           page: fc.constant(first),
           count: fc.integer({ min: 0, max: size - first }),
         }),
@@ -52,6 +52,9 @@ function perform(model: Set<number>, size: number, step: Step): number | boolean
       return firstFrom(step.page, true);
     case 'findNextClear':
       return firstFrom(step.page, false);
+    case 'setRange':
+      for (let page = step.page; page < step.page + step.count; page += 1) model.add(page);
+      return undefined;
     case 'clearRange':
       for (let page = step.page; page < step.page + step.count; page += 1) model.delete(page);
       return undefined;
@@ -65,8 +68,9 @@ function perform(model: Set<number>, size: number, step: Step): number | boolean
 
 function performOnBitmap(bitmap: PageBitmap, step: Step): number | boolean | undefined {
   switch (step.op) {
+    case 'setRange':
     case 'clearRange':
-      bitmap.clearRange(step.page, step.count);
+      bitmap[step.op](step.page, step.count);
       return undefined;
     case 'setAll':
       bitmap.setAll();
