@@ -3,7 +3,6 @@
  * features the memory kinds need, and one page of each kind is registered and placed (D4). Early, so
  * that it fails while the guest still runs at the source.
  */
-
 import { MigrationError } from '../errors.js';
 import type { MemoryKind, RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMBlock } from '../memory/ram-block.js';
@@ -18,17 +17,36 @@ function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
   );
 }
 
+/**
+ * Hugepages are tried in the guest's own first page, which is discarded anyway: the block has reserved all
+ * it needs, and there may not be another one.
+ */
+function tryPlacingHugepage(uffd: UserfaultfdHandle, block: RAMBlockDescriptor): void {
+  const discardFirst = () => native().ramBlockDiscard(block.handle, Float64Array.of(0, block.pageSize), 1);
+  discardFirst();
+  try {
+    placeFirst(uffd, block);
+  } finally {
+    discardFirst();
+  }
+}
+
 function tryPlacing(uffd: UserfaultfdHandle, kind: MemoryKind): void {
-  const { constants, placeZeroPages, userfaultfdRegister, userfaultfdUnregister } = native();
   const block = RAMBlock.create({ idstr: 'host-check', size: 1, kind });
   try {
-    userfaultfdRegister(uffd, block.handle, 0, block.size, constants.UFFDIO_REGISTER_MODE_MISSING);
-    const placed = placeZeroPages(uffd, block.handle, block.pageSize, new Uint32Array(1), 1, new Uint8Array(1));
-    userfaultfdUnregister(uffd, block.handle, 0, block.size);
-    if (placed !== 1) throw new MigrationError('KERNEL_TOO_OLD', `this kernel can't place a page of ${kind} memory`);
+    placeFirst(uffd, block);
   } finally {
     block.close();
   }
+}
+
+/** Has the first page of a block, which is missing, placed as in postcopy. */
+function placeFirst(uffd: UserfaultfdHandle, { handle, pageSize, kind }: RAMBlockDescriptor): void {
+  const { constants, placeZeroPages, userfaultfdRegister, userfaultfdUnregister } = native();
+  userfaultfdRegister(uffd, handle, 0, pageSize, constants.UFFDIO_REGISTER_MODE_MISSING);
+  const placed = placeZeroPages(uffd, handle, pageSize, new Uint32Array(1), 1, new Uint8Array(1));
+  userfaultfdUnregister(uffd, handle, 0, pageSize);
+  if (placed !== 1) throw new MigrationError('KERNEL_TOO_OLD', `this kernel can't place a page of ${kind} memory`);
 }
 
 /**
@@ -40,6 +58,7 @@ export function openForPostcopy(blocks: readonly RAMBlockDescriptor[]): Userfaul
   const { handle } = openUserfaultfd(missingFeatures(kinds));
   try {
     for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
+    for (const block of blocks) if (block.kind === 'hugetlb') tryPlacingHugepage(handle, block);
   } catch (cause) {
     native().userfaultfdClose(handle);
     if (cause instanceof MigrationError) throw cause;

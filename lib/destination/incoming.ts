@@ -147,6 +147,16 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#release();
   }
 
+  /**
+   * Lets go of the memory of a guest that was lost here: whoever waits for a missing page goes on, and finds
+   * zeroes. Only for a guest whose state does not matter any more; otherwise does nothing.
+   */
+  abandon(): void {
+    if (this.#status !== 'failed' || this.#uffd === undefined) return;
+    native().userfaultfdClose(this.#uffd);
+    this.#uffd = undefined;
+  }
+
   #startThreads(): Threads {
     const signals = this.#signals.buffer;
     const counters = this.#counters.buffer;
@@ -235,9 +245,6 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   async #ramBlocks(entries: readonly RamBlockEntry[]): Promise<readonly RAMBlockDescriptor[]> {
-    const { idstr } = entries.find(({ pageSize }) => pageSize !== undefined) ?? {};
-    if (idstr !== undefined)
-      throw new MigrationError('UNSUPPORTED', `RAM block ${idstr} has pages larger than the host's`);
     this.#guest =
       typeof this.#guestOrFactory === 'function' ? await this.#guestOrFactory(entries) : this.#guestOrFactory;
     this.#trace.name({ block: this.#guest.ramBlocks.map(({ idstr }) => idstr) });
@@ -273,7 +280,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     // Who waits for a missing page, or comes to one, must go on waiting: closed, they would read as zeroes.
     const lost = this.#firstError !== undefined && this.#listens;
-    if (this.#uffd !== undefined && !lost) native().userfaultfdClose(this.#uffd);
+    if (this.#uffd === undefined || lost) return;
+    native().userfaultfdClose(this.#uffd);
+    this.#uffd = undefined;
   }
 
   #setStatus(status: IncomingStatus): void {

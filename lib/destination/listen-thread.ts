@@ -12,12 +12,13 @@ import { type EventfdHandle, native, type UserfaultfdHandle } from '../native.js
 import { Kicked } from '../threads/kicked.js';
 import { runThread } from '../threads/thread.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
-import type { StreamRecord } from '../wire/messages.js';
+import type { PageRecord, StreamRecord } from '../wire/messages.js';
 import { SHUT_SUCCESS } from '../wire/protocol.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Package } from './destination-signals.js';
 import { sayFailed } from './farewell.js';
 import { FaultLatency, type FaultLatencySummary } from './fault-latency.js';
+import { HostPageAssembly } from './host-page.js';
 import type { DestinationEvent } from './main-thread.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
@@ -60,6 +61,7 @@ class ListenThread {
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #received: readonly PageBitmap[];
   readonly #collector: PageCollector;
+  readonly #hostPages: HostPageAssembly;
   readonly #latency = new FaultLatency();
 
   constructor(data: ListenThreadData, work: ListenThreadWork, kick: EventfdHandle) {
@@ -71,20 +73,23 @@ class ListenThread {
     this.#reader = new StreamReader(this.#channel, work.arena, this.#counters, work.position);
     this.#blocks = work.blocks;
     this.#received = work.blocks.map(({ size }, index) => new PageBitmap(pageCount(size), work.received[index]));
-    this.#collector = new PageCollector(
-      new PlacePage({
-        uffd: this.#uffd,
-        blocks: work.blocks,
-        received: this.#received,
-        requested: new PageRequested(
-          work.blocks.map(({ size }) => size),
-          work.requested,
-        ),
-        arena: this.#reader.bytes,
-        counters: this.#counters,
-        signals: this.#signals,
-        latency: this.#latency,
-      }),
+    const place = new PlacePage({
+      uffd: this.#uffd,
+      blocks: work.blocks,
+      received: this.#received,
+      requested: new PageRequested(
+        work.blocks.map(({ size }) => size),
+        work.requested,
+      ),
+      arena: this.#reader.bytes,
+      counters: this.#counters,
+      signals: this.#signals,
+      latency: this.#latency,
+    });
+    this.#collector = new PageCollector(place);
+    this.#hostPages = new HostPageAssembly(
+      work.blocks.map(({ pageSize }) => pageSize),
+      place,
     );
   }
 
@@ -115,7 +120,7 @@ class ListenThread {
   #handle(record: StreamRecord): boolean {
     switch (record.type) {
       case 'page':
-        this.#collector.add(record, this.#reader.recordOffset);
+        this.#page(record);
         return false;
       case 'ram-eos':
         this.#collector.flush();
@@ -134,6 +139,12 @@ class ListenThread {
       default:
         throw this.#illegal(record.type);
     }
+  }
+
+  #page(record: PageRecord): void {
+    const { recordOffset, bytes } = this.#reader;
+    if (this.#hostPages.takes(record.block.index)) this.#hostPages.add(record, bytes, recordOffset);
+    else this.#collector.add(record, recordOffset);
   }
 
   #illegal(record: string): MigrationError {

@@ -37,6 +37,7 @@ import {
 import { DeviceStates } from './device-states.js';
 import { SHUT_FAILURE, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
+import { findPartialHostPage } from './host-page.js';
 import type { ListenThreadWork } from './listen-thread.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested } from './page-requested.js';
@@ -197,7 +198,7 @@ class MainThread {
     this.#received = this.#blocks.map(({ size }) => new PageBitmap(pageCount(size)));
     this.#requested = new PageRequested(this.#blocks.map(({ size }) => size));
     this.#collector = new PageCollector(new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters));
-    if (this.#state !== 'none') this.#prepareForPostcopy();
+    if (this.#state !== 'none') this.#prepareForPostcopy(entries);
   }
 
   #needCollector(record: string): PageCollector {
@@ -244,8 +245,9 @@ class MainThread {
   }
 
   /** D4, the rest: nothing stale may be mapped, and no huge page may bring in what has not arrived. */
-  #prepareForPostcopy(): void {
+  #prepareForPostcopy(entries: readonly RamBlockEntry[]): void {
     const { pageSizeSummary } = new RAMList(this.#blocks);
+    checkPageSizes(this.#blocks, entries);
     if (pageSizeSummary !== this.#pageSizeSummary) {
       throw new MigrationError(
         'GUEST_MISMATCH',
@@ -273,12 +275,24 @@ class MainThread {
     this.#collector?.flush();
     const index = this.#blocks.findIndex((block) => block.idstr === idstr);
     const pairs = new Float64Array(ranges.length * 2);
+    const { pageSize } = this.#blocks[index];
     for (const [i, { start, length }] of ranges.entries()) {
+      if (start % pageSize !== 0 || length % pageSize !== 0) throw this.#torn(idstr, pageSize, start, length);
       pairs[i * 2] = start;
       pairs[i * 2 + 1] = length;
       this.#received[index].clearRange(pageCount(start), pageCount(length));
     }
     native().ramBlockDiscard(this.#blocks[index].handle, pairs, ranges.length);
+  }
+
+  #torn(idstr: string, pageSize: number, start: number, length: number): MigrationError {
+    const offset = this.#reader.recordOffset;
+    const range = `${length} bytes from ${start} of RAM block ${idstr}`;
+    return new MigrationError(
+      'STREAM_CORRUPT',
+      `the discard at offset ${offset} of ${range} is not of whole host pages of ${pageSize} bytes`,
+      { offset, record: 'POSTCOPY_RAM_DISCARD' },
+    );
   }
 
   // --- the two ends ------------------------------------------------------------------------------
@@ -309,6 +323,7 @@ class MainThread {
     if (uffd === undefined)
       throw this.#illegal('POSTCOPY_LISTEN', 'without both POSTCOPY_ADVISE and a block list before it');
     this.#step('POSTCOPY_LISTEN');
+    this.#requireWholeHostPages();
     const { constants, userfaultfdRegister } = native();
     for (const { handle, size } of this.#blocks) {
       userfaultfdRegister(uffd, handle, 0, size, constants.UFFDIO_REGISTER_MODE_MISSING);
@@ -323,6 +338,20 @@ class MainThread {
       position: this.#reader.handOver(),
     });
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.YES);
+  }
+
+  /** A host page that is there in part never faults, so the rest of it could not come any more. */
+  #requireWholeHostPages(): void {
+    for (const [index, { idstr, pageSize }] of this.#blocks.entries()) {
+      const hostPage = pageSize === TARGET_PAGE_SIZE ? -1 : findPartialHostPage(this.#received[index], pageSize);
+      if (hostPage < 0) continue;
+      const offset = this.#reader.recordOffset;
+      throw new MigrationError(
+        'STREAM_CORRUPT',
+        `at LISTEN, offset ${offset}, only a part of host page ${hostPage} of RAM block ${idstr} is here`,
+        { offset, record: 'POSTCOPY_LISTEN' },
+      );
+    }
   }
 
   /** D8. */
@@ -385,6 +414,19 @@ function checkBlocks(blocks: readonly RAMBlockDescriptor[], entries: readonly Ra
   const there = entries.map(({ idstr, usedLength }) => `${idstr} ${usedLength}`).join(', ');
   if (here !== there) {
     throw new MigrationError('GUEST_MISMATCH', `the source's RAM blocks are ${there}; here they are ${here}`);
+  }
+}
+
+/** Only where postcopy was advised does the list say page sizes: those that are not the host's. */
+function checkPageSizes(blocks: readonly RAMBlockDescriptor[], entries: readonly RamBlockEntry[]): void {
+  const { HOST_PAGE_SIZE } = native().constants;
+  for (const [index, { idstr, pageSize }] of blocks.entries()) {
+    const there = entries[index].pageSize ?? HOST_PAGE_SIZE;
+    if (there === pageSize) continue;
+    throw new MigrationError(
+      'GUEST_MISMATCH',
+      `RAM block ${idstr} has pages of ${there} bytes at the source; here they have ${pageSize}`,
+    );
   }
 }
 

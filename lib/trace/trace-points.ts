@@ -43,6 +43,7 @@ export const tracePoints = {
 
   // --- source, migration thread ------------------------------------------------------------------
   migrate_set_state: { step: 'S7', values: { status: 'status' } },
+  memory_global_dirty_log_start: { step: 'S6', values: {} },
   savevm_state_header: { step: 'S4', values: {}, span: ['begin', 'setup'] },
   savevm_send_open_return_path: { step: 'S5', values: {} },
   savevm_send_ping: { step: 'S5', values: { value: 'value' } },
