@@ -9,8 +9,7 @@ const RUN_ON_MS = 200;
 
 await runSide(async (settings, cancelled) => {
   const { memory, kind, blocks } = settings;
-  const shape = { memory, kind, blocks };
-  const guest = StressGuest.empty(shape);
+  const guest = StressGuest.empty({ memory, kind, blocks });
   const capabilities = { postcopyRam: true, postcopyBlocktime: true };
   const incoming = await listen(settings.uri, { guest, capabilities, signal: cancelled });
   tell({ kind: 'ready', uri: incoming.uri });

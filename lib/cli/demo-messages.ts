@@ -28,13 +28,6 @@ export interface DemoSettings {
   readonly recording: string | null;
 }
 
-/** What is told of the source, beside what QMP has. */
-export type SourceInfo = OutgoingInfo & {
-  /** While auto-converge holds the guest back. */
-  readonly cpuThrottlePercentage?: number | undefined;
-  readonly dirtyTracking?: string | undefined;
-};
-
 /** Microseconds. */
 export interface Latency {
   readonly p50Us: number;
@@ -62,14 +55,14 @@ export type ToSide =
 
 /** How far one side is. */
 export type SideProgress =
-  | { readonly side: 'source'; readonly info: SourceInfo; readonly guest: StressGuestStats; readonly passes: number }
+  | { readonly side: 'source'; readonly info: OutgoingInfo; readonly guest: StressGuestStats; readonly passes: number }
   | { readonly side: 'destination'; readonly info: DestinationInfo; readonly guest: StressGuestStats | undefined };
 
 /** How one side ended well. */
 export type SideDone =
   | {
       readonly side: 'source';
-      readonly info: SourceInfo;
+      readonly info: OutgoingInfo;
       readonly guest: StressGuestStats;
       /** Bytes of RAM, each block rounded up to whole pages. */
       readonly memory: number;

@@ -1,6 +1,7 @@
 /** What the demo found, as the JSON that programs read and the table that people read. Pure. */
 import Table from 'cli-table3';
 import type { MemoryKind } from '../memory/ram-block.js';
+import type { OutgoingInfo } from '../source/outgoing-info.js';
 import type { DemoSettings, FaultStages, Latency, SideDone } from './demo-messages.js';
 import { formatBytes, formatCount, formatMs, formatUs } from './size.js';
 
@@ -40,7 +41,7 @@ export interface DemoReport {
   /** The most that auto-converge held the guest back. */
   readonly cpuThrottlePercentage: number;
   /** How what the guest wrote in precopy was found; `none`: the switch came at once. */
-  readonly dirtyTracking?: string | undefined;
+  readonly dirtyTracking: OutgoingInfo['dirtyTracking'];
   /** Page writes of the guest at the source and, after the switch, at the destination. */
   readonly writes: { readonly source: number; readonly destination: number };
 }
@@ -96,7 +97,7 @@ function guestRow({ guest, memoryBytes, memoryKind, blocks, transport }: DemoRep
 /** Rows of what is not there in every migration. */
 function precopyRows({ cpuThrottlePercentage, dirtyTracking }: DemoReport): Row[] {
   const rows: Row[] = [];
-  if (dirtyTracking === 'none') rows.push(['precopy', 'none: this kernel can’t track what the guest writes']);
+  if (dirtyTracking === 'none') rows.push(['precopy', 'none: switched to postcopy at once']);
   if (cpuThrottlePercentage > 0)
     rows.push(['throttle', `guest held back up to ${cpuThrottlePercentage} % of the time`]);
   return rows;

@@ -1,15 +1,14 @@
 /** The demo's source process: a stress guest that runs, then is migrated away. */
+import { describeError } from '../errors.js';
 import { StressGuest } from '../guest/stress-guest.js';
 import { migrate } from '../migration/migrate.js';
-import type { SourceInfo } from './demo-messages.js';
 import { reportProgress, runSide, tell } from './demo-side.js';
 
 await runSide(async (settings, cancelled, told) => {
   const { memory, kind, blocks, vcpus, writesPerSecond, workingSetShare, precopyPasses } = settings;
   const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit, autoConverge } = settings;
   tell({ kind: 'doing', what: 'filling the guest’s RAM' });
-  const shape = { memory, kind, blocks, vcpus, writesPerSecond, workingSetShare };
-  using guest = await StressGuest.create(shape);
+  using guest = await StressGuest.create({ memory, kind, blocks, vcpus, writesPerSecond, workingSetShare });
   await guest.start();
   tell({ kind: 'ready', uri: settings.uri });
   const outgoing = await migrate(guest, await told, {
@@ -20,16 +19,15 @@ await runSide(async (settings, cancelled, told) => {
   });
   let passes = 0;
   let throttledPercent = 0;
-  const look = (): SourceInfo => {
-    const info: SourceInfo = outgoing.info();
-    throttledPercent = Math.max(throttledPercent, info.cpuThrottlePercentage ?? 0);
-    return info;
-  };
   outgoing.on('pass', (done) => {
     passes = done;
-    look();
   });
-  const stopReporting = reportProgress(() => ({ side: 'source', info: look(), guest: guest.stats, passes }));
+  outgoing.on('throttle', (percent) => {
+    throttledPercent = Math.max(throttledPercent, percent);
+  });
+  outgoing.on('warning', (warning) => tell({ kind: 'doing', what: describeError(warning) }));
+  const info = () => outgoing.info();
+  const stopReporting = reportProgress(() => ({ side: 'source', info: info(), guest: guest.stats, passes }));
   try {
     await outgoing.finished;
   } finally {
@@ -37,5 +35,5 @@ await runSide(async (settings, cancelled, told) => {
     await guest.stop();
   }
   const size = guest.ramBlocks.reduce((sum, block) => sum + block.size, 0);
-  tell({ kind: 'done', done: { side: 'source', info: look(), guest: guest.stats, memory: size, throttledPercent } });
+  tell({ kind: 'done', done: { side: 'source', info: info(), guest: guest.stats, memory: size, throttledPercent } });
 });

@@ -30,6 +30,7 @@ test('takes each field from the side that knows it', () => {
     },
     faults: { count: 6, p50Us: 63, p99Us: 1200, maxUs: 1500 },
     cpuThrottlePercentage: 0,
+    dirtyTracking: 'wp-async',
     writes: { source: 1000, destination: 500 },
   });
 });
@@ -107,7 +108,7 @@ test('what only some migrations have is in the report and the table of those', (
     'to the page’s arrival: p50 40 µs, p99 90 µs, max 95 µs',
     '9.0 ms, 8.4 ms; all at once 7.0 ms',
     'up to 40 % of the time',
-    'can’t track',
+    'switched to postcopy at once',
   ];
   for (const said of rows) {
     expect(table).toContain(said);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { withHugepages } from '../../testing/hugepages.ts';
 import { type TraceEventFile, traceEventBreaches } from '../../testing/trace-event-rules.ts';
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -28,6 +29,7 @@ describe('demo', () => {
     ['64M', 'tcp', []],
     ['64M', 'unix', ['--memory-kind', 'memfd', '--vcpus', '2']],
     ['64M', 'tcp', ['--precopy-passes', '0']],
+    ['64M', 'unix', ['--blocks', '3', '--auto-converge']],
     ['1G', 'unix', []],
     ['1G', 'tcp', []],
   ];
@@ -53,6 +55,8 @@ describe('demo', () => {
       transport,
       memoryBytes: bytes,
     });
+    expect(report.blocks).toBe(more.includes('--blocks') ? 3 : 1);
+    expect(report.dirtyTracking).toBe(more.includes('--precopy-passes') ? 'none' : 'wp-async');
     expect(Object.keys(report.ram).sort()).toEqual(
       [
         'dirtySyncCount',
@@ -122,6 +126,9 @@ describe('demo', () => {
       expect(stderr).toMatch(/^[\d,]+ trace points in .*out\.json; open it at https:\/\/ui\.perfetto\.dev/m);
       expect(traceEventBreaches(read())).toEqual([]);
       expect(read().otherData).toMatchObject({ dropped: 0, incomplete: 0 });
+      for (const name of ['postcopy start', 'migrate_handle_rp_req_pages', 'bytes to go', 'mig/src/main']) {
+        expect(JSON.stringify(read())).toContain(name);
+      }
     });
 
     test('so does an interrupted demo', async () => {
@@ -188,6 +195,17 @@ describe('demo', () => {
     expect(stderr).toContain(says);
     expect(stderr).not.toMatch(/\n\s+at /);
     expect(stdout).toBe('');
+  });
+
+  test('hugepages, where they are reserved', async () => {
+    // 32 a side, and some that either side tries the host with.
+    const { exitCode, stdout, stderr } = await withHugepages(32 + 32 + 4, () =>
+      postcopy('demo', '--memory', '64M', '--memory-kind', 'hugetlb', '--json'),
+    );
+    expect(exitCode, stderr).toBe(0);
+    const report = JSON.parse(stdout.trim().split('\n').at(-1) as string);
+    expect(report).toMatchObject({ verified: true, memoryKind: 'hugetlb', memoryBytes: 64 * 2 ** 20 });
+    expect(report.faults.count).toBeGreaterThan(0);
   });
 
   test('more hugepages than are free: one sentence with the command that reserves them', async () => {
