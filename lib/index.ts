@@ -18,4 +18,7 @@ export { type MigrateOptions, migrate } from './migration/migrate.js';
 export type { NativeError, StressGuestStats, StressGuestVerdict } from './native.js';
 export { type Capabilities, defaultCapabilities, defaultParameters, type Parameters } from './options.js';
 export type { MigrationStatus } from './source/migration-state.js';
-export type { OutgoingInfo, OutgoingMigration, RamInfo } from './source/outgoing.js';
+export type { GuestRunState, OutgoingMigration } from './source/outgoing.js';
+export type { OutgoingInfo, RamInfo } from './source/outgoing-info.js';
+export { type QueryMigrate, queryMigrate } from './source/query-migrate.js';
+export type { DirtyTracking } from './source/source-context.js';

@@ -49,9 +49,9 @@ export interface StressGuestOptions {
   readonly vcpus: number;
   /** Seed of page contents and of the write order; any unsigned 32-bit number. */
   readonly seed: number;
-  /** Pages filled before the start, from page 0; those above stay zero. */
+  /** Pages filled before the start, each block's share from its first page on; the others stay zero. */
   readonly filledPages: number;
-  /** Pages written while running, from page 0; at least `vcpus`, at most `filledPages`. */
+  /** Pages written while running, each block's share from its first; at least `vcpus`, at most `filledPages`. */
   readonly workingSetPages: number;
   /** Writes a second over all vCPUs; 0 is as fast as they go. */
   readonly writesPerSecond: number;
@@ -322,28 +322,36 @@ export interface Native {
 
   // --- stress_guest.cc -------------------------------------------------------------------------
   /**
-   * A guest whose vCPUs are native threads that rewrite the block's 4096-byte pages in a random
+   * A guest whose vCPUs are native threads that rewrite 4096-byte pages of 1 to 64 blocks in a random
    * order, each page wholly derived from (seed, page, sequence number), checking what they find first.
-   * Made stopped and empty. Threads are made at the first start.
+   * Pages are numbered through the blocks in their order. Made stopped and empty. Threads are made at the
+   * first start.
    */
-  stressGuestCreate(block: RamBlockHandle, options: StressGuestOptions): StressGuestHandle;
+  stressGuestCreate(blocks: readonly RamBlockHandle[], options: StressGuestOptions): StressGuestHandle;
   /** Writes the first content of the filled pages, in the thread pool. EINVAL while it runs, or once it has written. */
   stressGuestFill(guest: StressGuestHandle): Promise<void>;
   stressGuestStart(guest: StressGuestHandle): void;
   /** Asks every vCPU to stop and waits up to `waitMs`; true once none touches RAM any more. */
   stressGuestStop(guest: StressGuestHandle, waitMs: number): boolean;
+  /**
+   * Holds each vCPU back for `percent` of the time, 0 to 99, in slices of 10 ms: it runs one, then rests. At
+   * once, and until told otherwise.
+   */
+  stressGuestThrottle(guest: StressGuestHandle, percent: number): void;
+  /** Kernel thread ids of the vCPUs in their order; none before the first start. */
+  stressGuestThreads(guest: StressGuestHandle): number[];
   /** The device state, versioned (docs/stress-guest.md). Only while stopped. */
   stressGuestSave(guest: StressGuestHandle): Uint8Array;
   /**
-   * Loads a device state (options included) after checking it against the block. Only while stopped. What was
+   * Loads a device state (options included) after checking it against the blocks. Only while stopped. What was
    * counted here (`writesHere`, `badPages`, `lostWrites`, times) begins anew; nothing else than that state remains.
    */
   stressGuestLoad(guest: StressGuestHandle, state: Uint8Array): void;
-  /** Checks every page of the block against the device state, in the thread pool. Only while stopped. */
+  /** Checks every page of the blocks against the device state, in the thread pool. Only while stopped. */
   stressGuestVerify(guest: StressGuestHandle): Promise<StressGuestVerdict>;
   stressGuestStats(guest: StressGuestHandle): StressGuestStats;
   /**
-   * Ends the vCPU threads. Those blocked in a fault are left behind and keep the block alive; they end with
+   * Ends the vCPU threads. Those blocked in a fault are left behind and keep the blocks alive; they end with
    * the process. Returns how many were left.
    */
   stressGuestClose(guest: StressGuestHandle): number;

@@ -92,6 +92,8 @@ constexpr Function kFunctions[] = {
     {"stressGuestFill", StressGuestFill},
     {"stressGuestStart", StressGuestStart},
     {"stressGuestStop", StressGuestStop},
+    {"stressGuestThrottle", StressGuestThrottle},
+    {"stressGuestThreads", StressGuestThreads},
     {"stressGuestSave", StressGuestSave},
     {"stressGuestLoad", StressGuestLoad},
     {"stressGuestVerify", StressGuestVerify},

@@ -3,7 +3,7 @@ import type { IncomingInfo } from '../destination/incoming.js';
 import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
-import type { OutgoingInfo } from '../source/outgoing.js';
+import type { OutgoingInfo } from '../source/outgoing-info.js';
 
 /** What the parent starts a side with, as its one argument. */
 export interface DemoSettings {

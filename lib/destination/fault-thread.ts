@@ -133,13 +133,12 @@ class FaultThread {
     const { block, index } = position;
     const offset = alignDown(position.offset, block.pageSize);
     const page = pageIndexOf(offset);
-    const { trace } = this.#thread;
-    if (trace.on) trace.at('postcopy_ram_fault_thread_request', index, offset, this.#events[at + c.EVENT_THREAD]);
+    this.#thread.trace.at('postcopy_ram_fault_thread_request', index, offset, this.#events[at + c.EVENT_THREAD]);
     if (!this.#received[index].test(page)) {
       if (this.#requested.add(index, page, monotonicUs())) this.#request(index, offset, block.pageSize);
       if (!this.#received[index].test(page)) return;
     }
-    if (trace.on) trace.at('postcopy_request_shared_page_present', index, offset);
+    this.#thread.trace.at('postcopy_request_shared_page_present', index, offset);
     // It came while the fault was on its way here, and whoever waited then was woken. Or it is gone again, and
     // waking alone would only bring the next fault. Zeroes go in where there is no page, and wake in any case.
     this.#requested.settle(index, page);

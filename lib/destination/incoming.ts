@@ -77,7 +77,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #capabilities: Capabilities;
   readonly #signals = createDestinationSignals();
   readonly #counters = createDestinationCounters();
-  readonly #trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates });
+  readonly #trace: TraceSession;
   readonly #threads: Threads;
   #guest: Guest | undefined;
   #socket: SocketHandle | undefined;
@@ -90,12 +90,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** Resolved when completed; rejected with a MigrationError when failed. All threads and fds are gone by then. */
   readonly finished: Promise<IncomingInfo>;
 
-  /** Takes over `listener`. */
-  constructor(listener: Listener, guest: GuestOrFactory, capabilities: Capabilities) {
+  /** Takes over `listener`. `traceWords` are a test's, with a breakpoint set. */
+  constructor(listener: Listener, guest: GuestOrFactory, capabilities: Capabilities, traceWords?: SharedArrayBuffer) {
     super();
     this.#listener = listener;
     this.#guestOrFactory = guest;
     this.#capabilities = capabilities;
+    this.#trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates }, traceWords);
     this.#threads = this.#startThreads();
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must

@@ -72,13 +72,30 @@ export class PageBitmap {
     return total;
   }
 
+  /**
+   * The set bits as text, for messages: `3, 7-9, 12-40` and how many ranges more there are than `limit`.
+   * `none` where there are none.
+   */
+  describeRanges(limit: number): string {
+    const ranges: string[] = [];
+    let more = 0;
+    for (let first = this.findNext(0); first < this.pageCount; ) {
+      const end = this.findNextClear(first);
+      if (ranges.length === limit) more += 1;
+      else ranges.push(end - first === 1 ? `${first}` : `${first}-${end - 1}`);
+      first = this.findNext(end);
+    }
+    if (ranges.length === 0 && more === 0) return 'none';
+    return more === 0 ? ranges.join(', ') : `${[...ranges, ''].join(', ')}and ${more} more`;
+  }
+
+  /** Visits each word that holds some of the `count` bits from `start`, with the mask of those. */
   #eachWord(start: number, count: number, visit: (word: number, mask: number) => void): void {
     const end = start + count;
-    let page = start;
-    while (page < end) {
-      const inWord = page & 31;
-      const bits = Math.min(32 - inWord, end - page);
-      visit(page >>> 5, ((0xffffffff >>> (32 - bits)) << inWord) >>> 0);
+    for (let page = start; page < end; ) {
+      const bit = page & 31;
+      const bits = Math.min(32 - bit, end - page);
+      visit(page >>> 5, (0xffffffff >>> (32 - bits)) << bit);
       page += bits;
     }
   }

@@ -53,10 +53,11 @@ function perform(model: Set<number>, size: number, step: Step): number | boolean
     case 'findNextClear':
       return firstFrom(step.page, false);
     case 'setRange':
-      for (let page = step.page; page < step.page + step.count; page += 1) model.add(page);
-      return undefined;
     case 'clearRange':
-      for (let page = step.page; page < step.page + step.count; page += 1) model.delete(page);
+      for (let page = step.page; page < step.page + step.count; page += 1) {
+        if (step.op === 'setRange') model.add(page);
+        else model.delete(page);
+      }
       return undefined;
     case 'setAll':
       for (let page = 0; page < size; page += 1) model.add(page);
@@ -104,6 +105,39 @@ test('bit i of word i >> 5 is page i, as native code writes it', () => {
   const bitmap = new PageBitmap(70);
   for (const page of [0, 31, 32, 69]) bitmap.set(page);
   expect([...bitmap.words]).toEqual([0x80000001, 1, 1 << 5]);
+});
+
+describe('as text', () => {
+  const of = (pages: readonly number[]): PageBitmap => {
+    const bitmap = new PageBitmap(100);
+    for (const page of pages) bitmap.set(page);
+    return bitmap;
+  };
+
+  test.each([
+    ['no page', [], 4, 'none'],
+    ['no page and no room', [], 0, 'none'],
+    ['pages and runs', [3, 7, 8, 9, 31, 32, 33, 99], 4, '3, 7-9, 31-33, 99'],
+    ['more than there is room for', [0, 2, 4, 6, 7], 2, '0, 2, and 2 more'],
+    ['no room', [5, 6, 9], 0, 'and 2 more'],
+  ] as const)('%s', (_what, pages, limit, expected) => {
+    expect(of(pages).describeRanges(limit)).toBe(expected);
+  });
+
+  test('says which pages are set (property)', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.integer({ min: 0, max: 99 }), { minLength: 1 }), (pages) => {
+        const said = of(pages)
+          .describeRanges(100)
+          .split(', ')
+          .flatMap((range) => {
+            const [first, last = first] = range.split('-').map(Number);
+            return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+          });
+        expect(said).toEqual([...pages].sort((a, b) => a - b));
+      }),
+    );
+  });
 });
 
 describe('a bitmap over an existing buffer', () => {

@@ -100,7 +100,7 @@ const viewOf = (block: RamBlockHandle): Uint8Array => new Uint8Array(n.ramBlockB
 
 /** A guest whose vCPUs find zeroes, each on a page of its own: threads that fault as soon as they start. */
 function makeGuest(block: RamBlockHandle, vcpus: number, pages: number): StressGuestHandle {
-  const guest = n.stressGuestCreate(block, {
+  const guest = n.stressGuestCreate([block], {
     vcpus,
     seed: 1,
     filledPages: pages,
