@@ -36,6 +36,7 @@ export interface DemoReport {
 
 export function demoReport(settings: DemoSettings, source: SourceDone, destination: DestinationDone): DemoReport {
   const { verdict, guest } = destination;
+  const { count, p50Us, p99Us, maxUs } = destination.info.faults;
   const lostWrites = verdict.lostWrites + guest.lostWrites;
   const { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize } =
     source.info.ram;
@@ -51,7 +52,7 @@ export function demoReport(settings: DemoSettings, source: SourceDone, destinati
     downtimeMs: (guest.startedUs - source.guest.stoppedUs) / 1000,
     totalTimeMs: source.info.totalTime,
     ram: { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize },
-    faults: destination.info.faults,
+    faults: { count, p50Us, p99Us, maxUs },
     writes: { source: source.guest.writesHere, destination: guest.writesHere },
   };
 }
