@@ -575,6 +575,7 @@ describe('held back', () => {
   ])('a guest that writes %s gets its share of the time', async (_how, percent, writesPerSecond, writes, most) => {
     await withGuest({ vcpus: 1, writesPerSecond }, async (free) => {
       n.stressGuestStart(free);
+      await until('it writes', () => n.stressGuestStats(free).writes > 0);
       await withGuest({ vcpus: 1, writesPerSecond }, async (held) => {
         n.stressGuestThrottle(held, percent);
         n.stressGuestStart(held);
