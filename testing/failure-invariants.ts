@@ -30,6 +30,8 @@ export interface Ending {
   /** Why each side failed; undefined where it completed. */
   readonly sourceError: Error | undefined;
   readonly destinationError: Error | undefined;
+  /** What a side says went wrong although it completed. */
+  readonly warnings: readonly Error[];
   /** Whether the relay came to the message that it was to cut at. */
   readonly cut: boolean;
 }
@@ -54,19 +56,20 @@ export async function survives(
   baseline ??= await warmUp();
   const run = await startRun(scenario, faults);
   const violations = new Violations();
-  let ending: Ending;
+  let ending: Ending | undefined;
   try {
     await within(MEANWHILE_WITHIN_MS, run, meanwhile(run));
     const [sourceError, destinationError] = await within(END_WITHIN_MS, run, bothEnd(run));
-    ending = { where: whereabout(run), sourceError, destinationError, cut: run.relay.isCut };
+    ending = { where: whereabout(run), sourceError, destinationError, warnings: run.warnings, cut: run.relay.isCut };
     await judge(run, ending, violations);
-  } finally {
-    await cleanUp(run, faults);
+  } catch (error) {
+    violations.require(false, (error as Error).message);
   }
+  await cleanUp(run, faults);
   const left = await leftBehind();
   violations.require(left === undefined, `left behind: ${left}`);
-  if (violations.found.length > 0) throw new Error([...violations.found, describeEnding(run, ending)].join('\n'));
-  return ending;
+  if (ending !== undefined && violations.found.length === 0) return ending;
+  throw new Error([...violations.found, ...(ending === undefined ? [] : [describeEnding(run, ending)])].join('\n'));
 }
 
 /** What this process holds between two migrations. */
