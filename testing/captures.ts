@@ -41,6 +41,16 @@ export interface Summary {
     bytes?: number;
     received?: number;
   }[];
+  readonly multifd?: readonly {
+    conn: number;
+    id: number;
+    uuid: string;
+    packets: number;
+    pages: number;
+    zero_pages: number;
+    sync: number;
+    page_alloc: number[];
+  }[];
   readonly blocks: Record<string, { size: number; pages: number; records: Record<string, number>; sha256: string }>;
   readonly devices: readonly {
     idstr: string;
