@@ -11,6 +11,7 @@ import { describeError, MigrationError } from '../errors.js';
 import { probeHost } from '../host/probe.js';
 import { runDemo } from './demo.js';
 import { demoTable } from './demo-report.js';
+import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
 import { parseSize } from './size.js';
 
@@ -153,6 +154,7 @@ function program(): Command {
     .option('--max-postcopy-bandwidth <size>', 'the same for background pages in postcopy', argument(parseSize), 0)
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
+  addInspectCommand(postcopy);
   return postcopy;
 }
 
