@@ -14,6 +14,7 @@ export interface Summary {
   readonly connections: readonly { conn: number; kind: ConnectionKind; s2d_bytes: number; d2s_bytes: number }[];
   readonly config: {
     machine: string;
+    globalstate?: string;
     subsections: Record<string, { caps?: string[]; uuid?: string; bits?: number }>;
   };
   readonly counts: Record<string, number>;

@@ -31,6 +31,9 @@ const paint: Readonly<Record<Verdict, (text: string) => string>> = {
   unreadable: pc.red,
 };
 
+/** Names of fields are the peer's and may hold anything; a terminal must not see it. */
+const printable = (text: string): string => text.replace(/[^ -~]/g, '?');
+
 /** Rows without lines between them, as there may be many. */
 function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const made = new Table({
@@ -165,7 +168,7 @@ function streamTables(stream: StreamInspection): string[] {
     ...more(omitted.commands, 'commands'),
     ...(devices.length === 0 ? [] : [devicesTable(devices)]),
     ...more(omitted.devices, 'devices'),
-    ...(problems.size === 0 ? [] : [`fields are not named: ${[...problems].slice(0, 3).join('; ')}`]),
+    ...(problems.size === 0 ? [] : [`fields are not named: ${printable([...problems].slice(0, 3).join('; '))}`]),
   ];
 }
 
@@ -256,7 +259,11 @@ export function deviceText({
   data,
 }: DeviceInspection): string {
   const title = `${pc.bold(name)} instance ${instanceId} version ${versionId}: ${size} bytes at offset ${at(offset)}`;
-  if (fields !== null) return [title, list(fieldLines('', fields))].join('\n');
+  if (fields !== null)
+    return [
+      title,
+      list(fieldLines('', fields).map(([path, value]) => [printable(path), printable(value)] as const)),
+    ].join('\n');
   const lines = (data ?? '').match(/.{1,64}/g) ?? [];
-  return [title, `${problem}`, ...lines.map((line, i) => `${at(32 * i).padStart(8)}  ${line}`)].join('\n');
+  return [title, printable(`${problem}`), ...lines.map((line, i) => `${at(32 * i).padStart(8)}  ${line}`)].join('\n');
 }

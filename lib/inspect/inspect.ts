@@ -138,17 +138,19 @@ async function inspectStream(
     else summary.take(record, recordOffset, offset, packaged, window.bytes);
     log?.take(record, recordOffset, packaged);
   };
-  const end = await walk({ decoder, source, window, take, between, within: () => summary.within() });
+  const walked = await walk({ decoder, source, window, take, between, within: () => summary.within() });
   log?.end();
-  const inspection = {
-    content: 'stream',
-    kind,
-    gzip: source.gzip,
-    bytes: decoder.offset,
-    ...summary.parts(),
-    end,
-  } as const;
+  const parts = summary.parts();
+  const endless = kind === 'preempt' && walked.verdict === 'complete' && parts.counts.EOS === undefined;
+  const end = endless ? withoutEos(walked) : walked;
+  const common = { gzip: source.gzip, bytes: decoder.offset };
+  const inspection = { content: 'stream', kind, ...common, ...parts, end } as const;
   return { inspection, context: decoder.context() };
+}
+
+/** A preempt channel may stop behind any page, but only a source that is done says EOS. */
+function withoutEos(end: End): End {
+  return { ...end, verdict: 'cut', record: 'preempt channel', detail: 'the recording ends without EOS' };
 }
 
 /** Takes a connection that has neither sections nor packages through its decoder. */
