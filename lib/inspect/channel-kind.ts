@@ -48,8 +48,13 @@ const MAX_HIGH_WORD = 0xffff;
 const PAGE_FLAGS: readonly number[] = [RamFlag.PAGE, RamFlag.ZERO, RamFlag.COMPRESS_PAGE];
 const SMALLEST_PAGE = 1024;
 
+/** Also where the recording ends inside the magic number. */
 function beginsWithMagic(view: DataView, magic: number): boolean {
-  return view.byteLength >= 4 && view.getUint32(0) === magic;
+  const bytes = Math.min(4, view.byteLength);
+  for (let i = 0; i < bytes; i++) {
+    if (view.getUint8(i) !== ((magic >>> (24 - 8 * i)) & 0xff)) return false;
+  }
+  return true;
 }
 
 /** Resumed, the source first asks for the received bitmaps: a command. */

@@ -261,7 +261,7 @@ test('records come as lines with their offsets', async () => {
 
 test('cut at any byte is cut there', async () => {
   const bytes = capture('a4-machine-none').fromSource(0);
-  for (let length = 8; length < bytes.length; length += 7) {
+  for (let length = 1; length < bytes.length; length += 7) {
     const { end } = await inspect(memorySource(bytes.subarray(0, length)));
     // Without its VM description a stream is still whole.
     const afterEof = end.verdict === 'complete' && bytes[length] === 0x06;
