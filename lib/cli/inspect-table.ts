@@ -248,22 +248,15 @@ function fieldLines(path: string, value: FieldValue): [string, string][] {
 }
 
 /** A device's state with its fields, or its bytes where they have no names. */
-export function deviceText({
-  name,
-  instanceId,
-  versionId,
-  size,
-  offset,
-  fields,
-  problem,
-  data,
-}: DeviceInspection): string {
+export function deviceText(device: DeviceInspection): string {
+  const { name, instanceId, versionId, size, offset, fields, problem, data } = device;
   const title = `${pc.bold(name)} instance ${instanceId} version ${versionId}: ${size} bytes at offset ${at(offset)}`;
-  if (fields !== null)
-    return [
-      title,
-      list(fieldLines('', fields).map(([path, value]) => [printable(path), printable(value)] as const)),
-    ].join('\n');
-  const lines = (data ?? '').match(/.{1,64}/g) ?? [];
-  return [title, printable(`${problem}`), ...lines.map((line, i) => `${at(32 * i).padStart(8)}  ${line}`)].join('\n');
+  if (fields === null) {
+    const lines = (data ?? '').match(/.{1,64}/g) ?? [];
+    return [title, printable(problem ?? ''), ...lines.map((line, i) => `${at(32 * i).padStart(8)}  ${line}`)].join(
+      '\n',
+    );
+  }
+  const named = fieldLines('', fields).map(([path, value]) => [printable(path), printable(value)] as const);
+  return `${title}\n${named.length === 0 ? 'no fields' : list(named)}`;
 }

@@ -59,7 +59,10 @@ test('waits between two reads', async () => {
 });
 
 test('ends with a verdict at what is cut or wrong', async () => {
-  expect(await walked([1, 9, 3, 9])).toMatchObject({ end: { verdict: 'cut', offset: 4, recordOffset: 2 }, records: [1] });
+  expect(await walked([1, 9, 3, 9])).toMatchObject({
+    end: { verdict: 'cut', offset: 4, recordOffset: 2 },
+    records: [1],
+  });
   expect(await walked([0, 255, 9])).toMatchObject({ end: { verdict: 'corrupt', offset: 1, within: 'here' } });
 });
 
