@@ -118,9 +118,10 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   destination: [...engine, 'destination'],
   migration: [...sides, 'migration'],
   guest: outside,
+  inspect: ['errors', 'wire', 'inspect'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'qmp', 'dashboard', 'cli', 'index'],
+  cli: [...outside, 'inspect', 'qmp', 'dashboard', 'cli', 'index'],
   index: [...outside, 'qmp'],
 };
 
