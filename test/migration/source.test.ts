@@ -600,3 +600,15 @@ describe('page requests', () => {
     expect(guest.running).toBe(true);
   });
 });
+
+test.each<[string, MigrateOptions, boolean]>([
+  ['a precopy ends with a VM description', { capabilities, parameters }, true],
+  ['a postcopy ends without one', { capabilities, parameters, postcopyAfterPasses: 0 }, false],
+])('%s', async (_what, options, described) => {
+  const destination = await listening();
+  await (await start(running(small), options)).finished;
+  await destination.closed();
+  const types = destination.records.map(({ type }) => type);
+  expect(types).toContain('eof');
+  expect(types.includes('vmdescription')).toBe(described);
+});
