@@ -113,7 +113,10 @@ export interface Native {
    * `pageSize` must be the host's page size, or a hugepage size for `MEMORY_HUGETLB`.
    */
   ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
-  /** Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone. */
+  /**
+   * Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone.
+   * What is registered with a userfaultfd is unregistered before, so that this waits for no reader of events.
+   */
   ramBlockClose(block: RamBlockHandle): void;
   /** The host address is exact in a double (47 bits); `fd` is the memfd, -1 for anonymous memory. */
   ramBlockInfo(block: RamBlockHandle): { kind: number; address: number; size: number; pageSize: number; fd: number };
@@ -130,6 +133,25 @@ export interface Native {
    * before the first is discarded.
    */
   ramBlockDiscard(block: RamBlockHandle, ranges: Float64Array, count: number): void;
+  /**
+   * The same for one range, on behalf of the guest: false, and nothing done, while anyone inhibits it.
+   */
+  ramBlockTryDiscard(block: RamBlockHandle, offset: number, length: number): boolean;
+  /**
+   * 1: ramBlockTryDiscard does nothing until this is called with 0 as often. Waits for one that is under way.
+   * Throws a RangeError for a 0 too many.
+   */
+  ramBlockInhibitDiscard(block: RamBlockHandle, inhibit: 0 | 1): void;
+  /**
+   * What a guest may do to its own memory, and tests do: munmap of a range, which leaves a hole that is not
+   * touched again; and mremap of a range to somewhere else, which leaves the same. With a userfaultfd that has
+   * the event, they wait until it is read.
+   */
+  ramBlockUnmap(block: RamBlockHandle, offset: number, length: number): void;
+  ramBlockMoveAway(block: RamBlockHandle, offset: number, length: number): void;
+  /** mlock of the whole block, which populates it. ENOMEM above RLIMIT_MEMLOCK. */
+  ramBlockLock(block: RamBlockHandle): void;
+  ramBlockUnlock(block: RamBlockHandle): void;
   /** Copies out of / into the block without a view; may fault like any access. */
   ramBlockRead(block: RamBlockHandle, offset: number, target: Uint8Array): void;
   ramBlockWrite(block: RamBlockHandle, offset: number, source: Uint8Array): void;
@@ -220,6 +242,8 @@ export interface Native {
   /** UFFDIO_POISON: later accesses to the range raise SIGBUS. */
   userfaultfdPoison(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): number;
   userfaultfdWake(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): void;
+  /** Blocks until there are events: 1, or 0 where there are none after `timeoutMs` (-1 waits for ever), or KICKED. */
+  awaitEvents(uffd: UserfaultfdHandle, kick: EventfdHandle, timeoutMs: number): number;
   /**
    * Blocks until there are events or the kick, then reads as many as are there and fit: `events`
    * receives records of `EVENT_WORDS` numbers. Word EVENT_KIND is one of `UFFD_EVENT_*`; then
@@ -349,6 +373,8 @@ export const constantNames = [
   'MADV_NOHUGEPAGE',
   'MADV_HUGEPAGE',
   'MADV_POPULATE_WRITE',
+  'MADV_DONTFORK',
+  'MADV_DOFORK',
   'UFFDIO_REGISTER_MODE_MISSING',
   'UFFDIO_REGISTER_MODE_WP',
   'UFFDIO_REGISTER_MODE_MINOR',

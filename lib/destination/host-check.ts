@@ -18,22 +18,28 @@ function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
 }
 
 /**
- * Hugepages are tried in the guest's own first page, which is discarded anyway: the block has reserved all
- * it needs, and there may not be another one.
+ * What the guest does to its own memory while pages are missing, and which thread it was. Not EVENT_FORK, which
+ * needs a privilege of its own: a child simply does not get this memory (prepare-memory.ts).
  */
+function wishedFeatures(): bigint {
+  const { constants: c } = native();
+  return (
+    c.UFFD_FEATURE_THREAD_ID | c.UFFD_FEATURE_EVENT_REMOVE | c.UFFD_FEATURE_EVENT_UNMAP | c.UFFD_FEATURE_EVENT_REMAP
+  );
+}
+
+/** Hugepages are tried in the guest itself, which is empty: it has reserved what it needs, and there may be no more. */
 function tryPlacingHugepage(uffd: UserfaultfdHandle, block: RAMBlockDescriptor): void {
-  const discardFirst = () => native().ramBlockDiscard(block.handle, Float64Array.of(0, block.pageSize), 1);
-  discardFirst();
-  try {
-    placeFirst(uffd, block);
-  } finally {
-    discardFirst();
-  }
+  placeFirst(uffd, block);
+  native().ramBlockDiscard(block.handle, Float64Array.of(0, block.pageSize), 1);
 }
 
 function tryPlacing(uffd: UserfaultfdHandle, kind: MemoryKind): void {
   const block = RAMBlock.create({ idstr: 'host-check', size: 1, kind });
   try {
+    // Where the process locks all it maps (mlockall), it has been populated.
+    native().ramBlockUnlock(block.handle);
+    native().ramBlockDiscard(block.handle, Float64Array.of(0, block.size), 1);
     placeFirst(uffd, block);
   } finally {
     block.close();
@@ -50,12 +56,12 @@ function placeFirst(uffd: UserfaultfdHandle, { handle, pageSize, kind }: RAMBloc
 }
 
 /**
- * A userfaultfd that can serve faults in these blocks. Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or
- * USERFAULTFD_UNAVAILABLE.
+ * A userfaultfd that can serve faults in these blocks, of which nothing is populated. Throws KERNEL_TOO_OLD,
+ * USERFAULTFD_FORBIDDEN or USERFAULTFD_UNAVAILABLE.
  */
 export function openForPostcopy(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
   const kinds = new Set(blocks.map(({ kind }) => kind));
-  const { handle } = openUserfaultfd(missingFeatures(kinds));
+  const { handle } = openUserfaultfd(missingFeatures(kinds), wishedFeatures());
   try {
     for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
     for (const block of blocks) if (block.kind === 'hugetlb') tryPlacingHugepage(handle, block);

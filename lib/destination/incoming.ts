@@ -21,6 +21,7 @@ import { openForPostcopy } from './host-check.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
 import type { DestinationEvent, DestinationOwnerCalls, MainThreadData, MainThreadResult } from './main-thread.js';
 import { postcopyStates } from './postcopy-state.js';
+import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 
 /** A guest that is there, or what makes one to fit the source's blocks. */
 export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>);
@@ -81,6 +82,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #guest: Guest | undefined;
   #socket: SocketHandle | undefined;
   #uffd: UserfaultfdHandle | undefined;
+  #memoryBefore: MemoryBefore = [];
   #status: IncomingStatus = 'setup';
   #firstError: Error | undefined;
   #patience: NodeJS.Timeout | undefined;
@@ -152,9 +154,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
    * zeroes. Only for a guest whose state does not matter any more; otherwise does nothing.
    */
   abandon(): void {
-    if (this.#status !== 'failed' || this.#uffd === undefined) return;
-    native().userfaultfdClose(this.#uffd);
-    this.#uffd = undefined;
+    if (this.#status === 'failed') this.#letGoOfMemory();
   }
 
   #startThreads(): Threads {
@@ -180,6 +180,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const calls: DestinationOwnerCalls = {
       connected: (socket) => this.#connected(socket),
       ramBlocks: (blocks) => this.#ramBlocks(blocks),
+      willPrepareMemory: (before) => {
+        this.#memoryBefore = before;
+      },
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
       resumeGuest: ({ state, start }) => this.#resumeGuest(state, start),
     };
@@ -224,6 +227,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** Frees every thread from whatever it waits for. */
   #release(): void {
+    this.#signals.set('RELEASED', 1);
     this.#signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
@@ -280,9 +284,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     // Who waits for a missing page, or comes to one, must go on waiting: closed, they would read as zeroes.
     const lost = this.#firstError !== undefined && this.#listens;
-    if (this.#uffd === undefined || lost) return;
-    native().userfaultfdClose(this.#uffd);
+    if (!lost) this.#letGoOfMemory();
+  }
+
+  #letGoOfMemory(): void {
+    if (this.#uffd !== undefined) native().userfaultfdClose(this.#uffd);
     this.#uffd = undefined;
+    restoreMemory(this.#signals, this.#guest?.ramBlocks ?? [], this.#memoryBefore);
   }
 
   #setStatus(status: IncomingStatus): void {

@@ -25,6 +25,8 @@ import { PageRequested, type PageRequestedDescriptor } from './page-requested.js
 import { awaitWork } from './parked-work.js';
 import { PlacePage } from './place-page.js';
 import { postcopyStates } from './postcopy-state.js';
+import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
+import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
 import { type StreamPosition, StreamReader } from './stream-reader.js';
 
 export interface ListenThreadData {
@@ -40,9 +42,11 @@ export interface ListenThreadWork {
   readonly channel: ChannelDescriptor;
   readonly arena: SharedArrayBuffer;
   readonly position: StreamPosition;
+  readonly before: MemoryBefore;
   readonly blocks: readonly RAMBlockDescriptor[];
   readonly received: readonly SharedArrayBuffer[];
   readonly requested: PageRequestedDescriptor;
+  readonly removed: RemovedPagesDescriptor;
 }
 
 export interface ListenThreadResult {
@@ -60,6 +64,7 @@ class ListenThread {
   readonly #reader: StreamReader;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #received: readonly PageBitmap[];
+  readonly #before: MemoryBefore;
   readonly #collector: PageCollector;
   readonly #hostPages: HostPageAssembly;
   readonly #latency = new FaultLatency();
@@ -72,15 +77,15 @@ class ListenThread {
     this.#channel = new Channel(work.channel, kick);
     this.#reader = new StreamReader(this.#channel, work.arena, this.#counters, work.position);
     this.#blocks = work.blocks;
-    this.#received = work.blocks.map(({ size }, index) => new PageBitmap(pageCount(size), work.received[index]));
+    this.#before = work.before;
+    const sizes = work.blocks.map(({ size }) => size);
+    this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
     const place = new PlacePage({
       uffd: this.#uffd,
       blocks: work.blocks,
       received: this.#received,
-      requested: new PageRequested(
-        work.blocks.map(({ size }) => size),
-        work.requested,
-      ),
+      requested: new PageRequested(sizes, work.requested),
+      removed: new RemovedPages(sizes, work.removed),
       arena: this.#reader.bytes,
       counters: this.#counters,
       signals: this.#signals,
@@ -174,11 +179,9 @@ class ListenThread {
 
   /** D10. */
   #end(): void {
-    const { constants, eventfdSignal, ramBlockAdvise, userfaultfdUnregister } = native();
-    for (const { handle, size, kind } of this.#blocks) {
-      userfaultfdUnregister(this.#uffd, handle, 0, size);
-      if (kind === 'anonymous') ramBlockAdvise(handle, constants.MADV_HUGEPAGE, 0, size);
-    }
+    const { eventfdSignal, userfaultfdUnregister } = native();
+    for (const { handle, size } of this.#blocks) userfaultfdUnregister(this.#uffd, handle, 0, size);
+    restoreMemory(this.#signals, this.#blocks, this.#before);
     eventfdSignal(this.#faultKick);
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.SERVING);
     this.#publishLatency();

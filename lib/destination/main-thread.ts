@@ -8,6 +8,7 @@ import { Channel } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
 import { asMigrationError, MigrationError, type PlainError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
+import { readMappingFlags } from '../memory/mapping-flags.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
@@ -43,7 +44,9 @@ import { PageCollector } from './page-collector.js';
 import { PageRequested } from './page-requested.js';
 import { handWork } from './parked-work.js';
 import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
+import { inhibitDiscards, type MemoryBefore, prepareMemory, restoreMemory } from './prepare-memory.js';
 import { RamLoad } from './ram-load.js';
+import { RemovedPages } from './removed-pages.js';
 import { ARENA_BYTES, StreamReader } from './stream-reader.js';
 
 export interface MainThreadData {
@@ -63,6 +66,8 @@ export type DestinationOwnerCalls = {
   connected: (socket: SocketHandle) => void;
   /** The guest's blocks, made to fit the list where a factory makes the guest. */
   ramBlocks: (blocks: readonly RamBlockEntry[]) => Promise<readonly RAMBlockDescriptor[]>;
+  /** What the memory is like now; the owner puts it back where this fails. */
+  willPrepareMemory: (before: MemoryBefore) => void;
   /** Opens a userfaultfd that can do what the blocks need, and tries it. */
   openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
   /** Loads the guest's device state and, if it ran at the source, starts it. */
@@ -93,7 +98,9 @@ class MainThread {
   #blocks: readonly RAMBlockDescriptor[] = [];
   #received: readonly PageBitmap[] = [];
   #requested = new PageRequested([]);
+  #removed = new RemovedPages([]);
   #collector: PageCollector | undefined;
+  #before: MemoryBefore = [];
   #uffd: UserfaultfdHandle | undefined;
   #pageSizeSummary = 0;
   #returnPath = false;
@@ -195,8 +202,10 @@ class MainThread {
   #setBlocks(entries: readonly RamBlockEntry[]): void {
     this.#blocks = this.#thread.owner.call('ramBlocks', entries);
     checkBlocks(this.#blocks, entries);
-    this.#received = this.#blocks.map(({ size }) => new PageBitmap(pageCount(size)));
-    this.#requested = new PageRequested(this.#blocks.map(({ size }) => size));
+    const sizes = this.#blocks.map(({ size }) => size);
+    this.#received = sizes.map((size) => new PageBitmap(pageCount(size)));
+    this.#requested = new PageRequested(sizes);
+    this.#removed = new RemovedPages(sizes);
     this.#collector = new PageCollector(new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters));
     if (this.#state !== 'none') this.#prepareForPostcopy(entries);
   }
@@ -244,7 +253,7 @@ class MainThread {
     this.#pageSizeSummary = pageSizeSummary;
   }
 
-  /** D4, the rest: nothing stale may be mapped, and no huge page may bring in what has not arrived. */
+  /** D4, the rest. */
   #prepareForPostcopy(entries: readonly RamBlockEntry[]): void {
     const { pageSizeSummary } = new RAMList(this.#blocks);
     checkPageSizes(this.#blocks, entries);
@@ -254,12 +263,10 @@ class MainThread {
         `the source's host pages (sizes or-ed: ${this.#pageSizeSummary}) are not those here (${pageSizeSummary})`,
       );
     }
-    const { constants, ramBlockAdvise, ramBlockDiscard } = native();
+    this.#before = readMappingFlags(this.#blocks);
+    this.#thread.owner.call('willPrepareMemory', this.#before);
+    prepareMemory(this.#signals, this.#blocks, this.#before);
     this.#uffd = this.#thread.owner.call('openUserfaultfd', this.#blocks);
-    for (const { handle, size, kind } of this.#blocks) {
-      if (kind !== 'hugetlb') ramBlockAdvise(handle, constants.MADV_NOHUGEPAGE, 0, size);
-      ramBlockDiscard(handle, Float64Array.of(0, size), 1);
-    }
     this.#startFaultThread(this.#uffd);
   }
 
@@ -325,6 +332,7 @@ class MainThread {
     this.#step('POSTCOPY_LISTEN');
     this.#requireWholeHostPages();
     const { constants, userfaultfdRegister } = native();
+    inhibitDiscards(this.#signals, this.#blocks);
     for (const { handle, size } of this.#blocks) {
       userfaultfdRegister(uffd, handle, 0, size, constants.UFFDIO_REGISTER_MODE_MISSING);
     }
@@ -336,6 +344,7 @@ class MainThread {
       ...this.#shared,
       arena: this.#arena,
       position: this.#reader.handOver(),
+      before: this.#before,
     });
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.YES);
   }
@@ -368,6 +377,7 @@ class MainThread {
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
     this.#reader.nextOrEnd(); // the VM description, where there is one
     this.#resumeGuest();
+    restoreMemory(this.#signals, this.#blocks, this.#before);
     if (this.#returnPath) this.#channel.send(encodeShut(SHUT_SUCCESS));
   }
 
@@ -387,6 +397,7 @@ class MainThread {
       blocks: this.#blocks,
       received: this.#received.map(({ buffer }) => buffer),
       requested: this.#requested.descriptor,
+      removed: this.#removed.descriptor,
     };
   }
 

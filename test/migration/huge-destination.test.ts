@@ -86,7 +86,7 @@ test('in postcopy a fault asks for the whole hugepage once, and it comes in whol
     const info = await incoming.finished;
     expect(info.ram).toMatchObject({ postcopyRequests: 1, postcopyRequestsServed: 1 });
     expect(source.heard.filter(({ type }) => type === 'REQ_PAGES')).toHaveLength(1);
-    expect(source.heard.at(-1)).toEqual({ type: 'SHUT', value: 0 });
+    expect(await source.hears('SHUT')).toEqual({ type: 'SHUT', value: 0 });
     expect(guest.wrongPages(SEED)).toEqual([]);
   }));
 
