@@ -270,6 +270,11 @@ export interface Native {
     pageSize: number,
     bitmap: Uint32Array,
   ): number;
+  /**
+   * PAGEMAP_SCAN of a range: sets the bit of every page (of `pageSize`) that is not mapped now: never touched,
+   * discarded, or not in memory. Returns how many they are.
+   */
+  findAbsentPages(block: RamBlockHandle, offset: number, length: number, pageSize: number, bitmap: Uint32Array): number;
   /** Raw PAGEMAP_SCAN without write-protecting: counts the pages whose `PAGE_IS_*` categories include all of `mask`. */
   countPages(block: RamBlockHandle, offset: number, length: number, mask: bigint): number;
   /** Whether this kernel has PAGEMAP_SCAN. */

@@ -71,6 +71,7 @@ constexpr Function kFunctions[] = {
     {"readEvents", ReadEvents},
     // dirty_log.cc
     {"harvestDirtyPages", HarvestDirtyPages},
+    {"findAbsentPages", FindAbsentPages},
     {"countPages", CountPages},
     {"hasPagemapScan", HasPagemapScan},
     // socket.cc

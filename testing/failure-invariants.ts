@@ -30,6 +30,8 @@ export interface Ending {
   /** Why each side failed; undefined where it completed. */
   readonly sourceError: Error | undefined;
   readonly destinationError: Error | undefined;
+  /** What a side says went wrong although it completed. */
+  readonly warnings: readonly Error[];
   /** Whether the relay came to the message that it was to cut at. */
   readonly cut: boolean;
 }
@@ -54,19 +56,22 @@ export async function survives(
   baseline ??= await warmUp();
   const run = await startRun(scenario, faults);
   const violations = new Violations();
-  let ending: Ending;
+  let ending: Ending | undefined;
   try {
     await within(MEANWHILE_WITHIN_MS, run, meanwhile(run));
     const [sourceError, destinationError] = await within(END_WITHIN_MS, run, bothEnd(run));
-    ending = { where: whereabout(run), sourceError, destinationError, cut: run.relay.isCut };
+    ending = { where: whereabout(run), sourceError, destinationError, warnings: run.warnings, cut: run.relay.isCut };
     await judge(run, ending, violations);
-  } finally {
-    await cleanUp(run, faults);
+    const mayPause = faults.guestAtSource !== undefined;
+    violations.require(ending.where !== 'paused' || mayPause, 'the guest is left stopped at the source');
+  } catch (error) {
+    violations.require(false, (error as Error).message);
   }
+  await cleanUp(run, faults, violations);
   const left = await leftBehind();
   violations.require(left === undefined, `left behind: ${left}`);
-  if (violations.found.length > 0) throw new Error([...violations.found, describeEnding(run, ending)].join('\n'));
-  return ending;
+  if (ending !== undefined && violations.found.length === 0) return ending;
+  throw new Error([...violations.found, ...(ending === undefined ? [] : [describeEnding(run, ending)])].join('\n'));
 }
 
 /** What this process holds between two migrations. */
@@ -156,7 +161,6 @@ async function judge(run: Run, ending: Ending, violations: Violations): Promise<
     await requireRuns('destination', target, violations);
   } else if (where === 'lost') {
     violations.require(destinationError !== undefined, 'the guest is lost, and the destination does not say so');
-    violations.require(target.stress.stats.badPages === 0, 'the guest ran into pages that are not its own');
   }
   // Its memory is not changed by a migration, wherever the guest has gone.
   await requireIntact('source', source, violations);
@@ -190,13 +194,15 @@ async function requireIntact(side: string, { stress }: ObservedGuest, violations
 }
 
 /** Whatever happened, the next test begins with nothing of this one. */
-async function cleanUp(run: Run, { atSource, atDestination }: Faults): Promise<void> {
+async function cleanUp(run: Run, { atSource, atDestination }: Faults, violations: Violations): Promise<void> {
   atSource?.release();
   atDestination?.release();
   run.outgoing.cancel();
   run.incoming.abort();
   await run.relay.close();
   await Promise.race([Promise.allSettled([run.outgoing.finished, run.incoming.finished]), delay(END_WITHIN_MS)]);
+  // A guest that is lost stands before its missing pages; it must not have gone on with others' content.
+  violations.require(run.target.stress.stats.badPages === 0, 'the guest ran into pages that are not its own');
   run.incoming.abandon();
   await run.close();
 }

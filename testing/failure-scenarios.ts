@@ -91,6 +91,8 @@ export interface Run {
   readonly relay: CuttingRelay;
   readonly outgoing: OutgoingMigration;
   readonly incoming: IncomingMigration;
+  /** What both sides have warned of so far. */
+  readonly warnings: readonly Error[];
   /** Lets go of all that a test of this run holds; both sides have ended. */
   close(): Promise<void>;
 }
@@ -128,6 +130,8 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
     },
     faults.atSource?.words,
   );
+  const warnings: Error[] = [];
+  outgoing.on('warning', (warning) => warnings.push(warning));
   const close = async (): Promise<void> => {
     await relay.close();
     for (const { stress } of [source, target]) {
@@ -136,5 +140,5 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
     }
     rmSync(folder, { recursive: true });
   };
-  return { scenario, source, target, whereabouts, relay, outgoing, incoming, close };
+  return { scenario, source, target, whereabouts, relay, outgoing, incoming, warnings, close };
 }

@@ -118,9 +118,10 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   destination: [...engine, 'destination'],
   migration: [...sides, 'migration'],
   guest: outside,
+  inspect: ['errors', 'wire', 'inspect'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'qmp', 'dashboard', 'cli', 'index'],
+  cli: [...outside, 'inspect', 'qmp', 'dashboard', 'cli', 'index'],
   index: [...outside, 'qmp'],
 };
 
@@ -196,6 +197,8 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
 export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/tidy.test.ts': "the repository's rules",
   'test/examples.test.ts': 'the programs in examples/',
+  'test/docs/tracing.test.ts': 'docs/tracing.md',
+  'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',

@@ -2,8 +2,8 @@
  * What a migration asks of its guest at the source: to stop, to save, to be slowed down, to run on here.
  * Owner only.
  *
- * A guest may take as long as it likes; a cancelled migration does not wait for it. What the guest was
- * doing then still ends some time, and only after that is it started again.
+ * A guest may take as long as it likes; a migration that was cancelled or has failed does not wait for it.
+ * What it was doing then still ends some time, and only after that is it started again.
  */
 import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
@@ -19,7 +19,7 @@ export class GuestCalls {
   readonly #guest: Guest;
   readonly #onLateFailure: (error: MigrationError) => void;
   readonly #abandoned: Promise<never>;
-  #abandon: (reason: MigrationError) => void = () => {};
+  #abandon: (reason: Error) => void = () => {};
   #isAbandoned = false;
   /** Settled when the guest is done with what it was asked last; undefined while nothing is asked. */
   #pending: Promise<void> | undefined;
@@ -59,7 +59,7 @@ export class GuestCalls {
     }
   }
 
-  /** Whether it ran. Throws GUEST_FAILED, or CANCELLED once {@link abandon} was called. */
+  /** Whether it ran. Throws GUEST_FAILED, or the reason once {@link abandon} was called. */
   async stop(): Promise<boolean> {
     if (this.#isAbandoned) return this.#abandoned;
     this.#ran = this.#guest.running;
@@ -74,10 +74,10 @@ export class GuestCalls {
     return this.#call('save its device state', () => this.#guest.saveDeviceState());
   }
 
-  /** Whoever waits for the guest waits no longer. */
-  abandon(): void {
+  /** The migration has ended for that reason: whoever waits for the guest waits no longer. */
+  abandon(reason: Error): void {
     this.#isAbandoned = true;
-    this.#abandon(new MigrationError('CANCELLED', 'the migration was cancelled'));
+    this.#abandon(reason);
   }
 
   /**

@@ -43,7 +43,7 @@ export interface OutgoingEvents {
   pass: [passes: number];
   /** Auto-converge holds the guest back for that percentage of the time. */
   throttle: [percent: number];
-  /** Something is not as it was asked for, and the migration goes on without. */
+  /** Something is not as it was asked for, and the migration goes on without; or went wrong when it had completed. */
   warning: [warning: Error];
 }
 
@@ -169,7 +169,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     for (let { status } = this; status !== 'cancelling'; { status } = this) {
       if (!isCancellable(status)) return false;
       if (!this.#state.move(status, 'cancelling')) continue;
-      this.#guest.abandon();
+      this.#guest.abandon(cancelled());
       this.#signals.bump('ATTENTION');
       this.#migrationThread?.kick();
       this.emit('status', 'cancelling');
@@ -188,10 +188,22 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#error = await this.#closeReturnPath(this.#error);
     native().socketClose(this.#socket);
     this.#totalTimeMs = (native().monotonicUs() - this.#startUs) / 1000;
-    if (this.#state.status === 'cancelling' && this.#state.move('cancelling', 'cancelled')) this.#announce('cancelled');
-    this.#trace.close();
+    try {
+      this.#announceEnd();
+    } finally {
+      this.#trace.close();
+    }
     if (this.#error !== undefined) throw this.#error;
     return this.info();
+  }
+
+  #announceEnd(): void {
+    if (this.status === 'cancelling' && this.#state.move('cancelling', 'cancelled')) this.#announce('cancelled');
+    if (this.status !== 'completed' || this.#error === undefined) return;
+    // The guest has gone over whole, whatever went wrong in tidying up.
+    const warning = this.#error;
+    this.#error = undefined;
+    this.emit('warning', warning);
   }
 
   /** S2 to S10: what ended it early, or undefined. */
@@ -244,11 +256,12 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       data: { ...this.#shared },
     });
     this.#returnPathThread = thread;
-    void thread.ended.then(() => {
+    void thread.ended.then((outcome) => {
       // It says itself how it ended, unless it never began or was torn down.
       if (this.#signals.exchange('RETURN_PATH', ReturnPathPhase.OPEN, ReturnPathPhase.BROKEN)) {
         this.#signals.bump('ATTENTION');
       }
+      if (outcome.kind === 'failed') this.#guest.abandon(outcome.error);
     });
     await thread.ready;
     if (this.#signals.get('RETURN_PATH') === ReturnPathPhase.BROKEN) {

@@ -119,7 +119,7 @@ export class PerfettoTrace {
     else if (drawing?.span?.[0] === 'end') this.#end(track, drawing.span[1], ts, drawing.step, name, values);
     else if (drawing?.way !== undefined) this.#pageStep(track, drawing, ts, name, values);
     else this.#instant(track, ts, drawing?.step ?? TRACE_DROPPED, name, values);
-    for (const [counter, names] of drawing?.counters ?? []) this.#count(track.pid, counter, pick(values, names));
+    for (const [counter, names] of drawing?.counters ?? []) this.#count(track.pid, counter, numbersOf(values, names));
     return this.#events;
   }
 
@@ -180,7 +180,8 @@ export class PerfettoTrace {
   }
 
   /** A curve belongs to a process, so several threads draw it: at the latest time there is, it never goes back. */
-  #count(pid: number, name: string, args: TraceArgs): void {
+  #count(pid: number, name: string, args: Readonly<Record<string, number>>): void {
+    if (Object.keys(args).length === 0) return;
     this.#push({ ph: 'C', name, pid, tid: pid * THREADS_MAX, ts: this.#lastUs, args });
   }
 
@@ -241,7 +242,12 @@ function arrow(way: Drawing['way'], event: Omit<TraceEvent, 'ph'>): TraceEvent {
   return way === 'way' ? { ph: 't', ...event } : { ph: 'f', bp: 'e', ...event };
 }
 
-/** Those values, where they are numbers. */
-function pick(values: TraceMessage['values'], names: readonly string[]): Record<string, number> {
-  return Object.fromEntries(names.map((name) => [name, Number(values[name])]));
+/** Those of the values that can be drawn: one without a limit can't. */
+function numbersOf(values: TraceMessage['values'], names: readonly string[]): Record<string, number> {
+  const numbers: Record<string, number> = {};
+  for (const name of names) {
+    const value = values[name];
+    if (typeof value === 'number') numbers[name] = value;
+  }
+  return numbers;
 }

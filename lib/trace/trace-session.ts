@@ -160,7 +160,9 @@ export class TraceSession {
     const values: Record<string, number | string> = {};
     for (const [i, [name, kind]] of valueNames[point].entries()) {
       const value = records[at + 2 + i];
-      values[name] = (this.#names as Record<string, readonly string[] | undefined>)[kind]?.[value] ?? value;
+      const told = (this.#names as Record<string, readonly string[] | undefined>)[kind]?.[value];
+      // "Infinity" (a rest without an end, a threshold without a limit), as JSON has no number for it.
+      values[name] = told ?? (Number.isFinite(value) ? value : String(value));
     }
     return { name: tracePointNames[point], side: this.#side, thread, timestampUs: records[at + 1], values };
   }

@@ -1,5 +1,6 @@
 /** What is asked of a guest: its errors with a code, and calls that never come back or come back too late. */
 import { describe, expect, test } from 'vitest';
+import { MigrationError } from '#lib/errors.js';
 import type { Guest } from '#lib/index.js';
 import { GuestCalls } from '#lib/source/guest-calls.js';
 
@@ -132,12 +133,14 @@ test('a guest that fails to stop and still runs is not started; one that stood s
 });
 
 describe('abandoned', () => {
+  const reason = new MigrationError('CANCELLED', 'the migration was cancelled');
+
   test('while it stops: nobody waits, and it starts again once it has stopped', async () => {
     const { guest, calls } = rig();
     const stopping = settleable();
     guest.doing.stop = () => stopping.promise;
     const stopped = calls.stop();
-    calls.abandon();
+    calls.abandon(reason);
     await expect(stopped).rejects.toMatchObject({ code: 'CANCELLED' });
     await calls.resume();
     expect(guest.asked).toEqual(['stop']);
@@ -153,7 +156,7 @@ describe('abandoned', () => {
     const saving = settleable();
     guest.doing.save = () => saving.promise;
     const saved = calls.save();
-    calls.abandon();
+    calls.abandon(reason);
     await expect(saved).rejects.toMatchObject({ code: 'CANCELLED' });
     await calls.resume();
     expect(guest.running).toBe(false);
@@ -168,7 +171,7 @@ describe('abandoned', () => {
     guest.doing.stop = () => stopping.promise;
     guest.doing.start = refuse('no');
     const stopped = calls.stop();
-    calls.abandon();
+    calls.abandon(reason);
     await expect(stopped).rejects.toMatchObject({ code: 'CANCELLED' });
     await calls.resume();
     expect(late).toEqual([]);
@@ -179,7 +182,7 @@ describe('abandoned', () => {
 
   test('before it is asked: it is not asked any more', async () => {
     const { guest, calls } = rig();
-    calls.abandon();
+    calls.abandon(reason);
     await expect(calls.stop()).rejects.toMatchObject({ code: 'CANCELLED' });
     await expect(calls.save()).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(guest.asked).toEqual([]);

@@ -166,6 +166,8 @@ test('curves show what is left', () => {
   const values = { size: 4096, threshold: 100, canPostcopy: 4096, mustPrecopy: 0 };
   const curve = draw([['mig/src/main', 3, 'migrate_pending', values]]).find(({ ph }) => ph === 'C');
   expect(curve).toMatchObject({ name: 'bytes to go', pid: 1, ts: 3, args: { size: 4096, threshold: 100 } });
+  const unlimited = draw([['mig/src/main', 3, 'migrate_pending', { ...values, threshold: 'Infinity' }]]);
+  expect(unlimited.find(({ ph }) => ph === 'C')?.args).toEqual({ size: 4096 });
 });
 
 test('what a ring dropped stands where it is missing', () => {
@@ -185,9 +187,13 @@ const message = fc
     numbers: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 4, maxLength: 4 }),
   })
   .map(({ name, thread, timestampUs, numbers }): TraceMessage => {
+    const drawn = (value: string, kind: string, number: number) => {
+      if (kind === 'block') return `block ${number % 2}`;
+      return number === 3 && value !== 'offset' ? 'Infinity' : number * 4096;
+    };
     const values = Object.entries(table[name]?.values ?? { records: 'count' }).map(([value, kind], i) => [
       value,
-      kind === 'block' ? `block ${numbers[i] % 2}` : numbers[i] * 4096,
+      drawn(value, kind, numbers[i]),
     ]);
     const side = thread.startsWith('mig/dst') ? 'destination' : 'source';
     return { name, side, thread, timestampUs, values: Object.fromEntries(values) };

@@ -37,6 +37,15 @@ test('a thread’s points come by name, in order, values named and indexes told 
   expect(requests[1].timestampUs).toBeGreaterThanOrEqual(requests[0].timestampUs);
 });
 
+test('a value without a limit is told in a word, as JSON has no number for it', () => {
+  const rests = collect<TraceMessage>('postcopy:migration_rate_limit');
+  const session = new TraceSession('source', 'owner', {});
+  session.trace.at('migration_rate_limit', Number.POSITIVE_INFINITY);
+  session.trace.at('migration_rate_limit', 0.5);
+  session.close();
+  expect(rests.map(({ values }) => values.rest)).toEqual(['Infinity', 0.5]);
+});
+
 test('without a subscriber there is no ring', () => {
   const session = new TraceSession('source', 'owner', {});
   expect(session.open('mig/src/rp').ring).toBeUndefined();
