@@ -1,5 +1,5 @@
 /** What the demo's three processes say to each other over Node's IPC: parent, source, destination. Types only. */
-import type { FaultInfo, IncomingInfo } from '../destination/incoming.js';
+import type { FaultInfo, IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
