@@ -14,10 +14,10 @@ export interface PointFailure extends PassedPoint {
 /** Of a point that is passed so many times: the last of which it is sure that a run comes to it. */
 const SURE_SHARE = 3 / 4;
 
-/** Each point at its first time, its second, and late. */
-export function pointFailures(passed: readonly PassedPoint[]): PointFailure[] {
+/** Each point at its first time and, where the scenario is gone through thoroughly, late. */
+export function pointFailures({ thorough }: Scenario, passed: readonly PassedPoint[]): PointFailure[] {
   return passed.flatMap((each) =>
-    [...new Set([0, Math.min(1, each.times - 1), Math.floor((each.times - 1) * SURE_SHARE)])].map((skip) => ({
+    [...new Set([0, thorough ? Math.floor((each.times - 1) * SURE_SHARE) : 0])].map((skip) => ({
       ...each,
       skip,
       title: `${each.point} of ${each.thread}, time ${skip + 1}`,
