@@ -291,22 +291,20 @@ describe('auto-converge', () => {
   test('slows the guest down step by step, says so, and stops at the stop', async () => {
     const guest = running(larger);
     const bytes = guest.ramBlocks[0].bytes();
-    const writing = setInterval(() => {
-      for (let at = 1; at < bytes.length; at += PAGE) bytes[at] += 1;
-    }, 10);
     const percents: number[] = [];
     const told: number[] = [];
     guest.throttle = (percent) => percents.push(percent);
-    const stop = guest.stop.bind(guest);
-    guest.stop = async () => {
-      clearInterval(writing);
-      await stop();
-    };
-    await listening();
+    await listening({
+      // It writes to every page while each section of them is on its way.
+      onRecord: (record) => {
+        if (record.type !== 'section-part' || !guest.running) return;
+        for (let at = 1; at < bytes.length; at += PAGE) bytes[at] += 1;
+      },
+    });
     const outgoing = await start(guest, {
       capabilities: { ...capabilities, autoConverge: true },
-      // A pass takes a second, and finds all written again; nothing fits into the downtime.
-      parameters: { maxBandwidth: 8 * 2 ** 20, downtimeLimit: 0, cpuThrottleInitial: 20 },
+      // A pass takes a third of a second, and finds all written again; nothing fits into the downtime.
+      parameters: { maxBandwidth: 24 * 2 ** 20, downtimeLimit: 0, cpuThrottleInitial: 20 },
     });
     outgoing.on('throttle', (percent) => {
       told.push(percent);
