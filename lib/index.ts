@@ -18,3 +18,7 @@ export type { GuestRunState, OutgoingMigration } from './source/outgoing.js';
 export type { OutgoingInfo, RamInfo } from './source/outgoing-info.js';
 export { type QueryMigrate, queryMigrate } from './source/query-migrate.js';
 export type { DirtyTracking } from './source/source-context.js';
+export { type TraceFileSummary, writeTraceFile } from './trace/trace-file.js';
+export { type TracePoint, type TracePointName, tracePoints } from './trace/trace-points.js';
+export { recordTrace, type TraceRecording } from './trace/trace-recording.js';
+export type { TraceMessage } from './trace/trace-session.js';

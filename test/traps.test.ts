@@ -1,6 +1,7 @@
 /**
  * The known traps of postcopy on userfaultfd, each with the rule that keeps this engine out of it and the tests
- * that show it; and those facts of the kernel that no other test shows, on real memory.
+ * that show it; and those facts of the kernel that no other test shows, on real memory. That many readers of
+ * one userfaultfd are slower than one needs no test: only the fault thread calls readEvents.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +18,7 @@ interface Trap {
 
 const here = 'traps.test.ts';
 const userfaultfd = 'native/userfaultfd.test.ts';
+const changes = 'migration/guest-changes-memory.test.ts';
 
 const traps: readonly Trap[] = [
   {
@@ -81,7 +83,32 @@ const traps: readonly Trap[] = [
   {
     trap: 'the order of events in one read is not the order in which they happened',
     rule: 'the events of a batch that change the mapping are looked at before its faults',
-    shownBy: [[here, 'a fault is read before an older REMOVE']],
+    shownBy: [
+      [here, 'a fault is read before an older REMOVE'],
+      [changes, 'a thread that lets go and touches in turn never sees what the source sends meanwhile'],
+    ],
+  },
+  {
+    trap: 'memory that the guest gives away in postcopy (a balloon) is filled with what it held before',
+    rule: 'what was removed reads as zero from then on, whatever the source still sends',
+    shownBy: [
+      [changes, 'a page let go of before it came reads as zero, whatever comes later'],
+      [changes, 'a page let go of after it came reads as zero, again and again'],
+      [changes, 'who waits for a page that another thread lets go of goes on with zeroes'],
+      ['destination/prepare-memory.test.ts', 'discards of others are inhibited from LISTEN until it is put back, once'],
+    ],
+  },
+  {
+    trap: 'transparent huge pages fill the missing pages of an area that has come in part',
+    rule: 'huge pages are turned off before the discard, and on again where they were when all is there',
+    shownBy: [['destination/prepare-memory.test.ts', 'that wanted huge pages gets them again']],
+  },
+  {
+    trap: 'host pages of different sizes at the two ends: a page is asked for that the source does not send whole',
+    rule: 'page sizes are compared, block by block, before anything is discarded',
+    shownBy: [
+      ['migration/huge-destination.test.ts', 'a source whose block has hugepages, where it has small ones here'],
+    ],
   },
 ];
 

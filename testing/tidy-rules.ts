@@ -118,9 +118,10 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   destination: [...engine, 'destination'],
   migration: [...sides, 'migration'],
   guest: outside,
+  inspect: ['errors', 'wire', 'inspect'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'qmp', 'dashboard', 'cli', 'index'],
+  cli: [...outside, 'inspect', 'qmp', 'dashboard', 'cli', 'index'],
   index: [...outside, 'qmp'],
 };
 
@@ -196,6 +197,8 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
 export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/tidy.test.ts': "the repository's rules",
   'test/examples.test.ts': 'the programs in examples/',
+  'test/docs/tracing.test.ts': 'docs/tracing.md',
+  'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
@@ -226,8 +229,8 @@ export function mirroring(
       if (!tested && untested[path] === undefined) report(path, `no ${testOf(path)}`);
       if (tested && untested[path] !== undefined) report(path, 'has a test and is still in withoutOwnTest');
     }
-    // Tests of whole migrations, in several processes, have no single subject.
-    if (/^test\/(?!migration\/).*\.test\.ts$/.test(path) && !paths.has(subjectOf(path))) {
+    // Tests of whole migrations, in several processes or with a QEMU, have no single subject.
+    if (/^test\/(?!(?:migration|qemu)\/).*\.test\.ts$/.test(path) && !paths.has(subjectOf(path))) {
       if (unmirrored[path] === undefined) report(path, `no ${subjectOf(path)}`);
     }
     if (/^test\/.*\.ts$/.test(path) && !path.endsWith('.test.ts')) report(path, 'a helper among the tests');

@@ -12,6 +12,7 @@ import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import { runDemo } from './demo.js';
 import { demoTable } from './demo-report.js';
+import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
 import { parseMs, parseRate, parseSize } from './size.js';
 
@@ -159,6 +160,7 @@ function program(): Command {
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
+  addInspectCommand(postcopy);
   return postcopy;
 }
 

@@ -16,6 +16,7 @@ import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js'
 import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
+import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import {
   decodeGlobalStateBody,
@@ -107,6 +108,8 @@ class MainThread {
   #uffd: UserfaultfdHandle | undefined;
   #pageSizeSummary = 0;
   #returnPath = false;
+  /** Once the records are those of the package. */
+  #package: StreamDecoder | undefined;
 
   constructor(data: MainThreadData, thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>) {
     this.#data = data;
@@ -309,7 +312,7 @@ class MainThread {
   }
 
   #torn(idstr: string, pageSize: number, start: number, length: number): MigrationError {
-    const offset = this.#reader.recordOffset;
+    const offset = this.#recordOffset;
     const range = `${length} bytes from ${start} of RAM block ${idstr}`;
     return new MigrationError(
       'STREAM_CORRUPT',
@@ -327,6 +330,7 @@ class MainThread {
     this.#thread.trace.at('loadvm_handle_cmd_packaged', length);
     const { bytes, decoder } = this.#reader.takePackage(length);
     const view = new DataView(bytes.buffer);
+    this.#package = decoder;
     for (let at = 0; at < length; at += decoder.consumed) {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
@@ -372,7 +376,7 @@ class MainThread {
     for (const [index, { idstr, pageSize }] of this.#blocks.entries()) {
       const hostPage = pageSize === TARGET_PAGE_SIZE ? -1 : findPartialHostPage(this.#received[index], pageSize);
       if (hostPage < 0) continue;
-      const offset = this.#reader.recordOffset;
+      const offset = this.#recordOffset;
       throw new MigrationError(
         'STREAM_CORRUPT',
         `at LISTEN, offset ${offset}, only a part of host page ${hostPage} of RAM block ${idstr} is here`,
@@ -405,7 +409,7 @@ class MainThread {
   }
 
   #resumeGuest(): void {
-    const offset = this.#reader.recordOffset;
+    const offset = this.#recordOffset;
     const guestState = this.#devices.take(GUEST_STATE_SECTION.idstr, offset);
     const globalState = this.#devices.take(GLOBAL_STATE_SECTION.idstr, offset);
     const runState = asMigrationError(() => decodeGlobalStateBody(globalState, offset));
@@ -425,6 +429,11 @@ class MainThread {
     };
   }
 
+  /** Stream offset of the record that is acted on. */
+  get #recordOffset(): number {
+    return (this.#package ?? this.#reader).recordOffset;
+  }
+
   // --- state -------------------------------------------------------------------------------------
 
   get #state(): PostcopyState {
@@ -438,7 +447,7 @@ class MainThread {
   }
 
   #illegal(record: string, where: string): MigrationError {
-    const offset = this.#reader.recordOffset;
+    const offset = this.#recordOffset;
     return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, ${where}`, { offset, record });
   }
 }

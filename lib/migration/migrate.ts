@@ -10,8 +10,9 @@ export interface MigrateOptions {
   readonly capabilities?: Partial<Capabilities>;
   readonly parameters?: Partial<Parameters>;
   /**
-   * Switch to postcopy after so many whole passes of precopy, even where precopy could end by itself;
-   * 0 switches at once, and needs no dirty tracking. Absent: only when `startPostcopy` is called.
+   * Switch to postcopy after so many whole passes of precopy, even where the rest would fit into the downtime
+   * limit; where nothing at all is left by then, the precopy ends. 0 switches at once, and needs no dirty
+   * tracking. Absent: only when `startPostcopy` is called.
    */
   readonly postcopyAfterPasses?: number;
   /** Aborted: the migration is cancelled, if it still can be. */
