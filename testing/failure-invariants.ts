@@ -11,7 +11,7 @@ import type { Faults, Run, Scenario } from './failure-scenarios.ts';
 import { scenarios, startRun } from './failure-scenarios.ts';
 import { countThreads } from './native-thread.ts';
 import type { ObservedGuest } from './observed-guest.ts';
-import { resources } from './resources.ts';
+import { resources, threadsAndFds } from './resources.ts';
 
 /** Milliseconds in which both sides must have ended after whatever went wrong. The last word takes one second. */
 export const END_WITHIN_MS = 5000;
@@ -228,7 +228,7 @@ async function leftBehind(): Promise<string | undefined> {
   if (await comesTrue(() => isDeepStrictEqual(resources(), baseline))) return undefined;
   const before = baseline;
   baseline = resources();
-  return `${JSON.stringify(baseline)}, and before ${JSON.stringify(before)}`;
+  return `${JSON.stringify(baseline)}, and before ${JSON.stringify(before)}: ${threadsAndFds().join(', ')}`;
 }
 
 function describeEnding({ outgoing, incoming, source, target }: Run, { where, sourceError, destinationError }: Ending) {

@@ -6,23 +6,18 @@ import type { Faults, Run, Scenario } from './failure-scenarios.ts';
 import type { PassedPoint } from './passed-points.ts';
 
 export interface PointFailure extends PassedPoint {
-  /** So many times it is passed before. */
+  /** So many times it is passed before; fewer where a run does not come to that. */
   readonly skip: number;
   readonly title: string;
 }
 
-/** Of a point that is passed so many times: the last of which it is sure that a run comes to it. */
-const SURE_SHARE = 1 / 2;
-
-/** Each point at its first time and, where the scenario is gone through thoroughly, late. */
+/** Each point at its first time and, where the scenario is gone through thoroughly, the last of those it is passed. */
 export function pointFailures({ thorough }: Scenario, passed: readonly PassedPoint[]): PointFailure[] {
-  return passed.flatMap((each) =>
-    [...new Set([0, thorough ? Math.floor((each.times - 1) * SURE_SHARE) : 0])].map((skip) => ({
-      ...each,
-      skip,
-      title: `${each.point} of ${each.thread}, time ${skip + 1}`,
-    })),
-  );
+  return passed.flatMap((each) => {
+    const title = `${each.point} of ${each.thread}`;
+    const first = { ...each, skip: 0, title };
+    return thorough && each.times > 1 ? [first, { ...each, skip: each.times - 1, title: `${title}, late` }] : [first];
+  });
 }
 
 /** Each point once, of the threads that a test can make wait: all but its own. */
@@ -32,19 +27,21 @@ export function waitingPoints(passed: readonly PassedPoint[], side: 'source' | '
     .map((each) => ({ ...each, skip: 0, title: `${each.point} of ${each.thread}` }));
 }
 
-/** A point that this run did not come to, though others did, is tried again; a few times. */
+/** A point that this run did not come to, though others did, is tried again, and earlier; a few times. */
 const TRIES = 4;
 
+type Point = Pick<PointFailure, 'side' | 'point' | 'skip' | 'title'>;
+
 async function untilReached(
-  failure: { readonly title: string },
-  run: (breakpoint: Breakpoint) => Promise<Ending>,
+  { title, skip }: Point,
+  run: (breakpoint: Breakpoint, skip: number) => Promise<Ending>,
 ): Promise<Ending> {
-  for (let attempt = 1; attempt <= TRIES; attempt += 1) {
+  for (let attempt = 0; attempt < TRIES; attempt += 1) {
     const breakpoint = new Breakpoint();
-    const ending = await run(breakpoint);
+    const ending = await run(breakpoint, skip >> attempt);
     if (breakpoint.isReached) return ending;
   }
-  throw new Error(`${TRIES} runs did not come to ${failure.title}`);
+  throw new Error(`${TRIES} runs did not come to ${title}`);
 }
 
 function faultsOf(side: 'source' | 'destination', breakpoint: Breakpoint): Faults {
@@ -52,12 +49,9 @@ function faultsOf(side: 'source' | 'destination', breakpoint: Breakpoint): Fault
 }
 
 /** The thread throws there; its side must say so, as its error or, where it had completed, as a warning. */
-export async function survivesFailure(
-  scenario: Scenario,
-  failure: Pick<PointFailure, 'side' | 'point' | 'skip' | 'title'>,
-): Promise<void> {
-  const { side, point, skip } = failure;
-  const ending = await untilReached(failure, (breakpoint) => {
+export async function survivesFailure(scenario: Scenario, failure: Point): Promise<void> {
+  const { side, point } = failure;
+  const ending = await untilReached(failure, (breakpoint, skip) => {
     breakpoint.failAt(point, skip);
     return survives(scenario, faultsOf(side, breakpoint));
   });
@@ -74,10 +68,10 @@ async function reachedOrOver(breakpoint: Breakpoint, { outgoing, incoming }: Run
 }
 
 /** The source is cancelled while its thread stands there: the guest stays, or it was too late and all goes well. */
-export async function survivesCancel(scenario: Scenario, failure: PointFailure): Promise<void> {
+export async function survivesCancel(scenario: Scenario, failure: Point): Promise<void> {
   let cancelled = false;
   const ending = await untilReached(failure, (breakpoint) => {
-    breakpoint.waitAt(failure.point, failure.skip);
+    breakpoint.waitAt(failure.point);
     return survives(scenario, { atSource: breakpoint }, async (run) => {
       await reachedOrOver(breakpoint, run);
       cancelled = run.outgoing.cancel();
@@ -91,9 +85,9 @@ export async function survivesCancel(scenario: Scenario, failure: PointFailure):
 }
 
 /** The destination is aborted while its thread stands there. */
-export async function survivesAbort(scenario: Scenario, failure: PointFailure): Promise<void> {
+export async function survivesAbort(scenario: Scenario, failure: Point): Promise<void> {
   await untilReached(failure, (breakpoint) => {
-    breakpoint.waitAt(failure.point, failure.skip);
+    breakpoint.waitAt(failure.point);
     return survives(scenario, { atDestination: breakpoint }, async (run) => {
       await reachedOrOver(breakpoint, run);
       run.incoming.abort();

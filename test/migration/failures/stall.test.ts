@@ -10,6 +10,8 @@ const { 'postcopy after a pass': afterPass, 'postcopy at once': atOnce } = scena
 
 /** Too slow to be through its one pass before the test has cancelled it. */
 const slow: Scenario = { ...afterPass, parameters: { maxBandwidth: 64 * 1024 } };
+/** So slow after the switch that the guest surely comes to a missing page. */
+const slowPages: Scenario = { ...atOnce, parameters: { maxBandwidth: 0, maxPostcopyBandwidth: 64 * 1024 } };
 
 /** While the source may still be cancelled. */
 const early: readonly Moment[] = [
@@ -21,7 +23,7 @@ const late: readonly Moment[] = [
   { scenario: afterPass, direction: 'stream', message: 'PING of discards #1' },
   { scenario: atOnce, direction: 'stream', message: 'packaged POSTCOPY_RUN #1' },
   { scenario: atOnce, direction: 'stream', message: 'page #2 of PART ram #1' },
-  { scenario: atOnce, direction: 'return path', message: 'REQ_PAGES_ID #1' },
+  { scenario: slowPages, direction: 'return path', message: 'REQ_PAGES_ID #1' },
   { scenario: atOnce, direction: 'return path', message: 'SHUT #1' },
 ];
 
