@@ -270,7 +270,9 @@ class MainThread {
 
   /** D4, the rest. */
   #prepareForPostcopy(entries: readonly RamBlockEntry[]): void {
-    const { pageSizeSummary } = new RAMList(this.#blocks);
+    const ram = new RAMList(this.#blocks);
+    ram.requirePostcopyPageSizes();
+    const { pageSizeSummary } = ram;
     checkPageSizes(this.#blocks, entries);
     if (pageSizeSummary !== this.#pageSizeSummary) {
       throw new MigrationError(
