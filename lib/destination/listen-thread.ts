@@ -187,9 +187,8 @@ class ListenThread {
 
   #awaitPackage(): void {
     this.#signals.waitWhile('PACKAGE', Package.PENDING);
-    if (this.#signals.get('PACKAGE') === Package.FAILED) {
-      throw new MigrationError('GUEST_FAILED', 'the package with the device state could not be loaded');
-    }
+    // The main thread has failed or was kicked, and says so itself.
+    if (this.#signals.get('PACKAGE') === Package.FAILED) throw new Kicked();
   }
 
   /** D10. From here on the guest is whole, and what fails is no loss. */

@@ -361,9 +361,8 @@ class MainThread {
       userfaultfdRegister(uffd, handle, 0, size, constants.UFFDIO_REGISTER_MODE_MISSING);
     }
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.PARKED);
-    if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) {
-      throw new MigrationError('GUEST_FAILED', 'the fault thread ended before it served');
-    }
+    // It has failed or was kicked, and says so itself.
+    if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) throw new Kicked();
     this.#thread.trace.at('postcopy_ram_enable_notify');
     handWork<ListenThreadWork>(this.#data.listenWork, {
       ...this.#shared,
