@@ -32,6 +32,10 @@ const IDLE_PERCENT = 95;
 
 /** Small enough to be over in a moment, and writes all over its memory, so that it comes to missing pages. */
 const guest: StressGuestSettings = { memory: 72 * PAGE, workingSetShare: 7 / 8, writesPerSecond: 20_000 };
+/** Bytes a second of which the guest's pages take two steps of the rate limit: there is a rest, and time to write. */
+const TWO_STEPS = 2 * 2 ** 20;
+/** The same in postcopy: few enough at a time that the guest comes to pages which are still missing. */
+const FEW_STEPS = 2 ** 20;
 const returnPath = { postcopyRam: true };
 
 export const scenarios = {
@@ -60,7 +64,7 @@ export const scenarios = {
     transport: 'tcp',
     guest: { ...guest, kind: 'memfd', vcpus: 2 },
     capabilities: returnPath,
-    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: 2 ** 20 },
+    parameters: { maxBandwidth: TWO_STEPS, maxPostcopyBandwidth: FEW_STEPS },
     postcopyAfterPasses: 1,
     repetitions: 3,
     thorough: true,
@@ -70,7 +74,7 @@ export const scenarios = {
     transport: 'unix',
     guest,
     capabilities: returnPath,
-    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: 2 ** 20 },
+    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: FEW_STEPS },
     postcopyAfterPasses: 0,
     repetitions: 3,
     thorough: false,

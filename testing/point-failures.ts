@@ -35,7 +35,10 @@ export function waitingPoints(passed: readonly PassedPoint[], side: 'source' | '
 /** A point that this run did not come to, though others did, is tried again; a few times. */
 const TRIES = 4;
 
-async function untilReached(failure: PointFailure, run: (breakpoint: Breakpoint) => Promise<Ending>): Promise<Ending> {
+async function untilReached(
+  failure: { readonly title: string },
+  run: (breakpoint: Breakpoint) => Promise<Ending>,
+): Promise<Ending> {
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
     const breakpoint = new Breakpoint();
     const ending = await run(breakpoint);
@@ -49,7 +52,10 @@ function faultsOf(side: 'source' | 'destination', breakpoint: Breakpoint): Fault
 }
 
 /** The thread throws there; its side must say so, as its error or, where it had completed, as a warning. */
-export async function survivesFailure(scenario: Scenario, failure: PointFailure): Promise<void> {
+export async function survivesFailure(
+  scenario: Scenario,
+  failure: Pick<PointFailure, 'side' | 'point' | 'skip' | 'title'>,
+): Promise<void> {
   const { side, point, skip } = failure;
   const ending = await untilReached(failure, (breakpoint) => {
     breakpoint.failAt(point, skip);
