@@ -118,10 +118,11 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   destination: [...engine, 'destination'],
   migration: [...sides, 'migration'],
   guest: outside,
+  relay: ['errors', 'channel', 'wire', 'relay'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'qmp', 'dashboard', 'cli', 'index'],
-  index: [...outside, 'qmp'],
+  cli: [...outside, 'relay', 'qmp', 'dashboard', 'cli', 'index'],
+  index: [...outside, 'relay', 'qmp'],
 };
 
 /** The part of lib/ that a path from lib/ belongs to: `memory/page.ts` is `memory`, `errors.js` is `errors`. */
