@@ -185,6 +185,8 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-destination.ts': demoProcess,
   'lib/cli/demo-messages.ts': typesOnly,
   'lib/memory/guest.ts': typesOnly,
+  'lib/relay/observer.ts': typesOnly,
+  'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',
   'lib/wire/messages.ts': typesOnly,
 };
 
