@@ -19,7 +19,7 @@ test('bytes, and an index of what came when', () => {
   let now = 5000;
   const recorder = new Recorder(`${folder}/r/`, () => now);
   recorder.opened(0);
-  now += 1.2345;
+  now += 1.234;
   recorder.passed(0, 's2d', Uint8Array.of(1, 2, 3), 0);
   recorder.passed(0, 'd2s', Uint8Array.of(9), 0);
   now += 1000;
@@ -36,13 +36,13 @@ test('bytes, and an index of what came when', () => {
   const lines = readFileSync(`${folder}/r/index.jsonl`, 'utf8').trim().split('\n');
   expect(lines.map((line) => JSON.parse(line))).toEqual([
     { t: 0, ev: 'open', conn: 0 },
-    { t: 0.001235, conn: 0, dir: 's2d', off: 0, len: 3 },
-    { t: 0.001235, conn: 0, dir: 'd2s', off: 0, len: 1 },
-    { t: 1.001235, ev: 'open', conn: 1 },
-    { t: 1.001235, conn: 1, dir: 's2d', off: 0, len: 1 },
-    { t: 1.001235, conn: 0, dir: 's2d', off: 3, len: 1 },
-    { t: 1.001235, ev: 'cut', conn: 0 },
-    { t: 1.001235, ev: 'eof', conn: 0, dir: 's2d', total: 4 },
+    { t: 0.001234, conn: 0, dir: 's2d', off: 0, len: 3 },
+    { t: 0.001234, conn: 0, dir: 'd2s', off: 0, len: 1 },
+    { t: 1.001234, ev: 'open', conn: 1 },
+    { t: 1.001234, conn: 1, dir: 's2d', off: 0, len: 1 },
+    { t: 1.001234, conn: 0, dir: 's2d', off: 3, len: 1 },
+    { t: 1.001234, ev: 'cut', conn: 0 },
+    { t: 1.001234, ev: 'eof', conn: 0, dir: 's2d', total: 4 },
   ]);
 });
 
