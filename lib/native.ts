@@ -49,9 +49,9 @@ export interface StressGuestOptions {
   readonly vcpus: number;
   /** Seed of page contents and of the write order; any unsigned 32-bit number. */
   readonly seed: number;
-  /** Pages filled before the start, from page 0; those above stay zero. */
+  /** Pages filled before the start, each block's share from its first page on; the others stay zero. */
   readonly filledPages: number;
-  /** Pages written while running, from page 0; at least `vcpus`, at most `filledPages`. */
+  /** Pages written while running, each block's share from its first; at least `vcpus`, at most `filledPages`. */
   readonly workingSetPages: number;
   /** Writes a second over all vCPUs; 0 is as fast as they go. */
   readonly writesPerSecond: number;
@@ -113,7 +113,10 @@ export interface Native {
    * `pageSize` must be the host's page size, or a hugepage size for `MEMORY_HUGETLB`.
    */
   ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
-  /** Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone. */
+  /**
+   * Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone.
+   * What is registered with a userfaultfd is unregistered before, so that this waits for no reader of events.
+   */
   ramBlockClose(block: RamBlockHandle): void;
   /** The host address is exact in a double (47 bits); `fd` is the memfd, -1 for anonymous memory. */
   ramBlockInfo(block: RamBlockHandle): { kind: number; address: number; size: number; pageSize: number; fd: number };
@@ -130,6 +133,25 @@ export interface Native {
    * before the first is discarded.
    */
   ramBlockDiscard(block: RamBlockHandle, ranges: Float64Array, count: number): void;
+  /**
+   * The same for one range, on behalf of the guest: false, and nothing done, while anyone inhibits it.
+   */
+  ramBlockTryDiscard(block: RamBlockHandle, offset: number, length: number): boolean;
+  /**
+   * 1: ramBlockTryDiscard does nothing until this is called with 0 as often. Waits for one that is under way.
+   * Throws a RangeError for a 0 too many.
+   */
+  ramBlockInhibitDiscard(block: RamBlockHandle, inhibit: 0 | 1): void;
+  /**
+   * What a guest may do to its own memory, and tests do: munmap of a range, which leaves a hole that is not
+   * touched again; and mremap of a range to somewhere else, which leaves the same. With a userfaultfd that has
+   * the event, they wait until it is read.
+   */
+  ramBlockUnmap(block: RamBlockHandle, offset: number, length: number): void;
+  ramBlockMoveAway(block: RamBlockHandle, offset: number, length: number): void;
+  /** mlock of the whole block, which populates it. ENOMEM above RLIMIT_MEMLOCK. */
+  ramBlockLock(block: RamBlockHandle): void;
+  ramBlockUnlock(block: RamBlockHandle): void;
   /** Copies out of / into the block without a view; may fault like any access. */
   ramBlockRead(block: RamBlockHandle, offset: number, target: Uint8Array): void;
   ramBlockWrite(block: RamBlockHandle, offset: number, source: Uint8Array): void;
@@ -220,6 +242,8 @@ export interface Native {
   /** UFFDIO_POISON: later accesses to the range raise SIGBUS. */
   userfaultfdPoison(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): number;
   userfaultfdWake(uffd: UserfaultfdHandle, block: RamBlockHandle, offset: number, length: number): void;
+  /** Blocks until there are events: 1, or 0 where there are none after `timeoutMs` (-1 waits for ever), or KICKED. */
+  awaitEvents(uffd: UserfaultfdHandle, kick: EventfdHandle, timeoutMs: number): number;
   /**
    * Blocks until there are events or the kick, then reads as many as are there and fit: `events`
    * receives records of `EVENT_WORDS` numbers. Word EVENT_KIND is one of `UFFD_EVENT_*`; then
@@ -246,6 +270,11 @@ export interface Native {
     pageSize: number,
     bitmap: Uint32Array,
   ): number;
+  /**
+   * PAGEMAP_SCAN of a range: sets the bit of every page (of `pageSize`) that is not mapped now: never touched,
+   * discarded, or not in memory. Returns how many they are.
+   */
+  findAbsentPages(block: RamBlockHandle, offset: number, length: number, pageSize: number, bitmap: Uint32Array): number;
   /** Raw PAGEMAP_SCAN without write-protecting: counts the pages whose `PAGE_IS_*` categories include all of `mask`. */
   countPages(block: RamBlockHandle, offset: number, length: number, mask: bigint): number;
   /** Whether this kernel has PAGEMAP_SCAN. */
@@ -298,28 +327,36 @@ export interface Native {
 
   // --- stress_guest.cc -------------------------------------------------------------------------
   /**
-   * A guest whose vCPUs are native threads that rewrite the block's 4096-byte pages in a random
+   * A guest whose vCPUs are native threads that rewrite 4096-byte pages of 1 to 64 blocks in a random
    * order, each page wholly derived from (seed, page, sequence number), checking what they find first.
-   * Made stopped and empty. Threads are made at the first start.
+   * Pages are numbered through the blocks in their order. Made stopped and empty. Threads are made at the
+   * first start.
    */
-  stressGuestCreate(block: RamBlockHandle, options: StressGuestOptions): StressGuestHandle;
+  stressGuestCreate(blocks: readonly RamBlockHandle[], options: StressGuestOptions): StressGuestHandle;
   /** Writes the first content of the filled pages, in the thread pool. EINVAL while it runs, or once it has written. */
   stressGuestFill(guest: StressGuestHandle): Promise<void>;
   stressGuestStart(guest: StressGuestHandle): void;
   /** Asks every vCPU to stop and waits up to `waitMs`; true once none touches RAM any more. */
   stressGuestStop(guest: StressGuestHandle, waitMs: number): boolean;
+  /**
+   * Holds each vCPU back for `percent` of the time, 0 to 99, in slices of 10 ms: it runs one, then rests. At
+   * once, and until told otherwise.
+   */
+  stressGuestThrottle(guest: StressGuestHandle, percent: number): void;
+  /** Kernel thread ids of the vCPUs in their order; none before the first start. */
+  stressGuestThreads(guest: StressGuestHandle): number[];
   /** The device state, versioned (docs/stress-guest.md). Only while stopped. */
   stressGuestSave(guest: StressGuestHandle): Uint8Array;
   /**
-   * Loads a device state (options included) after checking it against the block. Only while stopped. What was
+   * Loads a device state (options included) after checking it against the blocks. Only while stopped. What was
    * counted here (`writesHere`, `badPages`, `lostWrites`, times) begins anew; nothing else than that state remains.
    */
   stressGuestLoad(guest: StressGuestHandle, state: Uint8Array): void;
-  /** Checks every page of the block against the device state, in the thread pool. Only while stopped. */
+  /** Checks every page of the blocks against the device state, in the thread pool. Only while stopped. */
   stressGuestVerify(guest: StressGuestHandle): Promise<StressGuestVerdict>;
   stressGuestStats(guest: StressGuestHandle): StressGuestStats;
   /**
-   * Ends the vCPU threads. Those blocked in a fault are left behind and keep the block alive; they end with
+   * Ends the vCPU threads. Those blocked in a fault are left behind and keep the blocks alive; they end with
    * the process. Returns how many were left.
    */
   stressGuestClose(guest: StressGuestHandle): number;
@@ -336,6 +373,8 @@ export const constantNames = [
   'MADV_NOHUGEPAGE',
   'MADV_HUGEPAGE',
   'MADV_POPULATE_WRITE',
+  'MADV_DONTFORK',
+  'MADV_DOFORK',
   'UFFDIO_REGISTER_MODE_MISSING',
   'UFFDIO_REGISTER_MODE_WP',
   'UFFDIO_REGISTER_MODE_MINOR',

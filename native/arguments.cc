@@ -85,8 +85,7 @@ std::string Arguments::StringProperty(const Napi::Object& object, const char* na
   return failed_ ? std::string() : value.As<Napi::String>().Utf8Value();
 }
 
-Object Arguments::TakeHandle(const char* name, size_t kind) {
-  const Napi::Value value = Take();
+Object Arguments::ToHandle(const Napi::Value& value, const char* name, size_t kind) {
   RequireType(value.IsNumber(), name, "a handle (a number)");
   if (failed_) return {};
   const double number = value.As<Napi::Number>().DoubleValue();
@@ -102,6 +101,16 @@ Object Arguments::TakeHandle(const char* name, size_t kind) {
   if (open) failure.arguments.emplace_back("found", std::string(kKindNames[object.index()]));
   Throw(env_, failure);
   return {};
+}
+
+Napi::Array Arguments::TakeHandleArray(const char* name, uint32_t minimum, uint32_t maximum) {
+  const Napi::Value value = Take();
+  RequireType(value.IsArray(), name, "an array of handles");
+  if (failed_) return {};
+  const auto array = value.As<Napi::Array>();
+  Require(array.Length() >= minimum && array.Length() <= maximum, name,
+          "hold " + std::to_string(minimum) + " to " + std::to_string(maximum) + " handles");
+  return array;
 }
 
 void* Arguments::TakeArray(const char* name, napi_typedarray_type type, const char* type_name,

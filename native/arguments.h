@@ -51,8 +51,19 @@ class Arguments {
   // The open object behind a handle. The handle itself is kept for functions that close it.
   template <class T>
   std::shared_ptr<T> Handle(const char* name) {
-    Object object = TakeHandle(name, KindOf<T>());
+    Object object = ToHandle(Take(), name, KindOf<T>());
     return failed_ ? nullptr : std::get<std::shared_ptr<T>>(object);
+  }
+  // The open objects behind an array of `minimum` to `maximum` handles.
+  template <class T>
+  std::vector<std::shared_ptr<T>> Handles(const char* name, uint32_t minimum, uint32_t maximum) {
+    std::vector<std::shared_ptr<T>> objects;
+    const Napi::Array array = TakeHandleArray(name, minimum, maximum);
+    for (uint32_t i = 0; !failed_ && i < array.Length(); i++) {
+      Object object = ToHandle(array.Get(i), name, KindOf<T>());
+      if (!failed_) objects.push_back(std::get<std::shared_ptr<T>>(object));
+    }
+    return objects;
   }
   uint64_t last_handle() const { return last_handle_; }
 
@@ -84,7 +95,8 @@ class Arguments {
   Napi::Value Take() { return info_[next_++]; }
   uint64_t ToInteger(const Napi::Value& value, const char* name, uint64_t minimum,
                      uint64_t maximum);
-  Object TakeHandle(const char* name, size_t kind);
+  Object ToHandle(const Napi::Value& value, const char* name, size_t kind);
+  Napi::Array TakeHandleArray(const char* name, uint32_t minimum, uint32_t maximum);
   void* TakeArray(const char* name, napi_typedarray_type type, const char* type_name,
                   size_t* length);
   void RequireType(bool holds, const char* name, std::string_view type);

@@ -27,21 +27,29 @@ int Pagemap() {
   return fd;
 }
 
-// Scans a range and calls `visit(first offset, end offset)` for each region whose pages have all of
-// `mask`. Regions come in ascending order and never overlap.
+// Which pages a scan is for: those that have all categories of `mask`, with those of `inverted` the
+// other way round.
+struct Wanted {
+  uint64_t mask;
+  uint64_t inverted = 0;
+  uint64_t flags = 0;
+};
+
+// Scans a range and calls `visit(first offset, end offset)` for each region of wanted pages.
+// Regions come in ascending order and never overlap.
 template <class Visit>
-Outcome Scan(const RamBlock& block, const Range& range, uint64_t mask, uint64_t flags,
-             Visit visit) {
+Outcome Scan(const RamBlock& block, const Range& range, const Wanted& wanted, Visit visit) {
   std::array<PageRegion, kRegionsPerScan> regions;
   const uint64_t base = block.AddressOf(0);
   PagemapScanArgument scan{};
   scan.size = sizeof(scan);
-  scan.flags = flags;
+  scan.flags = wanted.flags;
   scan.end = base + range.offset + range.length;
   scan.vec = reinterpret_cast<uint64_t>(regions.data());
   scan.vec_len = regions.size();
-  scan.category_mask = mask;
-  scan.return_mask = mask;
+  scan.category_mask = wanted.mask;
+  scan.category_inverted = wanted.inverted;
+  scan.return_mask = wanted.mask;
   // The kernel stops when the regions are full; it has write-protected what it reported and nothing
   // beyond. Its walk_end may lag behind the last region (seen in 6.18, after 512 regions): a walk
   // resumed there would report pages twice.
@@ -74,9 +82,8 @@ void SetBits(std::span<uint32_t> bitmap, uint64_t first, uint64_t end) {
   }
 }
 
-}  // namespace
-
-Napi::Value HarvestDirtyPages(const Napi::CallbackInfo& info) {
+// Sets the bits of wanted pages; returns to JavaScript how many they are.
+Napi::Value CollectPages(const Napi::CallbackInfo& info, const Wanted& wanted) {
   Arguments arguments(info);
   const auto block = arguments.Handle<RamBlock>("block");
   const Range range = TakePageRange(arguments, block.get());
@@ -87,19 +94,28 @@ Napi::Value HarvestDirtyPages(const Napi::CallbackInfo& info) {
   arguments.Require(end_page <= bitmap.size() * 32, "bitmap", "hold a bit for every page");
   if (arguments.failed()) return {};
 
-  uint64_t written = 0;
+  uint64_t found = 0;
   uint64_t counted_to = 0;  // two regions may lie in one page, where that is larger than the host's
-  const Outcome failure = Scan(*block, range, kPageIsWritten, kScanWpMatching | kScanCheckWpAsync,
-                               [&](uint64_t from, uint64_t to) {
-                                 const uint64_t first = std::max(from / page_size, counted_to);
-                                 const uint64_t end = (to + page_size - 1) / page_size;
-                                 if (first >= end) return;
-                                 SetBits(bitmap, first, end);
-                                 written += end - first;
-                                 counted_to = end;
-                               });
+  const Outcome failure = Scan(*block, range, wanted, [&](uint64_t from, uint64_t to) {
+    const uint64_t first = std::max(from / page_size, counted_to);
+    const uint64_t end = (to + page_size - 1) / page_size;
+    if (first >= end) return;
+    SetBits(bitmap, first, end);
+    found += end - first;
+    counted_to = end;
+  });
   if (failure) return Throw(info.Env(), *failure);
-  return Napi::Number::New(info.Env(), static_cast<double>(written));
+  return Napi::Number::New(info.Env(), static_cast<double>(found));
+}
+
+}  // namespace
+
+Napi::Value HarvestDirtyPages(const Napi::CallbackInfo& info) {
+  return CollectPages(info, {.mask = kPageIsWritten, .flags = kScanWpMatching | kScanCheckWpAsync});
+}
+
+Napi::Value FindAbsentPages(const Napi::CallbackInfo& info) {
+  return CollectPages(info, {.mask = kPageIsPresent, .inverted = kPageIsPresent});
 }
 
 Napi::Value CountPages(const Napi::CallbackInfo& info) {
@@ -111,7 +127,7 @@ Napi::Value CountPages(const Napi::CallbackInfo& info) {
   if (arguments.failed()) return {};
   uint64_t bytes = 0;
   const Outcome failure =
-      Scan(*block, range, mask, 0, [&](uint64_t from, uint64_t to) { bytes += to - from; });
+      Scan(*block, range, {.mask = mask}, [&](uint64_t from, uint64_t to) { bytes += to - from; });
   if (failure) return Throw(info.Env(), *failure);
   const uint64_t pages = bytes / block->page_size;
   return Napi::Number::New(info.Env(), static_cast<double>(pages));

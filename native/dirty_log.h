@@ -7,6 +7,7 @@
 namespace postcopy {
 
 Napi::Value HarvestDirtyPages(const Napi::CallbackInfo& info);
+Napi::Value FindAbsentPages(const Napi::CallbackInfo& info);
 Napi::Value CountPages(const Napi::CallbackInfo& info);
 Napi::Value HasPagemapScan(const Napi::CallbackInfo& info);
 

@@ -14,14 +14,15 @@
 #include <vector>
 
 #include "arguments.h"
+#include "userfaultfd.h"
 #include "zero_page.h"
 
 namespace postcopy {
 
 namespace {
 
-constexpr int kAdvices[] = {MADV_DONTNEED, MADV_REMOVE, MADV_NOHUGEPAGE, MADV_HUGEPAGE,
-                            MADV_POPULATE_WRITE};
+constexpr int kAdvices[] = {MADV_DONTNEED,       MADV_REMOVE,   MADV_NOHUGEPAGE, MADV_HUGEPAGE,
+                            MADV_POPULATE_WRITE, MADV_DONTFORK, MADV_DOFORK};
 
 // Maps the block; on failure leaves `base` null.
 Outcome Map(RamBlock& block) {
@@ -95,6 +96,11 @@ Outcome DiscardAnonymous(std::vector<iovec>& ranges) {
   return {};
 }
 
+Outcome Discard(const RamBlock& block, std::vector<iovec>& ranges) {
+  return block.kind == kMemoryMemfd ? AdviseEach(ranges, MADV_REMOVE, "madvise(MADV_REMOVE)")
+                                    : DiscardAnonymous(ranges);
+}
+
 // What a view keeps: the mapping, until the ArrayBuffer is collected or detached.
 void ReleaseView(napi_env, void*, void* hint) {
   delete static_cast<std::shared_ptr<RamBlock>*>(hint);
@@ -102,8 +108,29 @@ void ReleaseView(napi_env, void*, void* hint) {
 
 }  // namespace
 
+void RamBlock::AddHole(uint64_t offset, uint64_t length) {
+  const std::lock_guard lock(mutex);
+  holes.emplace_back(offset, offset + length);
+}
+
 RamBlock::~RamBlock() {
-  if (base != nullptr) munmap(base, size);
+  if (base == nullptr) return;
+  std::vector<std::pair<uint64_t, uint64_t>> mapped = moved;
+  std::ranges::sort(holes);
+  uint64_t offset = 0;
+  for (const auto& [hole, end] : holes) {
+    if (hole > offset) mapped.emplace_back(AddressOf(offset), AddressOf(hole));
+    offset = std::max(offset, end);
+  }
+  if (offset < size) mapped.emplace_back(AddressOf(offset), AddressOf(size));
+  for (const auto& [from, to] : mapped) {
+    // Unmapping memory that a userfaultfd with EVENT_UNMAP watches waits until the event is read,
+    // and there may be no reader any more.
+    for (const auto& watcher : watchers) {
+      if (const auto uffd = watcher.lock()) UnregisterFrom(*uffd, from, to - from);
+    }
+    munmap(reinterpret_cast<void*>(from), to - from);
+  }
 }
 
 Napi::Value RamBlockCreate(const Napi::CallbackInfo& info) {
@@ -230,10 +257,82 @@ Napi::Value RamBlockDiscard(const Napi::CallbackInfo& info) {
     if (arguments.failed()) return {};
     ranges.push_back({block->base + static_cast<uint64_t>(offset), static_cast<size_t>(length)});
   }
-  const Outcome failure = block->kind == kMemoryMemfd
-                              ? AdviseEach(ranges, MADV_REMOVE, "madvise(MADV_REMOVE)")
-                              : DiscardAnonymous(ranges);
-  if (failure) return Throw(info.Env(), *failure);
+  if (const Outcome failure = Discard(*block, ranges)) return Throw(info.Env(), *failure);
+  return info.Env().Undefined();
+}
+
+Napi::Value RamBlockTryDiscard(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto block = arguments.Handle<RamBlock>("block");
+  const auto [offset, length] = TakePageRange(arguments, block.get());
+  if (arguments.failed()) return {};
+  // Held meanwhile: once an inhibitor has been added, no discard is under way.
+  const std::lock_guard lock(block->mutex);
+  if (block->discard_inhibitors > 0) return Napi::Boolean::New(info.Env(), false);
+  std::vector<iovec> range{{block->base + offset, length}};
+  if (const Outcome failure = Discard(*block, range)) return Throw(info.Env(), *failure);
+  return Napi::Boolean::New(info.Env(), true);
+}
+
+Napi::Value RamBlockInhibitDiscard(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto block = arguments.Handle<RamBlock>("block");
+  const bool inhibit = arguments.Integer("inhibit", 0, 1) == 1;
+  if (arguments.failed()) return {};
+  const std::lock_guard lock(block->mutex);
+  arguments.Require(inhibit || block->discard_inhibitors > 0, "inhibit", "have been 1 before");
+  if (arguments.failed()) return {};
+  block->discard_inhibitors += inhibit ? 1 : -1;
+  return info.Env().Undefined();
+}
+
+Napi::Value RamBlockUnmap(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto block = arguments.Handle<RamBlock>("block");
+  const auto [offset, length] = TakePageRange(arguments, block.get());
+  if (arguments.failed()) return {};
+  block->AddHole(offset, length);
+  if (munmap(block->base + offset, length) == 0) return info.Env().Undefined();
+  return Throw(info.Env(), {errno, "munmap", {{"length", static_cast<double>(length)}}});
+}
+
+Napi::Value RamBlockMoveAway(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto block = arguments.Handle<RamBlock>("block");
+  const auto [offset, length] = TakePageRange(arguments, block.get());
+  if (arguments.failed()) return {};
+  void* target = mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (target == MAP_FAILED) return Throw(info.Env(), {errno, "mmap", {}});
+  const auto from = reinterpret_cast<uint64_t>(target);
+  block->AddHole(offset, length);
+  {
+    const std::lock_guard lock(block->mutex);
+    block->moved.emplace_back(from, from + length);
+  }
+  if (mremap(block->base + offset, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, target) !=
+      target) {
+    return Throw(info.Env(), {errno, "mremap", {{"length", static_cast<double>(length)}}});
+  }
+  return info.Env().Undefined();
+}
+
+Napi::Value RamBlockLock(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto block = arguments.Handle<RamBlock>("block");
+  if (arguments.failed()) return {};
+  if (mlock(block->base, block->size) < 0) {
+    return Throw(info.Env(), {errno, "mlock", {{"length", static_cast<double>(block->size)}}});
+  }
+  return info.Env().Undefined();
+}
+
+Napi::Value RamBlockUnlock(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto block = arguments.Handle<RamBlock>("block");
+  if (arguments.failed()) return {};
+  if (munlock(block->base, block->size) < 0) {
+    return Throw(info.Env(), {errno, "munlock", {{"length", static_cast<double>(block->size)}}});
+  }
   return info.Env().Undefined();
 }
 

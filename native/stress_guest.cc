@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -29,6 +30,7 @@
 #include "arguments.h"
 #include "async.h"
 #include "ram_block.h"
+#include "stress_blocks.h"
 #include "stress_order.h"
 #include "stress_page.h"
 #include "thread.h"
@@ -37,14 +39,20 @@ namespace postcopy {
 
 namespace {
 
+constexpr uint32_t kMaxBlocks = 64;
 constexpr uint32_t kMaxVcpus = 64;
 constexpr uint32_t kMaxWritesPerSecond = 1'000'000'000;
 constexpr int64_t kMaxCatchUpNs = 10'000'000;
+// How long a vCPU that is held back runs between two rests.
+constexpr int64_t kTimeSliceNs = 10'000'000;
+constexpr uint32_t kMaxThrottlePercent = 99;
 constexpr auto kCloseWait = std::chrono::milliseconds(200);
 constexpr size_t kReportedBadPages = 16;
 // A page that has it is written no more, so a sequence number never wraps. No run comes near: it
 // takes over an hour of a million writes a second to one and the same page.
 constexpr uint32_t kLastSequence = UINT32_MAX;
+
+using BlockList = std::vector<std::shared_ptr<RamBlock>>;
 
 struct Options {
   uint32_t vcpus;
@@ -57,6 +65,7 @@ struct Options {
 // A vCPU's progress: written by its thread, read by anyone. On cache lines of its own.
 struct alignas(64) Vcpu {
   StressOrder order;
+  std::atomic<pid_t> thread = 0;  // its kernel thread id, once it has begun
   std::atomic<uint64_t> writes = 0;
   std::atomic<uint64_t> writes_here = 0;
   std::atomic<uint64_t> bad_pages = 0;
@@ -73,8 +82,9 @@ enum class Mode { kStopped, kRunning, kExamined, kClosed };
 }  // namespace
 
 struct StressMachine {
-  StressMachine(std::shared_ptr<RamBlock> its_block, const Options& its_options)
-      : block(std::move(its_block)),
+  StressMachine(BlockList its_ram, const Options& its_options)
+      : ram(std::move(its_ram)),
+        blocks(ram, its_options.filled_pages, its_options.working_set_pages),
         options(its_options),
         vcpus(its_options.vcpus),
         sequences(its_options.working_set_pages) {
@@ -83,15 +93,17 @@ struct StressMachine {
     }
   }
 
-  const std::shared_ptr<RamBlock> block;
+  const BlockList ram;
+  const StressBlocks blocks;
   const Options options;
   std::vector<Vcpu> vcpus;
-  // Of every page of the working set, the sequence number of its last complete write. Entry by
-  // entry, written by the vCPU that owns the page.
+  // Of every page of the working set, in its numbering, the sequence number of the last complete
+  // write. Entry by entry, written by the vCPU that owns the page.
   std::vector<uint32_t> sequences;
 
   // Asked once a page, without the mutex.
   std::atomic<bool> running = false;
+  std::atomic<uint32_t> throttle_percent = 0;
   std::atomic<double> started_us = 0;
   std::atomic<double> first_write_us = 0;
   std::atomic<double> stopped_us = 0;
@@ -104,18 +116,21 @@ struct StressMachine {
   uint32_t parked = 0;
   uint32_t ended = 0;
 
-  void* Page(uint64_t page) const { return block->base + page * kStressPageBytes; }
   uint64_t PagesOf(uint32_t vcpu) const {
     return (options.working_set_pages - vcpu + options.vcpus - 1) / options.vcpus;
   }
   // The sequence number of a page to be filled that no vCPU has written yet.
   uint32_t FirstSequence() const { return filled ? 1 : 0; }
-  // The sequence number that any page of the block must have while no vCPU writes.
-  uint32_t DueSequence(uint64_t page) const {
-    if (page < sequences.size()) return sequences[page];
-    return page < options.filled_pages ? FirstSequence() : 0;
+  // The sequence number that a page of a block must have while no vCPU writes.
+  uint32_t DueSequence(const StressBlock& block, uint64_t page) const {
+    if (page < block.working_pages) return sequences[block.first_working + page];
+    return page < block.filled_pages ? FirstSequence() : 0;
   }
   bool AllParked() const { return parked == threads; }
+  bool AllBegun() const {
+    return std::all_of(vcpus.begin(), vcpus.begin() + threads,
+                       [](const Vcpu& vcpu) { return vcpu.thread != 0; });
+  }
 };
 
 namespace {
@@ -135,17 +150,17 @@ void Relax() {
 // Writes one of the vCPU's `count` pages, after checking what it finds: this is where it faults.
 void WriteNextPage(StressMachine& machine, uint32_t index, uint64_t count) {
   Vcpu& vcpu = machine.vcpus[index];
-  const uint64_t page = vcpu.order.Draw(count) * machine.options.vcpus + index;
-  const uint32_t expected = machine.sequences[page];
+  const uint64_t number = vcpu.order.Draw(count) * machine.options.vcpus + index;
+  const uint32_t expected = machine.sequences[number];
   if (expected == kLastSequence) return;
-  void* memory = machine.Page(page);
+  const auto [page, memory] = machine.blocks.Working(number);
   const StressPageFinding finding = ExamineStressPage(memory, machine.options.seed, page, expected);
   if (finding.state != StressPageState::kGood) {
     Add(vcpu.bad_pages, 1);
     Add(vcpu.lost_writes, finding.lost_writes);
   }
   WriteStressPage(memory, machine.options.seed, page, expected + 1);
-  machine.sequences[page] = expected + 1;
+  machine.sequences[number] = expected + 1;
   Add(vcpu.writes, 1);
   Add(vcpu.writes_here, 1);
   if (machine.first_write_us.load(std::memory_order_relaxed) == 0) {
@@ -154,8 +169,19 @@ void WriteNextPage(StressMachine& machine, uint32_t index, uint64_t count) {
   }
 }
 
-// Writes pages at the machine's rate until it is told to stop. A vCPU never sleeps: between writes
-// it spins, as a guest with work to do.
+// The rest after a time slice, which makes `percent` of the time together with it; returns the
+// nanoseconds it took. A stop and a change of the throttle end it at once.
+int64_t Rest(StressMachine& machine, uint32_t percent) {
+  const int64_t begin_ns = MonotonicNs();
+  const std::chrono::nanoseconds rest(kTimeSliceNs * percent / (100 - percent));
+  std::unique_lock lock(machine.mutex);
+  machine.changed.wait_for(lock, rest,
+                           [&] { return !machine.running || machine.throttle_percent != percent; });
+  return MonotonicNs() - begin_ns;
+}
+
+// Writes pages at the machine's rate until it is told to stop. A vCPU sleeps only when it is held
+// back: between writes it spins, as a guest with work to do.
 void RunVcpu(StressMachine& machine, uint32_t index) {
   const uint64_t count = machine.PagesOf(index);
   const int64_t interval_ns =
@@ -163,7 +189,14 @@ void RunVcpu(StressMachine& machine, uint32_t index) {
           ? 0
           : int64_t{1'000'000'000} * machine.options.vcpus / machine.options.writes_per_second;
   int64_t due_ns = MonotonicNs();
+  int64_t slice_end_ns = due_ns + kTimeSliceNs;
   while (machine.running.load(std::memory_order_relaxed)) {
+    const uint32_t percent = machine.throttle_percent.load(std::memory_order_relaxed);
+    if (percent > 0 && MonotonicNs() >= slice_end_ns) {
+      due_ns += Rest(machine, percent);  // what it would have written is not caught up
+      slice_end_ns = MonotonicNs() + kTimeSliceNs;
+      continue;
+    }
     if (interval_ns > 0) {
       const int64_t now_ns = MonotonicNs();
       if (now_ns < due_ns) {
@@ -187,6 +220,8 @@ void* VcpuMain(void* data) {
   StressMachine& machine = *start->machine;
   NameThisThread(("stress-vcpu/" + std::to_string(start->index)).c_str());
   std::unique_lock lock(machine.mutex);
+  machine.vcpus[start->index].thread = gettid();
+  machine.changed.notify_all();
   for (;;) {
     if (machine.mode == Mode::kClosed) break;
     if (machine.mode == Mode::kRunning) {
@@ -242,8 +277,9 @@ uint32_t EndThreads(StressMachine& machine) {
 
 // Little-endian. docs/stress-guest.md has the layout.
 constexpr std::array<char, 8> kMagic = {'s', 't', 'r', 'e', 's', 's', 'v', 'm'};
-constexpr uint32_t kVersion = 2;
-constexpr size_t kHeaderBytes = 36;
+constexpr uint32_t kVersion = 3;
+constexpr size_t kHeaderBytes = 40;
+constexpr size_t kBlockBytes = 4;
 constexpr size_t kVcpuBytes = 16;
 constexpr uint32_t kFlagFilled = 1;
 // Saving is part of a migration's downtime, so the table is copied as it lies in memory.
@@ -261,16 +297,17 @@ T Fetch(const uint8_t*& at) {
   return value;
 }
 
-size_t StateBytes(const Options& options) {
-  return kHeaderBytes + options.vcpus * kVcpuBytes +
+size_t StateBytes(const BlockList& ram, const Options& options) {
+  return kHeaderBytes + ram.size() * kBlockBytes + options.vcpus * kVcpuBytes +
          size_t{options.working_set_pages} * sizeof(uint32_t);
 }
 
-// Why options don't fit a block, or nullptr.
-const char* OptionsProblem(const Options& options, const RamBlock& block) {
-  const uint64_t pages = block.size / kStressPageBytes;
+// Why options don't fit the blocks, or nullptr.
+const char* OptionsProblem(const Options& options, const BlockList& ram) {
   if (options.vcpus < 1 || options.vcpus > kMaxVcpus) return "have 1 to 64 vcpus";
-  if (options.filled_pages > pages) return "not fill more pages than the block has";
+  if (options.filled_pages > StressBlocks::PagesOf(ram)) {
+    return "not fill more pages than the blocks have";
+  }
   if (options.working_set_pages < options.vcpus ||
       options.working_set_pages > options.filled_pages) {
     return "have a working set of at least vcpus and at most filledPages pages";
@@ -279,9 +316,28 @@ const char* OptionsProblem(const Options& options, const RamBlock& block) {
   return nullptr;
 }
 
+// Takes the sequence numbers of the working set; returns why they can't be, or nullptr.
+const char* TakeSequences(StressMachine& machine, const uint8_t* at) {
+  std::vector<uint32_t>& sequences = machine.sequences;
+  memcpy(sequences.data(), at, sequences.size() * sizeof(uint32_t));
+  const uint32_t first = machine.FirstSequence();
+  const size_t vcpus = machine.vcpus.size();
+  for (size_t index = 0; index < vcpus; index++) {
+    uint64_t writes = 0;  // of less than 2^32 pages, less than 2^32 each
+    for (size_t number = index; number < sequences.size(); number += vcpus) {
+      if (sequences[number] < first) return "have a sequence number for every filled page";
+      writes += sequences[number] - first;
+    }
+    if (writes != machine.vcpus[index].writes) {
+      return "have sequence numbers that add up to the writes of each vcpu";
+    }
+  }
+  return nullptr;
+}
+
 // A machine from its device state, or null and why not.
-std::shared_ptr<StressMachine> Parse(std::span<const uint8_t> state,
-                                     const std::shared_ptr<RamBlock>& block, const char** problem) {
+std::shared_ptr<StressMachine> Parse(std::span<const uint8_t> state, const BlockList& ram,
+                                     const char** problem) {
   const auto refuse = [&](const char* why) {
     *problem = why;
     return nullptr;
@@ -290,7 +346,7 @@ std::shared_ptr<StressMachine> Parse(std::span<const uint8_t> state,
   const uint8_t* at = state.data();
   if (memcmp(at, kMagic.data(), kMagic.size()) != 0) return refuse("begin with the magic");
   at += kMagic.size();
-  if (Fetch<uint32_t>(at) != kVersion) return refuse("be of version 2");
+  if (Fetch<uint32_t>(at) != kVersion) return refuse("be of version 3");
   const auto flags = Fetch<uint32_t>(at);
   if ((flags & ~kFlagFilled) != 0) return refuse("have known flags only");
   Options options;
@@ -299,27 +355,23 @@ std::shared_ptr<StressMachine> Parse(std::span<const uint8_t> state,
   options.filled_pages = Fetch<uint32_t>(at);
   options.working_set_pages = Fetch<uint32_t>(at);
   options.writes_per_second = Fetch<uint32_t>(at);
-  if (const char* why = OptionsProblem(options, *block)) return refuse(why);
-  if (state.size() != StateBytes(options)) return refuse("hold exactly its vcpus and pages");
-  auto machine = std::make_shared<StressMachine>(block, options);
+  if (Fetch<uint32_t>(at) != ram.size()) return refuse("have as many blocks as there are here");
+  if (const char* why = OptionsProblem(options, ram)) return refuse(why);
+  if (state.size() != StateBytes(ram, options)) {
+    return refuse("hold exactly its blocks, vcpus and pages");
+  }
+  for (const auto& block : ram) {
+    if (Fetch<uint32_t>(at) != block->size / kStressPageBytes) {
+      return refuse("have blocks of the sizes they have here");
+    }
+  }
+  auto machine = std::make_shared<StressMachine>(ram, options);
   machine->filled = (flags & kFlagFilled) != 0;
   for (Vcpu& vcpu : machine->vcpus) {
     vcpu.order.state = Fetch<uint64_t>(at);
     vcpu.writes = Fetch<uint64_t>(at);
   }
-  std::vector<uint32_t>& sequences = machine->sequences;
-  memcpy(sequences.data(), at, sequences.size() * sizeof(uint32_t));
-  const uint32_t first = machine->FirstSequence();
-  for (uint32_t index = 0; index < options.vcpus; index++) {
-    uint64_t writes = 0;  // of less than 2^32 pages, less than 2^32 each
-    for (size_t page = index; page < sequences.size(); page += options.vcpus) {
-      if (sequences[page] < first) return refuse("have a sequence number for every filled page");
-      writes += sequences[page] - first;
-    }
-    if (writes != machine->vcpus[index].writes) {
-      return refuse("have sequence numbers that add up to the writes of each vcpu");
-    }
-  }
+  if (const char* why = TakeSequences(*machine, at)) return refuse(why);
   return machine;
 }
 
@@ -362,9 +414,11 @@ class Fill final : public Examination {
 
  private:
   void Examine() override {
-    const Options& options = machine().options;
-    for (uint64_t page = 0; page < options.filled_pages; page++) {
-      WriteStressPage(machine().Page(page), options.seed, page, 1);
+    const uint32_t seed = machine().options.seed;
+    for (const StressBlock& block : machine().blocks) {
+      for (uint64_t page = 0; page < block.filled_pages; page++) {
+        WriteStressPage(block.Page(page), seed, block.first_page + page, 1);
+      }
     }
     std::ranges::fill(machine().sequences, 1);
     machine().filled = true;
@@ -397,19 +451,22 @@ class Verify final : public Examination {
   uint64_t& Count(StressPageState state) { return counts_[static_cast<size_t>(state)]; }
 
   void Examine() override {
-    const StressMachine& machine = this->machine();
-    const Options& options = machine.options;
-    const uint64_t pages = machine.block->size / kStressPageBytes;
-    for (uint64_t page = 0; page < pages; page++) {
-      const StressPageFinding finding =
-          ExamineStressPage(machine.Page(page), options.seed, page, machine.DueSequence(page));
-      Count(finding.state)++;
-      lost_writes_ += finding.lost_writes;
-      if (finding.state != StressPageState::kGood && bad_pages_.size() < kReportedBadPages) {
-        bad_pages_.push_back(page);
+    for (const StressBlock& block : machine().blocks) {
+      for (uint64_t page = 0; page < block.pages; page++) {
+        Judge(block.first_page + page,
+              ExamineStressPage(block.Page(page), machine().options.seed, block.first_page + page,
+                                machine().DueSequence(block, page)));
       }
     }
-    pages_checked_ = pages;
+  }
+
+  void Judge(uint64_t page, const StressPageFinding& finding) {
+    pages_checked_++;
+    Count(finding.state)++;
+    lost_writes_ += finding.lost_writes;
+    if (finding.state != StressPageState::kGood && bad_pages_.size() < kReportedBadPages) {
+      bad_pages_.push_back(page);
+    }
   }
 
   uint64_t pages_checked_ = 0;
@@ -427,7 +484,7 @@ std::shared_ptr<StressMachine> MachineOf(StressGuest& guest) {
 
 Napi::Value StressGuestCreate(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
-  const auto block = arguments.Handle<RamBlock>("block");
+  const BlockList ram = arguments.Handles<RamBlock>("blocks", 1, kMaxBlocks);
   const Napi::Object object = arguments.Dictionary("options");
   const auto take = [&](const char* name, uint64_t minimum, uint64_t maximum) {
     return static_cast<uint32_t>(arguments.IntegerProperty(object, name, minimum, maximum));
@@ -439,11 +496,16 @@ Napi::Value StressGuestCreate(const Napi::CallbackInfo& info) {
   options.working_set_pages = take("workingSetPages", 0, UINT32_MAX);
   options.writes_per_second = take("writesPerSecond", 0, kMaxWritesPerSecond);
   if (arguments.failed()) return {};
-  const char* problem = OptionsProblem(options, *block);
+  arguments.Require(StressBlocks::PagesOf(ram) <= UINT32_MAX, "blocks",
+                    "have less than 2^32 pages of 4096 bytes");
+  const bool distinct = std::ranges::all_of(
+      ram, [&](const auto& block) { return std::ranges::count(ram, block) == 1; });
+  arguments.Require(distinct, "blocks", "be different ones");
+  const char* problem = OptionsProblem(options, ram);
   arguments.Require(problem == nullptr, "options", problem == nullptr ? "" : problem);
   if (arguments.failed()) return {};
   auto guest = std::make_shared<StressGuest>();
-  guest->machine = std::make_shared<StressMachine>(block, options);
+  guest->machine = std::make_shared<StressMachine>(ram, options);
   return Napi::Number::New(info.Env(), static_cast<double>(InsertHandle(std::move(guest))));
 }
 
@@ -488,6 +550,7 @@ Napi::Value StressGuestStop(const Napi::CallbackInfo& info) {
   if (machine->mode == Mode::kRunning) {
     machine->mode = Mode::kStopped;
     machine->running = false;
+    machine->changed.notify_all();  // who rests parks at once
     // Threads that had not come to run again are parked already, and nobody else will note the
     // time.
     if (machine->AllParked()) machine->stopped_us = MonotonicMicros();
@@ -495,6 +558,33 @@ Napi::Value StressGuestStop(const Napi::CallbackInfo& info) {
   const bool stopped = machine->changed.wait_for(lock, std::chrono::milliseconds(wait_ms),
                                                  [&] { return machine->AllParked(); });
   return Napi::Boolean::New(info.Env(), stopped);
+}
+
+Napi::Value StressGuestThrottle(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto guest = arguments.Handle<StressGuest>("guest");
+  const auto percent = static_cast<uint32_t>(arguments.Integer("percent", 0, kMaxThrottlePercent));
+  if (arguments.failed()) return {};
+  const auto machine = MachineOf(*guest);
+  const std::lock_guard lock(machine->mutex);
+  machine->throttle_percent = percent;
+  machine->changed.notify_all();
+  return info.Env().Undefined();
+}
+
+Napi::Value StressGuestThreads(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto guest = arguments.Handle<StressGuest>("guest");
+  if (arguments.failed()) return {};
+  const auto machine = MachineOf(*guest);
+  std::unique_lock lock(machine->mutex);
+  // A thread says its id first of all, before it touches RAM: this can't take long.
+  machine->changed.wait(lock, [&] { return machine->AllBegun(); });
+  Napi::Array threads = Napi::Array::New(info.Env(), machine->threads);
+  for (uint32_t index = 0; index < machine->threads; index++) {
+    threads.Set(index, static_cast<double>(machine->vcpus[index].thread));
+  }
+  return threads;
 }
 
 Napi::Value StressGuestSave(const Napi::CallbackInfo& info) {
@@ -507,7 +597,7 @@ Napi::Value StressGuestSave(const Napi::CallbackInfo& info) {
     return Throw(info.Env(), Busy("stressGuestSave"));
   }
   const Options& options = machine->options;
-  Napi::Uint8Array state = Napi::Uint8Array::New(info.Env(), StateBytes(options));
+  Napi::Uint8Array state = Napi::Uint8Array::New(info.Env(), StateBytes(machine->ram, options));
   uint8_t* at = state.Data();
   at = std::copy(kMagic.begin(), kMagic.end(), at);
   Store(at, kVersion);
@@ -516,6 +606,8 @@ Napi::Value StressGuestSave(const Napi::CallbackInfo& info) {
                                 options.working_set_pages, options.writes_per_second}) {
     Store(at, option);
   }
+  Store(at, static_cast<uint32_t>(machine->ram.size()));
+  for (const StressBlock& block : machine->blocks) Store(at, static_cast<uint32_t>(block.pages));
   for (const Vcpu& vcpu : machine->vcpus) {
     Store(at, vcpu.order.state);
     Store(at, vcpu.writes.load());
@@ -537,9 +629,10 @@ Napi::Value StressGuestLoad(const Napi::CallbackInfo& info) {
     }
   }
   const char* problem = nullptr;
-  auto machine = Parse(state, guest->machine->block, &problem);
+  auto machine = Parse(state, guest->machine->ram, &problem);
   arguments.Require(machine != nullptr, "state", problem == nullptr ? "" : problem);
   if (arguments.failed()) return {};
+  machine->throttle_percent = guest->machine->throttle_percent.load();
   EndThreads(*guest->machine);
   guest->machine = std::move(machine);
   return info.Env().Undefined();

@@ -1,5 +1,5 @@
-// The stress guest: native threads that rewrite a RAM block as vCPUs would and check what they
-// find. See docs/stress-guest.md.
+// The stress guest: native threads that rewrite RAM blocks as vCPUs would and check what they find.
+// See docs/stress-guest.md.
 #pragma once
 
 #include <napi.h>
@@ -21,6 +21,8 @@ Napi::Value StressGuestCreate(const Napi::CallbackInfo& info);
 Napi::Value StressGuestFill(const Napi::CallbackInfo& info);
 Napi::Value StressGuestStart(const Napi::CallbackInfo& info);
 Napi::Value StressGuestStop(const Napi::CallbackInfo& info);
+Napi::Value StressGuestThrottle(const Napi::CallbackInfo& info);
+Napi::Value StressGuestThreads(const Napi::CallbackInfo& info);
 Napi::Value StressGuestSave(const Napi::CallbackInfo& info);
 Napi::Value StressGuestLoad(const Napi::CallbackInfo& info);
 Napi::Value StressGuestVerify(const Napi::CallbackInfo& info);

@@ -92,9 +92,13 @@ inline constexpr uint64_t kScanWpMatching = 1 << 0;
 inline constexpr uint64_t kScanCheckWpAsync = 1 << 1;
 
 inline constexpr uint64_t kPageIsWritten = 1 << 1;
+inline constexpr uint64_t kPageIsPresent = 1 << 3;
 inline constexpr NamedBit kPageCategories[] = {
-    {"PAGE_IS_WRITTEN", kPageIsWritten}, {"PAGE_IS_PRESENT", 1 << 3}, {"PAGE_IS_SWAPPED", 1 << 4},
-    {"PAGE_IS_PFNZERO", 1 << 5},         {"PAGE_IS_HUGE", 1 << 6},
+    {"PAGE_IS_WRITTEN", kPageIsWritten},
+    {"PAGE_IS_PRESENT", kPageIsPresent},
+    {"PAGE_IS_SWAPPED", 1 << 4},
+    {"PAGE_IS_PFNZERO", 1 << 5},
+    {"PAGE_IS_HUGE", 1 << 6},
 };
 
 static_assert(sizeof(PageRegion) == 24);

@@ -239,6 +239,11 @@ Napi::Value WholeRange(Napi::Env env, const char* syscall, const Range& range, S
 
 }  // namespace
 
+void UnregisterFrom(const Userfaultfd& uffd, uint64_t address, uint64_t length) {
+  uffdio_range range{address, length};
+  ioctl(uffd.fd.get(), UFFDIO_UNREGISTER, &range);
+}
+
 Napi::Value UserfaultfdOpen(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const std::string via = arguments.String("via");
@@ -301,6 +306,10 @@ Napi::Value UserfaultfdRegister(const Napi::CallbackInfo& info) {
     failure.arguments.emplace_back("mode", static_cast<double>(mode));
     return Throw(info.Env(), failure);
   }
+  const std::lock_guard lock(block->mutex);
+  std::erase_if(block->watchers,
+                [&](const auto& known) { return known.expired() || known.lock() == uffd; });
+  block->watchers.push_back(uffd);
   return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(request.ioctls));
 }
 
@@ -466,6 +475,25 @@ Napi::Value UserfaultfdWake(const Napi::CallbackInfo& info) {
     return Throw(info.Env(), *failure);
   }
   return info.Env().Undefined();
+}
+
+Napi::Value AwaitEvents(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto uffd = arguments.Handle<Userfaultfd>("uffd");
+  const auto kick = arguments.Handle<Eventfd>("kick");
+  const int timeout_ms = arguments.TimeoutMs("timeoutMs");
+  if (arguments.failed()) return {};
+  switch (WaitFor(uffd->fd.get(), POLLIN, *kick, timeout_ms)) {
+    case Wake::kReady:
+      return Napi::Number::New(info.Env(), 1);
+    case Wake::kKicked:
+      return Napi::Number::New(info.Env(), kKicked);
+    case Wake::kTimedOut:
+      return Napi::Number::New(info.Env(), 0);
+    case Wake::kFailed:
+      break;
+  }
+  return Throw(info.Env(), {errno, "poll", {}});
 }
 
 Napi::Value ReadEvents(const Napi::CallbackInfo& info) {

@@ -6,6 +6,8 @@
 
 #include <napi.h>
 
+#include <cstdint>
+
 #include "unique_fd.h"
 
 namespace postcopy {
@@ -13,6 +15,9 @@ namespace postcopy {
 struct Userfaultfd {
   UniqueFd fd;
 };
+
+// Takes a range from its watch, as far as it is registered; whoever waits there goes on.
+void UnregisterFrom(const Userfaultfd& uffd, uint64_t address, uint64_t length);
 
 Napi::Value UserfaultfdOpen(const Napi::CallbackInfo& info);
 Napi::Value UserfaultfdClose(const Napi::CallbackInfo& info);
@@ -25,6 +30,7 @@ Napi::Value UserfaultfdMove(const Napi::CallbackInfo& info);
 Napi::Value UserfaultfdWriteProtect(const Napi::CallbackInfo& info);
 Napi::Value UserfaultfdPoison(const Napi::CallbackInfo& info);
 Napi::Value UserfaultfdWake(const Napi::CallbackInfo& info);
+Napi::Value AwaitEvents(const Napi::CallbackInfo& info);
 Napi::Value ReadEvents(const Napi::CallbackInfo& info);
 
 }  // namespace postcopy

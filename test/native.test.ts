@@ -271,7 +271,7 @@ describe('leaks', () => {
       const [left, right] = n.socketPair();
       const kick = n.eventfdCreate();
       const options = { vcpus: 1, seed: 1, filledPages: 16, workingSetPages: 16, writesPerSecond: 0 };
-      const guest = n.stressGuestCreate(block, options);
+      const guest = n.stressGuestCreate([block], options);
       expect(n.stressGuestClose(guest)).toBe(0);
       n.userfaultfdClose(uffd);
       n.ramBlockClose(block);
@@ -317,7 +317,7 @@ test('a process ends while vCPUs run', () => {
     const n = native(), c = n.constants;
     const block = n.ramBlockCreate(c.MEMORY_ANONYMOUS, 1 << 20, c.HOST_PAGE_SIZE);
     const options = { vcpus: 2, seed: 1, filledPages: 64, workingSetPages: 64, writesPerSecond: 0 };
-    const guest = n.stressGuestCreate(block, options);
+    const guest = n.stressGuestCreate([block], options);
     n.stressGuestStart(guest);
     while (n.stressGuestStats(guest).writesHere === 0) await new Promise(setImmediate);
     process.exit(7);

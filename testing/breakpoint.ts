@@ -2,16 +2,23 @@
  * A trace point at which a thread of the engine is made to fail, or to wait until the test has done
  * something: faults and meetings at exactly known steps.
  */
-import { BreakAction, TraceMode, TraceWord } from '#lib/trace/trace.js';
+import { BreakAction, createTraceWords, TraceMode, TraceWord } from '#lib/trace/trace.js';
 import { type TracePointName, tracePointNames } from '#lib/trace/trace-points.js';
 import { until } from './native-thread.ts';
 
 export class Breakpoint {
-  readonly #words: Int32Array;
+  readonly #words: Int32Array<SharedArrayBuffer>;
 
-  /** `words`: the `traceWords` of the side whose threads it is for. */
-  constructor(words: SharedArrayBuffer) {
+  /**
+   * `words`: the `traceWords` of the side whose threads it is for. Absent: new ones, to be given to the side when
+   * it is made, for points that its threads come to at once.
+   */
+  constructor(words = createTraceWords()) {
     this.#words = new Int32Array(words);
+  }
+
+  get words(): SharedArrayBuffer {
+    return this.#words.buffer;
   }
 
   /** The thread that comes there after it was passed `skip` times throws. */

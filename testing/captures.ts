@@ -14,6 +14,7 @@ export interface Summary {
   readonly connections: readonly { conn: number; kind: ConnectionKind; s2d_bytes: number; d2s_bytes: number }[];
   readonly config: {
     machine: string;
+    globalstate?: string;
     subsections: Record<string, { caps?: string[]; uuid?: string; bits?: number }>;
   };
   readonly counts: Record<string, number>;
@@ -40,6 +41,16 @@ export interface Summary {
     block?: string;
     bytes?: number;
     received?: number;
+  }[];
+  readonly multifd?: readonly {
+    conn: number;
+    id: number;
+    uuid: string;
+    packets: number;
+    pages: number;
+    zero_pages: number;
+    sync: number;
+    page_alloc: number[];
   }[];
   readonly blocks: Record<string, { size: number; pages: number; records: Record<string, number>; sha256: string }>;
   readonly devices: readonly {

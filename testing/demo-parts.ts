@@ -5,14 +5,18 @@ import type { DestinationDone, SourceDone } from '#lib/cli/demo-report.js';
 export const demoSettings: DemoSettings = {
   memory: 64 * 4096,
   kind: 'anonymous',
+  blocks: 1,
   vcpus: 1,
   writesPerSecond: 1000,
   workingSetShare: 0.25,
   precopyPasses: 1,
   maxBandwidth: 0,
   maxPostcopyBandwidth: 0,
+  downtimeLimit: 300,
+  autoConverge: false,
   transport: 'unix',
   uri: 'unix:/tmp/m.sock',
+  recording: null,
 };
 
 export const sourceDone: SourceDone = {
@@ -22,6 +26,10 @@ export const sourceDone: SourceDone = {
     totalTime: 250,
     setupTime: 12,
     downtime: 3,
+    expectedDowntime: 300,
+    cpuThrottlePercentage: undefined,
+    errorDesc: undefined,
+    dirtyTracking: 'wp-async',
     ram: {
       transferred: 300_000,
       remaining: 0,
@@ -33,8 +41,14 @@ export const sourceDone: SourceDone = {
       postcopyRequests: 5,
       pageSize: 4096,
       precopyBytes: 200_000,
+      downtimeBytes: 0,
       postcopyBytes: 90_000,
       mbps: 9.6,
+      skipped: 0,
+      dirtyPagesRate: 12,
+      pagesPerSecond: 1000,
+      multifdBytes: 0,
+      dirtySyncMissedZeroCopy: 0,
     },
   },
   guest: {
@@ -46,6 +60,8 @@ export const sourceDone: SourceDone = {
     firstWriteUs: 1_000_010,
     stoppedUs: 5_000_000,
   },
+  memory: 64 * 4096,
+  throttledPercent: 0,
 };
 
 export const destinationDone: DestinationDone = {
@@ -74,6 +90,7 @@ export const destinationDone: DestinationDone = {
     firstWriteUs: 5_004_510,
     stoppedUs: 6_000_000,
   },
+  blocks: 1,
   verdict: {
     pagesChecked: 64,
     lostPages: 0,

@@ -42,9 +42,9 @@ export function onThread<Data, Result>(
 /** System call numbers that tests wait for, of this architecture; and -1, which the kernel shows for a fault. */
 export const blockedIn = (
   {
-    x64: { fault: -1, poll: [7, 271], madvise: 28, munmap: 11 },
-    arm64: { fault: -1, poll: [73], madvise: 233, munmap: 215 },
-  } as Record<string, { fault: number; poll: number[]; madvise: number; munmap: number }>
+    x64: { fault: -1, poll: [7, 271], madvise: 28, munmap: 11, futex: 202 },
+    arm64: { fault: -1, poll: [73], madvise: 233, munmap: 215, futex: 98 },
+  } as Record<string, { fault: number; poll: number[]; madvise: number; munmap: number; futex: number }>
 )[process.arch];
 
 /**

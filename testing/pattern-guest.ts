@@ -1,5 +1,5 @@
 /**
- * A guest without vCPUs, of any number of blocks, whose pages say which they are: what a migration
+ * A guest without vCPUs, of any number of blocks of any kind, whose pages say which they are: what a migration
  * should carry over is known without a copy of it. Some pages are zero, so that both page records occur.
  */
 import { type Guest, type MemoryKind, RAMBlock } from '#lib/index.js';
@@ -9,8 +9,11 @@ const PAGE = 4096;
 
 export interface PatternBlock {
   readonly idstr: string;
+  /** Of 4096 bytes; the block is rounded up to whole pages of its kind, and the pattern fills all of it. */
   readonly pages: number;
   readonly kind?: MemoryKind;
+  /** Bytes of a host page of the block; as {@link RAMBlock.create} has it when absent. */
+  readonly pageSize?: number;
 }
 
 /** The content of a page: zero for every fifth, else its block, number and seed throughout. */
@@ -28,13 +31,14 @@ export class PatternGuest implements Guest {
   deviceState: Uint8Array;
   /** What was asked of it, in order. */
   readonly asked: string[] = [];
+  /** Absent, as for a guest that can do neither, until a test sets them. */
+  throttle?: (percent: number) => void;
+  vcpuThreads?: readonly number[];
   /** A call that should fail. */
   failing: 'start' | 'stop' | 'save' | 'load' | undefined;
 
   constructor(blocks: readonly PatternBlock[], deviceState: Uint8Array = new Uint8Array()) {
-    this.ramBlocks = blocks.map(({ idstr, pages, kind = 'anonymous' }) =>
-      RAMBlock.create({ idstr, size: pages * PAGE, kind }),
-    );
+    this.ramBlocks = blocks.map(({ pages, ...options }) => RAMBlock.create({ ...options, size: pages * PAGE }));
     this.deviceState = deviceState;
   }
 

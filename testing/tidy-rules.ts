@@ -118,10 +118,11 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   destination: [...engine, 'destination'],
   migration: [...sides, 'migration'],
   guest: outside,
-  relay: ['errors', 'channel', 'wire', 'relay'],
+  inspect: ['errors', 'wire', 'inspect'],
+  relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'relay', 'qmp', 'dashboard', 'cli', 'index'],
+  cli: [...outside, 'inspect', 'relay', 'qmp', 'dashboard', 'cli', 'index'],
   index: [...outside, 'relay', 'qmp'],
 };
 
@@ -164,6 +165,7 @@ const addonLoads = /from 'bindings'|require\('bindings'\)|process\.dlopen|create
 
 const workerEntry = 'the loop of a worker, which only runs in a whole migration: test/migration/';
 
+const workerStep = 'a part of the migration thread, which only runs in a whole migration: test/migration/';
 const owner = 'what holds the threads of one side together, which only runs in a whole migration: test/migration/';
 const demoProcess =
   'a process of the demo, driven whole by test/cli/main.test.ts and test/migration/two-processes.test.ts';
@@ -173,6 +175,10 @@ const typesOnly = 'types, which the compiler checks';
 export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/source/migration-thread.ts': workerEntry,
   'lib/source/return-path-thread.ts': workerEntry,
+  'lib/source/source-context.ts': workerStep,
+  'lib/source/ram-state.ts': workerStep,
+  'lib/source/postcopy-start.ts': workerStep,
+  'lib/source/completion.ts': workerStep,
   'lib/destination/main-thread.ts': workerEntry,
   'lib/destination/listen-thread.ts': workerEntry,
   'lib/destination/fault-thread.ts': workerEntry,
@@ -194,7 +200,11 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
 export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/tidy.test.ts': "the repository's rules",
   'test/examples.test.ts': 'the programs in examples/',
+  'test/docs/tracing.test.ts': 'docs/tracing.md',
+  'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/package.test.ts': 'the package as its users install it',
+  'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
+  'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
 };
 
 const testOf = (path: string): string => path.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts');

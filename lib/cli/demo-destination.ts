@@ -8,9 +8,10 @@ import { reportProgress, runSide, tell } from './demo-side.js';
 const RUN_ON_MS = 200;
 
 await runSide(async (settings, cancelled) => {
-  const { memory, kind } = settings;
-  const guest = StressGuest.empty({ memory, kind });
-  const incoming = await listen(settings.uri, { guest, capabilities: { postcopyRam: true }, signal: cancelled });
+  const { memory, kind, blocks } = settings;
+  const guest = StressGuest.empty({ memory, kind, blocks });
+  const capabilities = { postcopyRam: true, postcopyBlocktime: true };
+  const incoming = await listen(settings.uri, { guest, capabilities, signal: cancelled });
   tell({ kind: 'ready', uri: incoming.uri });
   const stopReporting = reportProgress(() => ({ side: 'destination', info: incoming.info(), guest: guest.stats }));
   try {
@@ -22,6 +23,10 @@ await runSide(async (settings, cancelled) => {
   }
   tell({ kind: 'doing', what: 'checking every page' });
   const verdict = await guest.verify();
-  tell({ kind: 'done', done: { side: 'destination', info: incoming.info(), guest: guest.stats, verdict } });
+  const { length } = guest.ramBlocks;
+  tell({
+    kind: 'done',
+    done: { side: 'destination', info: incoming.info(), guest: guest.stats, blocks: length, verdict },
+  });
   guest.close();
 });

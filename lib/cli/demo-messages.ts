@@ -1,14 +1,16 @@
 /** What the demo's three processes say to each other over Node's IPC: parent, source, destination. Types only. */
-import type { IncomingInfo } from '../destination/incoming.js';
+import type { FaultInfo, IncomingInfo } from '../destination/incoming.js';
 import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
-import type { OutgoingInfo } from '../source/outgoing.js';
+import type { OutgoingInfo } from '../source/outgoing-info.js';
 
 /** What the parent starts a side with, as its one argument. */
 export interface DemoSettings {
   readonly memory: number;
   readonly kind: MemoryKind;
+  /** RAM blocks that it is split over. */
+  readonly blocks: number;
   readonly vcpus: number;
   readonly writesPerSecond: number;
   readonly workingSetShare: number;
@@ -16,10 +18,33 @@ export interface DemoSettings {
   /** Bytes a second; 0 is no limit. */
   readonly maxBandwidth: number;
   readonly maxPostcopyBandwidth: number;
+  /** Milliseconds. */
+  readonly downtimeLimit: number;
+  readonly autoConverge: boolean;
   readonly transport: 'unix' | 'tcp';
   /** Where the destination is to listen. */
   readonly uri: string;
+  /** Where this side records its trace points; null: nowhere. */
+  readonly recording: string | null;
 }
+
+/** Microseconds. */
+export interface Latency {
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly maxUs: number;
+}
+
+/** The stages of a fault, in their order: to the request's sending, to the page's arrival, to its placing. */
+export type FaultStages = Readonly<Record<'requestSent' | 'pageArrived' | 'pagePlaced', Latency>>;
+
+/** What is told of the destination, beside what every migration has. */
+export type DestinationInfo = Omit<IncomingInfo, 'faults'> & {
+  readonly faults: FaultInfo & { readonly stages?: FaultStages | undefined };
+  /** Milliseconds that all vCPUs waited at once, and that each of them waited, for pages. */
+  readonly postcopyBlocktime?: number | undefined;
+  readonly postcopyVcpuBlocktime?: readonly number[] | undefined;
+};
 
 /** Parent to both sides. */
 export type ToSide =
@@ -31,16 +56,25 @@ export type ToSide =
 /** How far one side is. */
 export type SideProgress =
   | { readonly side: 'source'; readonly info: OutgoingInfo; readonly guest: StressGuestStats; readonly passes: number }
-  | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
+  | { readonly side: 'destination'; readonly info: DestinationInfo; readonly guest: StressGuestStats | undefined };
 
 /** How one side ended well. */
 export type SideDone =
-  | { readonly side: 'source'; readonly info: OutgoingInfo; readonly guest: StressGuestStats }
+  | {
+      readonly side: 'source';
+      readonly info: OutgoingInfo;
+      readonly guest: StressGuestStats;
+      /** Bytes of RAM, each block rounded up to whole pages. */
+      readonly memory: number;
+      /** The most that auto-converge held the guest back. */
+      readonly throttledPercent: number;
+    }
   | {
       readonly side: 'destination';
-      readonly info: IncomingInfo;
+      readonly info: DestinationInfo;
       /** At its stop, after it had run on for a while with all pages there. */
       readonly guest: StressGuestStats;
+      readonly blocks: number;
       readonly verdict: StressGuestVerdict;
     };
 

@@ -15,9 +15,10 @@ type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
 function sourceLine({ info, guest, passes }: SourceProgress): string {
   const { ram } = info;
   const pass = info.status === 'active' ? `, pass ${passes + 1}` : '';
+  const throttle = info.cpuThrottlePercentage ? `, guest held back ${info.cpuThrottlePercentage} %` : '';
   const rate = info.totalTime > 0 ? formatBytes((ram.transferred / info.totalTime) * 1000) : '0 B';
   return (
-    `source       ${info.status}${pass}: ${formatCount(ram.normal + ram.duplicate)} pages sent ` +
+    `source       ${info.status}${pass}${throttle}: ${formatCount(ram.normal + ram.duplicate)} pages sent ` +
     `(${formatBytes(ram.transferred)}, ${rate}/s), ` +
     `${formatBytes(ram.remaining)} to go; guest wrote ${formatCount(guest.writesHere)} pages`
   );

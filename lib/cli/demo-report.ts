@@ -1,6 +1,8 @@
 /** What the demo found, as the JSON that programs read and the table that people read. Pure. */
 import Table from 'cli-table3';
-import type { DemoSettings, SideDone } from './demo-messages.js';
+import type { MemoryKind } from '../memory/ram-block.js';
+import type { OutgoingInfo } from '../source/outgoing-info.js';
+import type { DemoSettings, FaultStages, Latency, SideDone } from './demo-messages.js';
 import { formatBytes, formatCount, formatMs, formatUs } from './size.js';
 
 export type SourceDone = Extract<SideDone, { side: 'source' }>;
@@ -15,6 +17,8 @@ export interface DemoReport {
   readonly guest: 'stress';
   readonly transport: 'unix' | 'tcp';
   readonly memoryBytes: number;
+  readonly memoryKind: MemoryKind;
+  readonly blocks: number;
   readonly setupTimeMs: number;
   /** From the moment the last vCPU stood still at the source until the first ran at the destination. */
   readonly downtimeMs: number;
@@ -29,62 +33,114 @@ export interface DemoReport {
     readonly dirtySyncCount: number;
     readonly pageSize: number;
   };
-  readonly faults: { readonly count: number; readonly p50Us: number; readonly p99Us: number; readonly maxUs: number };
+  /** From the fault to the page's placing, and the stages of that. */
+  readonly faults: Latency & { readonly count: number; readonly stages?: FaultStages | undefined };
+  /** Milliseconds that all vCPUs waited for pages at once, and that each of them waited. */
+  readonly postcopyBlocktime?: number | undefined;
+  readonly postcopyVcpuBlocktime?: readonly number[] | undefined;
+  /** The most that auto-converge held the guest back. */
+  readonly cpuThrottlePercentage: number;
+  /** How what the guest wrote in precopy was found; `none`: the switch came at once. */
+  readonly dirtyTracking: OutgoingInfo['dirtyTracking'];
   /** Page writes of the guest at the source and, after the switch, at the destination. */
   readonly writes: { readonly source: number; readonly destination: number };
 }
 
-export function demoReport(settings: DemoSettings, source: SourceDone, destination: DestinationDone): DemoReport {
-  const { verdict, guest } = destination;
+/** What of the settings stands in the report. */
+type Settings = Pick<DemoSettings, 'transport' | 'kind'>;
+
+export function demoReport(settings: Settings, source: SourceDone, destination: DestinationDone): DemoReport {
+  const { verdict, guest, info, blocks } = destination;
+  const { count, p50Us, p99Us, maxUs, stages } = info.faults;
   const lostWrites = verdict.lostWrites + guest.lostWrites;
   const { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize } =
     source.info.ram;
   const badPages = verdict.lostPages + verdict.tornPages + verdict.stalePages + guest.badPages;
   return {
-    status: destination.info.status,
-    verified: badPages === 0 && lostWrites === 0 && verdict.pagesChecked * pageSize === settings.memory,
+    status: info.status,
+    verified: badPages === 0 && lostWrites === 0 && verdict.pagesChecked * pageSize === source.memory,
     lostWrites,
     guest: 'stress',
     transport: settings.transport,
-    memoryBytes: settings.memory,
+    memoryBytes: source.memory,
+    memoryKind: settings.kind,
+    blocks,
     setupTimeMs: source.info.setupTime,
     downtimeMs: (guest.startedUs - source.guest.stoppedUs) / 1000,
     totalTimeMs: source.info.totalTime,
     ram: { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize },
-    faults: destination.info.faults,
+    faults: { count, p50Us, p99Us, maxUs, stages },
+    postcopyBlocktime: info.postcopyBlocktime,
+    postcopyVcpuBlocktime: info.postcopyVcpuBlocktime,
+    cpuThrottlePercentage: source.throttledPercent,
+    dirtyTracking: source.info.dirtyTracking,
     writes: { source: source.guest.writesHere, destination: guest.writesHere },
   };
+}
+
+const stageNames: Readonly<Record<keyof FaultStages, string>> = {
+  requestSent: 'to the request’s sending',
+  pageArrived: 'to the page’s arrival',
+  pagePlaced: 'to its placing',
+};
+
+const latency = ({ p50Us, p99Us, maxUs }: Latency): string =>
+  `p50 ${formatUs(p50Us)}, p99 ${formatUs(p99Us)}, max ${formatUs(maxUs)}`;
+
+type Row = readonly [name: string, text: string];
+
+function guestRow({ guest, memoryBytes, memoryKind, blocks, transport }: DemoReport): Row {
+  const memory = `${formatBytes(memoryBytes)} of ${memoryKind} memory`;
+  return ['guest', `${guest}, ${memory}${blocks === 1 ? '' : ` in ${blocks} blocks`}, over ${transport}`];
+}
+
+/** Rows of what is not there in every migration. */
+function precopyRows({ cpuThrottlePercentage, dirtyTracking }: DemoReport): Row[] {
+  const rows: Row[] = [];
+  if (dirtyTracking === 'none') rows.push(['precopy', 'none: switched to postcopy at once']);
+  if (cpuThrottlePercentage > 0)
+    rows.push(['throttle', `guest held back up to ${cpuThrottlePercentage} % of the time`]);
+  return rows;
+}
+
+function waitingRows({ faults, postcopyBlocktime, postcopyVcpuBlocktime }: DemoReport): Row[] {
+  const { stages } = faults;
+  const names = Object.keys(stageNames) as (keyof FaultStages)[];
+  const rows: Row[] = [['fault latency', latency(faults)]];
+  if (stages !== undefined) {
+    rows.push(['of it', names.map((name) => `${stageNames[name]}: ${latency(stages[name])}`).join('\n')]);
+  }
+  if (postcopyBlocktime !== undefined) {
+    const each = (postcopyVcpuBlocktime ?? []).map(formatMs).join(', ');
+    rows.push(['vCPUs waited', `${each === '' ? '' : `${each}; `}all at once ${formatMs(postcopyBlocktime)}`]);
+  }
+  return rows;
 }
 
 /** The report in a few lines. */
 export function demoTable(report: DemoReport): string {
   const { ram, faults, writes } = report;
   const table = new Table({ style: { head: [], border: [] }, colAligns: ['left', 'left'] });
-  table.push(
-    ['guest', `${report.guest}, ${formatBytes(report.memoryBytes)} over ${report.transport}`],
+  const wire = `${formatBytes(ram.precopyBytes)} before the switch, ${formatBytes(ram.postcopyBytes)} after`;
+  const pages = `${formatCount(ram.normal)} with content, ${formatCount(ram.duplicate)} zero`;
+  const verdict = report.verified
+    ? 'every page holds its last write: nothing lost'
+    : `NO: ${formatCount(report.lostWrites)} writes lost`;
+  const rows: Row[] = [
+    guestRow(report),
     ['total time', `${formatMs(report.totalTimeMs)}, of it ${formatMs(report.setupTimeMs)} setup`],
     ['downtime', formatMs(report.downtimeMs)],
-    [
-      'on the wire',
-      `${formatBytes(ram.transferred)}: ${formatBytes(ram.precopyBytes)} before the switch, ` +
-        `${formatBytes(ram.postcopyBytes)} after`,
-    ],
-    [
-      'pages',
-      `${formatCount(ram.normal)} with content, ${formatCount(ram.duplicate)} zero; ${ram.dirtySyncCount} dirty syncs`,
-    ],
+    ['on the wire', `${formatBytes(ram.transferred)}: ${wire}`],
+    ['pages', `${pages}; ${ram.dirtySyncCount} dirty syncs`],
+    ...precopyRows(report),
     ['real page faults', `${formatCount(faults.count)}; ${formatCount(ram.postcopyRequests)} pages asked for`],
-    ['fault latency', `p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}, max ${formatUs(faults.maxUs)}`],
+    ...waitingRows(report),
     [
       'guest writes',
       `${formatCount(writes.source)} at the source, ${formatCount(writes.destination)} at the destination`,
     ],
-    [
-      'verified',
-      report.verified
-        ? 'every page holds its last write: nothing lost'
-        : `NO: ${formatCount(report.lostWrites)} writes lost`,
-    ],
-  );
+    ['verified', verdict],
+  ];
+  table.push(...rows.map((row) => [...row]));
   return table.toString();
 }

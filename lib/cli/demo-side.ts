@@ -2,7 +2,8 @@
  * What the demo's source and destination processes have in common: they report to the parent, do what
  * it says, and end with it. They leave Ctrl-C to the parent, as a terminal sends it to all three.
  */
-import { toPlainError } from '../errors.js';
+import { describeError, toPlainError } from '../errors.js';
+import { recordTrace, type TraceRecording } from '../trace/trace-recording.js';
 import type { DemoSettings, FromSide, SideProgress, ToSide } from './demo-messages.js';
 
 /** Milliseconds between two reports of progress. */
@@ -36,12 +37,26 @@ export async function runSide(
   });
   process.on('SIGINT', () => {});
   process.on('disconnect', () => controller.abort());
+  const settings = JSON.parse(process.argv[2]) as DemoSettings;
+  let recording: TraceRecording | undefined;
+  let code = 0;
   try {
-    await side(JSON.parse(process.argv[2]) as DemoSettings, controller.signal, told);
-    await flushAndExit(0);
+    if (settings.recording !== null) recording = recordTrace(settings.recording);
+    await side(settings, controller.signal, told);
   } catch (error) {
+    code = 1;
     tell({ kind: 'failed', error: toPlainError(error) });
-    await flushAndExit(1);
+  }
+  endRecording(recording);
+  await flushAndExit(code);
+}
+
+/** A recording that can't be written spoils the trace, which says that it breaks off, and not the migration. */
+function endRecording(recording: TraceRecording | undefined): void {
+  try {
+    recording?.close();
+  } catch (error) {
+    process.stderr.write(`the trace: ${describeError(error)}\n`);
   }
 }
 

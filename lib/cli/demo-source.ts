@@ -1,31 +1,39 @@
 /** The demo's source process: a stress guest that runs, then is migrated away. */
+import { describeError } from '../errors.js';
 import { StressGuest } from '../guest/stress-guest.js';
 import { migrate } from '../migration/migrate.js';
 import { reportProgress, runSide, tell } from './demo-side.js';
 
 await runSide(async (settings, cancelled, told) => {
-  const { memory, kind, vcpus, writesPerSecond, workingSetShare, precopyPasses, maxBandwidth, maxPostcopyBandwidth } =
-    settings;
+  const { memory, kind, blocks, vcpus, writesPerSecond, workingSetShare, precopyPasses } = settings;
+  const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit, autoConverge } = settings;
   tell({ kind: 'doing', what: 'filling the guest’s RAM' });
-  using guest = await StressGuest.create({ memory, kind, vcpus, writesPerSecond, workingSetShare });
+  using guest = await StressGuest.create({ memory, kind, blocks, vcpus, writesPerSecond, workingSetShare });
   await guest.start();
   tell({ kind: 'ready', uri: settings.uri });
   const outgoing = await migrate(guest, await told, {
-    capabilities: { postcopyRam: true },
-    parameters: { maxBandwidth, maxPostcopyBandwidth },
+    capabilities: { postcopyRam: true, autoConverge },
+    parameters: { maxBandwidth, maxPostcopyBandwidth, downtimeLimit },
     postcopyAfterPasses: precopyPasses,
     signal: cancelled,
   });
   let passes = 0;
+  let throttledPercent = 0;
   outgoing.on('pass', (done) => {
     passes = done;
   });
-  const stopReporting = reportProgress(() => ({ side: 'source', info: outgoing.info(), guest: guest.stats, passes }));
+  outgoing.on('throttle', (percent) => {
+    throttledPercent = Math.max(throttledPercent, percent);
+  });
+  outgoing.on('warning', (warning) => tell({ kind: 'doing', what: describeError(warning) }));
+  const info = () => outgoing.info();
+  const stopReporting = reportProgress(() => ({ side: 'source', info: info(), guest: guest.stats, passes }));
   try {
     await outgoing.finished;
   } finally {
     stopReporting();
     await guest.stop();
   }
-  tell({ kind: 'done', done: { side: 'source', info: outgoing.info(), guest: guest.stats } });
+  const size = guest.ramBlocks.reduce((sum, block) => sum + block.size, 0);
+  tell({ kind: 'done', done: { side: 'source', info: info(), guest: guest.stats, memory: size, throttledPercent } });
 });

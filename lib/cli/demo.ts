@@ -6,14 +6,22 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fromPlainError, MigrationError } from '../errors.js';
+import { describeError, fromPlainError, MigrationError } from '../errors.js';
+import { probeHost } from '../host/probe.js';
+import { checkHugepages } from './demo-memory.js';
 import type { DemoSettings, FromSide, SideDone, ToSide } from './demo-messages.js';
 import { createDemoProgress, type DemoProgress } from './demo-progress.js';
 import { type DemoReport, type DestinationDone, demoReport, type SourceDone } from './demo-report.js';
+import { prepareTrace, recordingPath, type SideName, saveTrace } from './demo-trace.js';
 import { formatBytes } from './size.js';
 
 /** Milliseconds for a side to end by itself once it was asked to. */
 const END_MS = 5000;
+
+interface RunSettings extends Omit<DemoSettings, 'recording'> {
+  /** The folder where both sides record their trace points. */
+  readonly tracedIn: string | undefined;
+}
 
 /** One side as the parent holds it. */
 interface Side {
@@ -25,8 +33,8 @@ interface Side {
   readonly gone: Promise<void>;
 }
 
-function startSide(name: string, file: string, settings: DemoSettings, progress: DemoProgress): Side {
-  const child = fork(new URL(file, import.meta.url), [JSON.stringify(settings)], {
+function startSide(name: SideName, settings: DemoSettings, progress: DemoProgress): Side {
+  const child = fork(new URL(`./demo-${name}.js`, import.meta.url), [JSON.stringify(settings)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   const gone = new Promise<void>((resolve) => child.on('exit', () => resolve()));
@@ -80,9 +88,14 @@ async function explain(error: unknown, sides: readonly Side[]): Promise<unknown>
   return errors.find(({ code }) => !consequences.includes(code)) ?? error;
 }
 
-async function run(settings: DemoSettings, progress: DemoProgress, interrupted: AbortSignal): Promise<DemoReport> {
-  const destination = startSide('destination', './demo-destination.js', settings, progress);
-  const source = startSide('source', './demo-source.js', settings, progress);
+async function run(settings: RunSettings, progress: DemoProgress, interrupted: AbortSignal): Promise<DemoReport> {
+  const { tracedIn, ...common } = settings;
+  const start = (name: SideName) => {
+    const recording = tracedIn === undefined ? null : recordingPath(tracedIn, name);
+    return startSide(name, { ...common, recording }, progress);
+  };
+  const destination = start('destination');
+  const source = start('source');
   const sides = [destination, source];
   const cancelled = new Promise<never>((_, reject) => {
     interrupted.addEventListener('abort', () =>
@@ -95,7 +108,7 @@ async function run(settings: DemoSettings, progress: DemoProgress, interrupted: 
     progress.doing(`migrating ${formatBytes(settings.memory)} over ${uri}`);
     say(source, { kind: 'migrate', uri });
     const done = await Promise.race([Promise.all([source.done, destination.done]), cancelled]);
-    return demoReport(settings, done[0] as SourceDone, done[1] as DestinationDone);
+    return demoReport(common, done[0] as SourceDone, done[1] as DestinationDone);
   } catch (error) {
     await endSides(sides);
     throw interrupted.aborted ? error : await explain(error, sides);
@@ -105,12 +118,37 @@ async function run(settings: DemoSettings, progress: DemoProgress, interrupted: 
   }
 }
 
-/** Runs the demo; `interrupted` ends both processes. Rejects with the MigrationError of the side that failed. */
-export async function runDemo(settings: Omit<DemoSettings, 'uri'>, interrupted: AbortSignal): Promise<DemoReport> {
+/** Makes the trace of what was recorded, however the migration went, and says where it is. */
+async function runTraced(trace: string, folder: string, migration: () => Promise<DemoReport>): Promise<DemoReport> {
+  const say = (text: string) => process.stderr.write(`${text}\n`);
+  await prepareTrace(trace);
+  try {
+    const report = await migration();
+    say(await saveTrace(trace, folder));
+    return report;
+  } catch (error) {
+    // The migration's error matters more than one of the trace.
+    say(await saveTrace(trace, folder).catch(describeError));
+    throw error;
+  }
+}
+
+/**
+ * Runs the demo; `interrupted` ends both processes. With `trace`, that file is made for Perfetto. Rejects with the
+ * MigrationError of the side that failed, GUEST_UNAVAILABLE or BAD_ARGUMENT.
+ */
+export async function runDemo(
+  settings: Omit<DemoSettings, 'uri' | 'recording'>,
+  trace: string | undefined,
+  interrupted: AbortSignal,
+): Promise<DemoReport> {
+  if (settings.kind === 'hugetlb') checkHugepages(settings.memory, settings.blocks, probeHost().hugepages);
   const folder = await mkdtemp(join(tmpdir(), 'postcopy-'));
   try {
     const uri = settings.transport === 'unix' ? `unix:${join(folder, 'migration.sock')}` : 'tcp:127.0.0.1:0';
-    return await run({ ...settings, uri }, createDemoProgress(), interrupted);
+    const tracedIn = trace === undefined ? undefined : folder;
+    const migration = () => run({ ...settings, uri, tracedIn }, createDemoProgress(), interrupted);
+    return await (trace === undefined ? migration() : runTraced(trace, folder, migration));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -9,10 +9,12 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import pc from 'picocolors';
 import { describeError, MigrationError } from '../errors.js';
 import { probeHost } from '../host/probe.js';
+import type { MemoryKind } from '../memory/ram-block.js';
 import { runDemo } from './demo.js';
 import { demoTable } from './demo-report.js';
+import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
-import { parseSize } from './size.js';
+import { parseMs, parseRate, parseSize } from './size.js';
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -40,13 +42,19 @@ function number(min: number, max: number, whole = true): (text: string) => numbe
   };
 }
 
+/** An option whose default is shown, and read, as people write it. */
+function sized(flags: string, description: string, parse: (text: string) => number, preset: string): Option {
+  return new Option(flags, description).argParser(argument(parse)).default(parse(preset), preset);
+}
+
 function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
 interface DemoOptions {
   readonly memory: number;
-  readonly memoryKind: 'anonymous' | 'memfd';
+  readonly memoryKind: MemoryKind;
+  readonly blocks: number;
   readonly guest: 'auto' | 'kvm' | 'stress';
   readonly transport: 'unix' | 'tcp';
   readonly precopyPasses: number;
@@ -55,6 +63,9 @@ interface DemoOptions {
   readonly workingSet: number;
   readonly maxBandwidth: number;
   readonly maxPostcopyBandwidth: number;
+  readonly downtimeLimit: number;
+  readonly autoConverge?: boolean;
+  readonly trace?: string;
   readonly json?: boolean;
 }
 
@@ -72,31 +83,26 @@ async function demo(options: DemoOptions): Promise<void> {
   if (options.guest === 'kvm') {
     throw new MigrationError('GUEST_UNAVAILABLE', 'this version has no KVM guest yet');
   }
-  const interrupted = onInterrupt();
-  const {
-    memory,
-    memoryKind: kind,
-    transport,
-    precopyPasses,
-    vcpus,
-    writesPerSecond,
-    workingSet,
-    maxBandwidth,
-    maxPostcopyBandwidth,
-  } = options;
+  const { memoryKind: kind, workingSet: workingSetShare, autoConverge = false, trace } = options;
+  const { memory, blocks, transport, precopyPasses, vcpus, writesPerSecond } = options;
+  const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
   const report = await runDemo(
     {
       memory: Math.ceil(memory / 4096) * 4096,
       kind,
+      blocks,
       transport,
       precopyPasses,
       vcpus,
       writesPerSecond,
-      workingSetShare: workingSet,
+      workingSetShare,
       maxBandwidth,
       maxPostcopyBandwidth,
+      downtimeLimit,
+      autoConverge,
     },
-    interrupted,
+    trace,
+    onInterrupt(),
   );
   if (options.json) printJson(report);
   else process.stdout.write(`${demoTable(report)}\n`);
@@ -127,10 +133,13 @@ function program(): Command {
   postcopy
     .command('demo')
     .description('migrate a running guest between two processes, and check that nothing was lost')
-    .option('--memory <size>', "the guest's RAM, such as 256M or 1G", argument(parseSize), parseSize('256M'))
+    .addOption(sized('--memory <size>', "the guest's RAM, such as 256M or 1G", parseSize, '256M'))
     .addOption(
-      new Option('--memory-kind <kind>', 'what its RAM is').choices(['anonymous', 'memfd']).default('anonymous'),
+      new Option('--memory-kind <kind>', 'what its RAM is; hugetlb is pages of 2 MiB, which must be reserved')
+        .choices(['anonymous', 'memfd', 'hugetlb'])
+        .default('anonymous'),
     )
+    .option('--blocks <n>', 'RAM blocks that it is split over', number(1, 64), 1)
     .addOption(new Option('--guest <guest>', 'what runs in it').choices(['auto', 'kvm', 'stress']).default('auto'))
     .addOption(
       new Option('--transport <transport>', 'how the two processes talk').choices(['unix', 'tcp']).default('unix'),
@@ -144,15 +153,14 @@ function program(): Command {
       20_000,
     )
     .option('--working-set <share>', 'share of RAM that is rewritten', number(0.0001, 0.875, false), 0.25)
-    .option(
-      '--max-bandwidth <size>',
-      'bytes a second in precopy, such as 100M; no limit when absent',
-      argument(parseSize),
-      0,
-    )
-    .option('--max-postcopy-bandwidth <size>', 'the same for background pages in postcopy', argument(parseSize), 0)
+    .addOption(sized('--max-bandwidth <rate>', 'in precopy, such as 100M/s or 1Gbit; 0 is no limit', parseRate, '0'))
+    .addOption(sized('--max-postcopy-bandwidth <rate>', 'the same for background pages in postcopy', parseRate, '0'))
+    .addOption(sized('--downtime-limit <time>', 'the longest standstill at the end of a precopy', parseMs, '300ms'))
+    .option('--auto-converge', 'slow the guest down when it writes faster than can be sent; give it --precopy-passes')
+    .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
+  addInspectCommand(postcopy);
   return postcopy;
 }
 

@@ -11,6 +11,11 @@ function modes(memory: MemoryProbe): string {
   return taken.length === 0 ? 'none' : taken.join(', ');
 }
 
+/** What the source needs to send a running guest's memory in rounds. */
+function tracksWrites({ pagemapScan, userfaultfd }: HostProbe): boolean {
+  return pagemapScan && userfaultfd.features.includes('WP_ASYNC');
+}
+
 export function probeTable(probe: HostProbe): string {
   const { userfaultfd, kvm } = probe;
   const table = new Table({ style: { head: [], border: [] }, colWidths: [22, 76], wordWrap: true });
@@ -26,6 +31,12 @@ export function probeTable(probe: HostProbe): string {
     ['shared memory', modes(userfaultfd.memory.shmem)],
     ['hugetlb memory', modes(userfaultfd.memory.hugetlb)],
     ['PAGEMAP_SCAN', yes(probe.pagemapScan)],
+    [
+      'precopy rounds',
+      tracksWrites(probe)
+        ? `${yes(true)} (writes are tracked by WP_ASYNC and PAGEMAP_SCAN)`
+        : `${yes(false)}: a running guest is switched to postcopy at once`,
+    ],
     ['KVM', kvm.available ? `${yes(true)} (API ${kvm.apiVersion})` : yes(false)],
     [
       'huge pages',

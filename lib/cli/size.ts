@@ -13,23 +13,65 @@ export function parseSize(text: string): number {
   return bytes;
 }
 
+const bitMultipliers: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
+
+/**
+ * Bytes a second: a size (`100M`, `100M/s`), or bits in decimal multiples as links are sold (`1Gbit`, `800Mbit/s`,
+ * `10Gbps`); 0 is no limit. Throws BAD_ARGUMENT.
+ */
+export function parseRate(text: string): number {
+  const trimmed = text.trim();
+  if (trimmed === '0') return 0;
+  const bits = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:bit|bit\/s|bps)$/i.exec(trimmed);
+  try {
+    if (bits === null) return parseSize(trimmed.replace(/\/s$/, ''));
+    const bytes = Math.floor((Number(bits[1]) * bitMultipliers[bits[2].toLowerCase()]) / 8);
+    if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  } catch {
+    // said below, with what a rate looks like
+  }
+  throw new MigrationError('BAD_ARGUMENT', `"${text}" is no rate`, { hint: 'write it like 100M/s or 1Gbit' });
+}
+
+/** Milliseconds of `300`, `300ms`, `1.5s`. Throws BAD_ARGUMENT. */
+export function parseMs(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s)?$/i.exec(text.trim());
+  const ms = match === null ? Number.NaN : Math.round(Number(match[1]) * (match[2]?.toLowerCase() === 's' ? 1000 : 1));
+  if (!Number.isSafeInteger(ms)) {
+    throw new MigrationError('BAD_ARGUMENT', `"${text}" is no time`, { hint: 'write it like 300ms or 1.5s' });
+  }
+  return ms;
+}
+
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
-/** `1.5 GiB`: three digits at most, in the largest unit that leaves at least 1. */
+/** `9.5`, `10`, `512`: one decimal below 10, none above, decided by what is shown and not by what was rounded. */
+function digits(value: number): string {
+  const fine = value.toFixed(1);
+  return Number(fine) < 10 ? fine : String(Math.round(value));
+}
+
+/** `1.5 GiB`, `1023 KiB`, `1.0 MiB`: in the largest unit that leaves at least 1, as shown. */
 export function formatBytes(bytes: number): string {
-  const unit = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 2 ** (10 * unit);
-  return `${value < 10 && unit > 0 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+  let text = String(Math.round(bytes));
+  let unit = 0;
+  for (let value = bytes; Number(text) >= 1024 && unit < units.length - 1; unit += 1) {
+    value /= 1024;
+    text = digits(value);
+  }
+  return `${text} ${units[unit]}`;
 }
 
-/** Microseconds, or milliseconds from 1000 µs up. */
+/** `63 µs`; from 1000 µs up as {@link formatMs}. */
 export function formatUs(us: number): string {
-  return us < 1000 ? `${Math.round(us)} µs` : `${(us / 1000).toFixed(us < 10_000 ? 1 : 0)} ms`;
+  const whole = Math.round(us);
+  return whole < 1000 ? `${whole} µs` : formatMs(us / 1000);
 }
 
-/** Milliseconds, or seconds from 1000 ms up. */
+/** `2.5 ms`, `37 ms`, `1.0 s`: milliseconds, or seconds from 1000 ms up. */
 export function formatMs(ms: number): string {
-  return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+  const text = digits(ms);
+  return Number(text) < 1000 ? `${text} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
 
 /** `12,345`. */

@@ -14,15 +14,21 @@ export const destinationSignalNames = [
   'FAULT_THREAD',
   /** Fault thread: bumped when it has read events, so that the mapping is not "changing" any more. */
   'EVENTS_READ',
+  /** Owner: 1 once every thread is to end, whatever it waits for. */
+  'RELEASED',
   /** Listen thread: 1 once it reads the stream no more. */
   'STREAM_LEFT',
   /** Main thread and owner: a value of {@link Package}. */
   'PACKAGE',
+  /** Main thread; whoever lets go of the memory: a value of {@link Memory}. */
+  'MEMORY',
 ] as const;
 
 /** Of PREPARED and LISTEN: whether a parked thread has been handed its work, or will never be. */
 export const Handed = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
 export const FaultThreadPhase = { PARKED: 0, SERVING: 1, ENDED: 2 } as const;
+/** What has been done to the guest's memory, and must be undone (prepare-memory.ts). */
+export const Memory = { PLAIN: 0, PREPARED: 1, INHIBITED: 2 } as const;
 /** Whether the package with the device state has been dealt with and the guest may run. */
 export const Package = { PENDING: 0, DONE: 1, FAILED: 2 } as const;
 

@@ -3,24 +3,26 @@
  * for the pages. Parked from the start of the migration until the memory is prepared for postcopy, so
  * that nobody waits for a thread to be made; then serves until it is kicked.
  *
- * It never installs pages and never touches guest memory: who reads the events must not wait for what
- * only reading them can release.
+ * It never touches guest memory, and never waits to install a page: who reads the events must not wait for
+ * what only reading them can release. The only pages it installs are zeroes where there is nothing to come:
+ * where the guest has let go of its memory, and where a page was received that is not there any more.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
-import { alignDown, pageCount, pageIndexOf } from '../memory/page.js';
+import { alignDown, pageCount, pageIndexOf, pageOffset } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
-import { RAMList } from '../memory/ram-list.js';
+import { RAMList, type RAMRange } from '../memory/ram-list.js';
 import { native, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
-import { runThread } from '../threads/thread.js';
+import { runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, FaultThreadPhase } from './destination-signals.js';
+import { createDestinationSignals, type DestinationSignals, FaultThreadPhase } from './destination-signals.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { awaitWork } from './parked-work.js';
+import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
 
 export interface FaultThreadData {
   readonly signals: SharedArrayBuffer;
@@ -35,39 +37,94 @@ export interface FaultThreadWork {
   readonly blocks: readonly RAMBlockDescriptor[];
   readonly received: readonly SharedArrayBuffer[];
   readonly requested: PageRequestedDescriptor;
+  readonly removed: RemovedPagesDescriptor;
 }
 
 /** Events of one read. */
 const EVENTS_MAX = 64;
+/** Milliseconds until zeroes are tried again: nothing tells when a mapping has stopped changing. */
+const RETRY_MS = 1;
+
+interface PagePosition {
+  readonly blockIndex: number;
+  /** The first target page of the host page. */
+  readonly page: number;
+}
 
 class FaultThread {
+  readonly #thread: ThreadContext<never, Record<string, never>>;
+  readonly #signals: DestinationSignals;
+  readonly #counters: DestinationCounters;
   readonly #uffd: UserfaultfdHandle;
   readonly #channel: Channel;
   readonly #ram: RAMList;
   readonly #received: readonly PageBitmap[];
   readonly #requested: PageRequested;
-  readonly #counters: DestinationCounters;
+  readonly #removed: RemovedPages;
   readonly #names: readonly Uint8Array[];
   readonly #message = new DataView(new ArrayBuffer(MAX_REQ_PAGES_BYTES));
   readonly #messageBytes = new Uint8Array(this.#message.buffer);
+  readonly #events = new Float64Array(EVENTS_MAX * native().constants.EVENT_WORDS);
+  /** Pages to be made zeroes, as somebody waits for them. */
+  #zeroes: PagePosition[] = [];
+  readonly #outcome = new Uint8Array(1);
+  readonly #one = new Uint32Array(1);
   /** The block named in the last request. */
   #lastBlock = -1;
 
-  constructor(uffd: UserfaultfdHandle, work: FaultThreadWork, channel: Channel, counters: DestinationCounters) {
-    this.#uffd = uffd;
-    this.#channel = channel;
-    this.#counters = counters;
+  constructor(data: FaultThreadData, work: FaultThreadWork, thread: ThreadContext<never, Record<string, never>>) {
+    this.#thread = thread;
+    this.#signals = createDestinationSignals(data.signals);
+    this.#counters = createDestinationCounters(data.counters);
+    this.#uffd = this.#signals.get('USERFAULTFD') as UserfaultfdHandle;
+    this.#channel = new Channel(work.channel, thread.kick);
     this.#ram = new RAMList(work.blocks);
-    this.#received = work.blocks.map(({ size }, index) => new PageBitmap(pageCount(size), work.received[index]));
-    this.#requested = new PageRequested(
-      work.blocks.map(({ size }) => size),
-      work.requested,
-    );
+    const sizes = work.blocks.map(({ size }) => size);
+    this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
+    this.#requested = new PageRequested(sizes, work.requested);
+    this.#removed = new RemovedPages(sizes, work.removed);
     this.#names = work.blocks.map(({ idstr }) => new TextEncoder().encode(idstr));
   }
 
-  /** A fault at a host address: asks for the page, unless it is here or asked for. */
-  handle(address: number): void {
+  /** Until it is kicked. */
+  serve(): never {
+    const { constants: c, awaitEvents } = native();
+    for (;;) {
+      const ready = awaitEvents(this.#uffd, this.#thread.kick, this.#zeroes.length > 0 ? RETRY_MS : -1);
+      if (ready === c.KICKED) throw new Kicked();
+      const count = ready > 0 ? this.#read() : 0;
+      for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
+        if (this.#events[at + c.EVENT_KIND] === c.UFFD_EVENT_PAGEFAULT) this.#fault(at);
+      }
+      if (this.#zeroes.length > 0) this.#zeroes = this.#zeroes.filter((position) => !this.#placeZeroes(position));
+    }
+  }
+
+  /** Reads events and marks what they take away, before any fault of the same read is looked at. */
+  #read(): number {
+    const { constants: c, readEvents } = native();
+    const { lock } = this.#removed;
+    let count: number;
+    lock.acquire();
+    try {
+      count = readEvents(this.#uffd, this.#thread.kick, this.#events, 0);
+      for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
+        if (this.#events[at + c.EVENT_KIND] !== c.UFFD_EVENT_PAGEFAULT) this.#mappingChanged(at);
+      }
+    } finally {
+      lock.release();
+    }
+    this.#signals.bump('EVENTS_READ');
+    if (count === c.KICKED) throw new Kicked();
+    return count;
+  }
+
+  // --- faults ------------------------------------------------------------------------------------
+
+  /** Asks for the page, unless it is here or asked for. */
+  #fault(at: number): void {
+    const { constants: c, monotonicUs } = native();
+    const address = this.#events[at + c.EVENT_ADDRESS];
     this.#counters.add('faults', 1);
     const position = this.#ram.fromHost(address);
     if (position === undefined) {
@@ -76,14 +133,17 @@ class FaultThread {
     const { block, index } = position;
     const offset = alignDown(position.offset, block.pageSize);
     const page = pageIndexOf(offset);
-    const { monotonicUs, userfaultfdWake } = native();
+    const { trace } = this.#thread;
+    if (trace.on) trace.at('postcopy_ram_fault_thread_request', index, offset, this.#events[at + c.EVENT_THREAD]);
     if (!this.#received[index].test(page)) {
       if (this.#requested.add(index, page, monotonicUs())) this.#request(index, offset, block.pageSize);
       if (!this.#received[index].test(page)) return;
     }
-    // It came while the fault was on its way here. Placing has woken whoever waited then; this is for who came after.
+    if (trace.on) trace.at('postcopy_request_shared_page_present', index, offset);
+    // It came while the fault was on its way here, and whoever waited then was woken. Or it is gone again, and
+    // waking alone would only bring the next fault. Zeroes go in where there is no page, and wake in any case.
     this.#requested.settle(index, page);
-    userfaultfdWake(this.#uffd, block.handle, offset, block.pageSize);
+    this.#zeroes.push({ blockIndex: index, page });
   }
 
   #request(blockIndex: number, offset: number, length: number): void {
@@ -92,6 +152,53 @@ class FaultThread {
     this.#channel.send(this.#messageBytes, encodeReqPages(this.#message, 0, offset, length, name));
     this.#counters.add('postcopyRequests', 1);
   }
+
+  // --- what the guest does to its memory ---------------------------------------------------------
+
+  /** Under the lock. */
+  #mappingChanged(at: number): void {
+    const { constants: c } = native();
+    const address = this.#events[at + c.EVENT_ADDRESS];
+    const length = this.#events[at + c.EVENT_LENGTH];
+    const moved = this.#events[at + c.EVENT_KIND] === c.UFFD_EVENT_REMAP;
+    for (const range of this.#ram.intersections(address, length)) {
+      if (moved) {
+        throw new MigrationError(
+          'GUEST_FAILED',
+          `the guest moved ${range.length} bytes at offset ${range.offset} of RAM block ${range.block.idstr} (mremap)` +
+            ' while pages were missing: what is still to come has no place any more',
+          { hint: 'do not move the memory of a guest that is being received' },
+        );
+      }
+      this.#remove(range);
+    }
+  }
+
+  /** Nothing is to come any more for these pages; whoever waits for one gets zeroes. */
+  #remove({ index, offset, length }: RAMRange<RAMBlockDescriptor>): void {
+    const first = pageIndexOf(offset);
+    const end = first + pageCount(length);
+    this.#thread.trace.at('postcopy_ram_removed', index, offset, length);
+    this.#removed.mark(index, first, end - first);
+    this.#received[index].setRange(first, end - first);
+    const requested = this.#requested;
+    for (let page = requested.findNext(index, first); page < end; page = requested.findNext(index, page + 1)) {
+      if (requested.settle(index, page) < 0) continue; // the listen thread was faster
+      this.#zeroes.push({ blockIndex: index, page });
+    }
+  }
+
+  /** False if it has to be tried again, as the mapping is changing. */
+  #placeZeroes({ blockIndex, page }: PagePosition): boolean {
+    const { constants: c, placeZeroPages, userfaultfdWake } = native();
+    const { handle, pageSize } = this.#ram.blocks[blockIndex];
+    this.#one[0] = page / pageCount(pageSize);
+    placeZeroPages(this.#uffd, handle, pageSize, this.#one, 1, this.#outcome);
+    if (this.#outcome[0] === c.OUTCOME_RETRY) return false;
+    // Unmapped: whoever waits there goes on into what the guest has made of it.
+    if (this.#outcome[0] === c.OUTCOME_GONE) userfaultfdWake(this.#uffd, handle, pageOffset(page), pageSize);
+    return true;
+  }
 }
 
 runThread<FaultThreadData, void>((data, thread) => {
@@ -99,24 +206,10 @@ runThread<FaultThreadData, void>((data, thread) => {
   try {
     const work = awaitWork<FaultThreadWork>(signals, 'PREPARED', data.work);
     if (work === undefined) return;
-    const uffd = signals.get('USERFAULTFD') as UserfaultfdHandle;
-    const faults = new FaultThread(
-      uffd,
-      work,
-      new Channel(work.channel, thread.kick),
-      createDestinationCounters(data.counters),
-    );
-    const { constants: c, readEvents } = native();
-    const events = new Float64Array(EVENTS_MAX * c.EVENT_WORDS);
+    const faults = new FaultThread(data, work, thread);
+    thread.trace.at('postcopy_ram_fault_thread_entry');
     signals.set('FAULT_THREAD', FaultThreadPhase.SERVING);
-    for (;;) {
-      const count = readEvents(uffd, thread.kick, events, -1);
-      if (count === c.KICKED) throw new Kicked();
-      signals.bump('EVENTS_READ');
-      for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
-        if (events[at + c.EVENT_KIND] === c.UFFD_EVENT_PAGEFAULT) faults.handle(events[at + c.EVENT_ADDRESS]);
-      }
-    }
+    faults.serve();
   } finally {
     signals.set('FAULT_THREAD', FaultThreadPhase.ENDED);
   }

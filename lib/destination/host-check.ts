@@ -3,7 +3,6 @@
  * features the memory kinds need, and one page of each kind is registered and placed (D4). Early, so
  * that it fails while the guest still runs at the source.
  */
-
 import { MigrationError } from '../errors.js';
 import type { MemoryKind, RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMBlock } from '../memory/ram-block.js';
@@ -18,28 +17,54 @@ function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
   );
 }
 
+/**
+ * What the guest does to its own memory while pages are missing, and which thread it was. Not EVENT_FORK, which
+ * needs a privilege of its own: a child simply does not get this memory (prepare-memory.ts).
+ */
+function wishedFeatures(): bigint {
+  const { constants: c } = native();
+  return (
+    c.UFFD_FEATURE_THREAD_ID | c.UFFD_FEATURE_EVENT_REMOVE | c.UFFD_FEATURE_EVENT_UNMAP | c.UFFD_FEATURE_EVENT_REMAP
+  );
+}
+
+/** Hugepages are tried in the guest itself, which is empty: it has reserved what it needs, and there may be no more. */
+function tryPlacingHugepage(uffd: UserfaultfdHandle, block: RAMBlockDescriptor): void {
+  placeFirst(uffd, block);
+  native().ramBlockDiscard(block.handle, Float64Array.of(0, block.pageSize), 1);
+}
+
 function tryPlacing(uffd: UserfaultfdHandle, kind: MemoryKind): void {
-  const { constants, placeZeroPages, userfaultfdRegister, userfaultfdUnregister } = native();
   const block = RAMBlock.create({ idstr: 'host-check', size: 1, kind });
   try {
-    userfaultfdRegister(uffd, block.handle, 0, block.size, constants.UFFDIO_REGISTER_MODE_MISSING);
-    const placed = placeZeroPages(uffd, block.handle, block.pageSize, new Uint32Array(1), 1, new Uint8Array(1));
-    userfaultfdUnregister(uffd, block.handle, 0, block.size);
-    if (placed !== 1) throw new MigrationError('KERNEL_TOO_OLD', `this kernel can't place a page of ${kind} memory`);
+    // Where the process locks all it maps (mlockall), it has been populated.
+    native().ramBlockUnlock(block.handle);
+    native().ramBlockDiscard(block.handle, Float64Array.of(0, block.size), 1);
+    placeFirst(uffd, block);
   } finally {
     block.close();
   }
 }
 
+/** Has the first page of a block, which is missing, placed as in postcopy. */
+function placeFirst(uffd: UserfaultfdHandle, { handle, pageSize, kind }: RAMBlockDescriptor): void {
+  const { constants, placeZeroPages, userfaultfdRegister, userfaultfdUnregister } = native();
+  userfaultfdRegister(uffd, handle, 0, pageSize, constants.UFFDIO_REGISTER_MODE_MISSING);
+  const placed = placeZeroPages(uffd, handle, pageSize, new Uint32Array(1), 1, new Uint8Array(1));
+  userfaultfdUnregister(uffd, handle, 0, pageSize);
+  if (placed !== 1) throw new MigrationError('KERNEL_TOO_OLD', `this kernel can't place a page of ${kind} memory`);
+}
+
 /**
- * A userfaultfd that can serve faults in these blocks. Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or
- * USERFAULTFD_UNAVAILABLE.
+ * A userfaultfd that can serve faults in these blocks, of which nothing is populated. Throws KERNEL_TOO_OLD,
+ * USERFAULTFD_FORBIDDEN or USERFAULTFD_UNAVAILABLE.
  */
 export function openForPostcopy(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
   const kinds = new Set(blocks.map(({ kind }) => kind));
-  const { handle } = openUserfaultfd(missingFeatures(kinds));
+  const { handle } = openUserfaultfd(missingFeatures(kinds), wishedFeatures());
   try {
     for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
+    for (const block of blocks) if (block.kind === 'hugetlb') tryPlacingHugepage(handle, block);
   } catch (cause) {
     native().userfaultfdClose(handle);
     if (cause instanceof MigrationError) throw cause;

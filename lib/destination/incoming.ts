@@ -21,6 +21,7 @@ import { openForPostcopy } from './host-check.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
 import type { DestinationEvent, DestinationOwnerCalls, MainThreadData, MainThreadResult } from './main-thread.js';
 import { postcopyStates } from './postcopy-state.js';
+import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 
 /** A guest that is there, or what makes one to fit the source's blocks. */
 export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>);
@@ -76,11 +77,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #capabilities: Capabilities;
   readonly #signals = createDestinationSignals();
   readonly #counters = createDestinationCounters();
-  readonly #trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates });
+  readonly #trace: TraceSession;
   readonly #threads: Threads;
   #guest: Guest | undefined;
   #socket: SocketHandle | undefined;
   #uffd: UserfaultfdHandle | undefined;
+  #memoryBefore: MemoryBefore = [];
   #status: IncomingStatus = 'setup';
   #firstError: Error | undefined;
   #patience: NodeJS.Timeout | undefined;
@@ -88,12 +90,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** Resolved when completed; rejected with a MigrationError when failed. All threads and fds are gone by then. */
   readonly finished: Promise<IncomingInfo>;
 
-  /** Takes over `listener`. */
-  constructor(listener: Listener, guest: GuestOrFactory, capabilities: Capabilities) {
+  /** Takes over `listener`. `traceWords` are a test's, with a breakpoint set. */
+  constructor(listener: Listener, guest: GuestOrFactory, capabilities: Capabilities, traceWords?: SharedArrayBuffer) {
     super();
     this.#listener = listener;
     this.#guestOrFactory = guest;
     this.#capabilities = capabilities;
+    this.#trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates }, traceWords);
     this.#threads = this.#startThreads();
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
@@ -146,6 +149,14 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#release();
   }
 
+  /**
+   * Lets go of the memory of a guest that was lost here: whoever waits for a missing page goes on, and finds
+   * zeroes. Only for a guest whose state does not matter any more; otherwise does nothing.
+   */
+  abandon(): void {
+    if (this.#status === 'failed') this.#letGoOfMemory();
+  }
+
   #startThreads(): Threads {
     const signals = this.#signals.buffer;
     const counters = this.#counters.buffer;
@@ -169,6 +180,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const calls: DestinationOwnerCalls = {
       connected: (socket) => this.#connected(socket),
       ramBlocks: (blocks) => this.#ramBlocks(blocks),
+      willPrepareMemory: (before) => {
+        this.#memoryBefore = before;
+      },
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
       resumeGuest: ({ state, start }) => this.#resumeGuest(state, start),
     };
@@ -213,6 +227,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** Frees every thread from whatever it waits for. */
   #release(): void {
+    this.#signals.set('RELEASED', 1);
     this.#signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
@@ -234,9 +249,6 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   async #ramBlocks(entries: readonly RamBlockEntry[]): Promise<readonly RAMBlockDescriptor[]> {
-    const { idstr } = entries.find(({ pageSize }) => pageSize !== undefined) ?? {};
-    if (idstr !== undefined)
-      throw new MigrationError('UNSUPPORTED', `RAM block ${idstr} has pages larger than the host's`);
     this.#guest =
       typeof this.#guestOrFactory === 'function' ? await this.#guestOrFactory(entries) : this.#guestOrFactory;
     this.#trace.name({ block: this.#guest.ramBlocks.map(({ idstr }) => idstr) });
@@ -272,7 +284,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     // Who waits for a missing page, or comes to one, must go on waiting: closed, they would read as zeroes.
     const lost = this.#firstError !== undefined && this.#listens;
-    if (this.#uffd !== undefined && !lost) native().userfaultfdClose(this.#uffd);
+    if (!lost) this.#letGoOfMemory();
+  }
+
+  #letGoOfMemory(): void {
+    if (this.#uffd !== undefined) native().userfaultfdClose(this.#uffd);
+    this.#uffd = undefined;
+    restoreMemory(this.#signals, this.#guest?.ramBlocks ?? [], this.#memoryBefore);
   }
 
   #setStatus(status: IncomingStatus): void {

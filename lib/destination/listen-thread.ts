@@ -12,18 +12,21 @@ import { type EventfdHandle, native, type UserfaultfdHandle } from '../native.js
 import { Kicked } from '../threads/kicked.js';
 import { runThread } from '../threads/thread.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
-import type { StreamRecord } from '../wire/messages.js';
+import type { PageRecord, StreamRecord } from '../wire/messages.js';
 import { SHUT_SUCCESS } from '../wire/protocol.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Package } from './destination-signals.js';
 import { sayFailed } from './farewell.js';
 import { FaultLatency, type FaultLatencySummary } from './fault-latency.js';
+import { HostPageAssembly } from './host-page.js';
 import type { DestinationEvent } from './main-thread.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { awaitWork } from './parked-work.js';
 import { PlacePage } from './place-page.js';
 import { postcopyStates } from './postcopy-state.js';
+import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
+import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
 import { type StreamPosition, StreamReader } from './stream-reader.js';
 
 export interface ListenThreadData {
@@ -39,9 +42,11 @@ export interface ListenThreadWork {
   readonly channel: ChannelDescriptor;
   readonly arena: SharedArrayBuffer;
   readonly position: StreamPosition;
+  readonly before: MemoryBefore;
   readonly blocks: readonly RAMBlockDescriptor[];
   readonly received: readonly SharedArrayBuffer[];
   readonly requested: PageRequestedDescriptor;
+  readonly removed: RemovedPagesDescriptor;
 }
 
 export interface ListenThreadResult {
@@ -59,7 +64,9 @@ class ListenThread {
   readonly #reader: StreamReader;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #received: readonly PageBitmap[];
+  readonly #before: MemoryBefore;
   readonly #collector: PageCollector;
+  readonly #hostPages: HostPageAssembly;
   readonly #latency = new FaultLatency();
 
   constructor(data: ListenThreadData, work: ListenThreadWork, kick: EventfdHandle) {
@@ -70,21 +77,24 @@ class ListenThread {
     this.#channel = new Channel(work.channel, kick);
     this.#reader = new StreamReader(this.#channel, work.arena, this.#counters, work.position);
     this.#blocks = work.blocks;
-    this.#received = work.blocks.map(({ size }, index) => new PageBitmap(pageCount(size), work.received[index]));
-    this.#collector = new PageCollector(
-      new PlacePage({
-        uffd: this.#uffd,
-        blocks: work.blocks,
-        received: this.#received,
-        requested: new PageRequested(
-          work.blocks.map(({ size }) => size),
-          work.requested,
-        ),
-        arena: this.#reader.bytes,
-        counters: this.#counters,
-        signals: this.#signals,
-        latency: this.#latency,
-      }),
+    this.#before = work.before;
+    const sizes = work.blocks.map(({ size }) => size);
+    this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
+    const place = new PlacePage({
+      uffd: this.#uffd,
+      blocks: work.blocks,
+      received: this.#received,
+      requested: new PageRequested(sizes, work.requested),
+      removed: new RemovedPages(sizes, work.removed),
+      arena: this.#reader.bytes,
+      counters: this.#counters,
+      signals: this.#signals,
+      latency: this.#latency,
+    });
+    this.#collector = new PageCollector(place);
+    this.#hostPages = new HostPageAssembly(
+      work.blocks.map(({ pageSize }) => pageSize),
+      place,
     );
   }
 
@@ -115,7 +125,7 @@ class ListenThread {
   #handle(record: StreamRecord): boolean {
     switch (record.type) {
       case 'page':
-        this.#collector.add(record, this.#reader.recordOffset);
+        this.#page(record);
         return false;
       case 'ram-eos':
         this.#collector.flush();
@@ -134,6 +144,12 @@ class ListenThread {
       default:
         throw this.#illegal(record.type);
     }
+  }
+
+  #page(record: PageRecord): void {
+    const { recordOffset, bytes } = this.#reader;
+    if (this.#hostPages.takes(record.block.index)) this.#hostPages.add(record, bytes, recordOffset);
+    else this.#collector.add(record, recordOffset);
   }
 
   #illegal(record: string): MigrationError {
@@ -163,11 +179,9 @@ class ListenThread {
 
   /** D10. */
   #end(): void {
-    const { constants, eventfdSignal, ramBlockAdvise, userfaultfdUnregister } = native();
-    for (const { handle, size, kind } of this.#blocks) {
-      userfaultfdUnregister(this.#uffd, handle, 0, size);
-      if (kind === 'anonymous') ramBlockAdvise(handle, constants.MADV_HUGEPAGE, 0, size);
-    }
+    const { eventfdSignal, userfaultfdUnregister } = native();
+    for (const { handle, size } of this.#blocks) userfaultfdUnregister(this.#uffd, handle, 0, size);
+    restoreMemory(this.#signals, this.#blocks, this.#before);
     eventfdSignal(this.#faultKick);
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.SERVING);
     this.#publishLatency();

@@ -8,6 +8,7 @@ import { Channel } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
 import { asMigrationError, MigrationError, type PlainError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
+import { readMappingFlags } from '../memory/mapping-flags.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
@@ -37,12 +38,15 @@ import {
 import { DeviceStates } from './device-states.js';
 import { SHUT_FAILURE, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
+import { findPartialHostPage } from './host-page.js';
 import type { ListenThreadWork } from './listen-thread.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested } from './page-requested.js';
 import { handWork } from './parked-work.js';
 import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
+import { inhibitDiscards, type MemoryBefore, prepareMemory, restoreMemory } from './prepare-memory.js';
 import { RamLoad } from './ram-load.js';
+import { RemovedPages } from './removed-pages.js';
 import { ARENA_BYTES, StreamReader } from './stream-reader.js';
 
 export interface MainThreadData {
@@ -62,6 +66,8 @@ export type DestinationOwnerCalls = {
   connected: (socket: SocketHandle) => void;
   /** The guest's blocks, made to fit the list where a factory makes the guest. */
   ramBlocks: (blocks: readonly RamBlockEntry[]) => Promise<readonly RAMBlockDescriptor[]>;
+  /** What the memory is like now; the owner puts it back where this fails. */
+  willPrepareMemory: (before: MemoryBefore) => void;
   /** Opens a userfaultfd that can do what the blocks need, and tries it. */
   openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
   /** Loads the guest's device state and, if it ran at the source, starts it. */
@@ -92,7 +98,9 @@ class MainThread {
   #blocks: readonly RAMBlockDescriptor[] = [];
   #received: readonly PageBitmap[] = [];
   #requested = new PageRequested([]);
+  #removed = new RemovedPages([]);
   #collector: PageCollector | undefined;
+  #before: MemoryBefore = [];
   #uffd: UserfaultfdHandle | undefined;
   #pageSizeSummary = 0;
   #returnPath = false;
@@ -194,10 +202,12 @@ class MainThread {
   #setBlocks(entries: readonly RamBlockEntry[]): void {
     this.#blocks = this.#thread.owner.call('ramBlocks', entries);
     checkBlocks(this.#blocks, entries);
-    this.#received = this.#blocks.map(({ size }) => new PageBitmap(pageCount(size)));
-    this.#requested = new PageRequested(this.#blocks.map(({ size }) => size));
+    const sizes = this.#blocks.map(({ size }) => size);
+    this.#received = sizes.map((size) => new PageBitmap(pageCount(size)));
+    this.#requested = new PageRequested(sizes);
+    this.#removed = new RemovedPages(sizes);
     this.#collector = new PageCollector(new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters));
-    if (this.#state !== 'none') this.#prepareForPostcopy();
+    if (this.#state !== 'none') this.#prepareForPostcopy(entries);
   }
 
   #needCollector(record: string): PageCollector {
@@ -243,21 +253,20 @@ class MainThread {
     this.#pageSizeSummary = pageSizeSummary;
   }
 
-  /** D4, the rest: nothing stale may be mapped, and no huge page may bring in what has not arrived. */
-  #prepareForPostcopy(): void {
+  /** D4, the rest. */
+  #prepareForPostcopy(entries: readonly RamBlockEntry[]): void {
     const { pageSizeSummary } = new RAMList(this.#blocks);
+    checkPageSizes(this.#blocks, entries);
     if (pageSizeSummary !== this.#pageSizeSummary) {
       throw new MigrationError(
         'GUEST_MISMATCH',
         `the source's host pages (sizes or-ed: ${this.#pageSizeSummary}) are not those here (${pageSizeSummary})`,
       );
     }
-    const { constants, ramBlockAdvise, ramBlockDiscard } = native();
+    this.#before = readMappingFlags(this.#blocks);
+    this.#thread.owner.call('willPrepareMemory', this.#before);
+    prepareMemory(this.#signals, this.#blocks, this.#before);
     this.#uffd = this.#thread.owner.call('openUserfaultfd', this.#blocks);
-    for (const { handle, size, kind } of this.#blocks) {
-      if (kind !== 'hugetlb') ramBlockAdvise(handle, constants.MADV_NOHUGEPAGE, 0, size);
-      ramBlockDiscard(handle, Float64Array.of(0, size), 1);
-    }
     this.#startFaultThread(this.#uffd);
   }
 
@@ -273,12 +282,24 @@ class MainThread {
     this.#collector?.flush();
     const index = this.#blocks.findIndex((block) => block.idstr === idstr);
     const pairs = new Float64Array(ranges.length * 2);
+    const { pageSize } = this.#blocks[index];
     for (const [i, { start, length }] of ranges.entries()) {
+      if (start % pageSize !== 0 || length % pageSize !== 0) throw this.#torn(idstr, pageSize, start, length);
       pairs[i * 2] = start;
       pairs[i * 2 + 1] = length;
       this.#received[index].clearRange(pageCount(start), pageCount(length));
     }
     native().ramBlockDiscard(this.#blocks[index].handle, pairs, ranges.length);
+  }
+
+  #torn(idstr: string, pageSize: number, start: number, length: number): MigrationError {
+    const offset = this.#reader.recordOffset;
+    const range = `${length} bytes from ${start} of RAM block ${idstr}`;
+    return new MigrationError(
+      'STREAM_CORRUPT',
+      `the discard at offset ${offset} of ${range} is not of whole host pages of ${pageSize} bytes`,
+      { offset, record: 'POSTCOPY_RAM_DISCARD' },
+    );
   }
 
   // --- the two ends ------------------------------------------------------------------------------
@@ -309,7 +330,9 @@ class MainThread {
     if (uffd === undefined)
       throw this.#illegal('POSTCOPY_LISTEN', 'without both POSTCOPY_ADVISE and a block list before it');
     this.#step('POSTCOPY_LISTEN');
+    this.#requireWholeHostPages();
     const { constants, userfaultfdRegister } = native();
+    inhibitDiscards(this.#signals, this.#blocks);
     for (const { handle, size } of this.#blocks) {
       userfaultfdRegister(uffd, handle, 0, size, constants.UFFDIO_REGISTER_MODE_MISSING);
     }
@@ -321,8 +344,23 @@ class MainThread {
       ...this.#shared,
       arena: this.#arena,
       position: this.#reader.handOver(),
+      before: this.#before,
     });
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.YES);
+  }
+
+  /** A host page that is there in part never faults, so the rest of it could not come any more. */
+  #requireWholeHostPages(): void {
+    for (const [index, { idstr, pageSize }] of this.#blocks.entries()) {
+      const hostPage = pageSize === TARGET_PAGE_SIZE ? -1 : findPartialHostPage(this.#received[index], pageSize);
+      if (hostPage < 0) continue;
+      const offset = this.#reader.recordOffset;
+      throw new MigrationError(
+        'STREAM_CORRUPT',
+        `at LISTEN, offset ${offset}, only a part of host page ${hostPage} of RAM block ${idstr} is here`,
+        { offset, record: 'POSTCOPY_LISTEN' },
+      );
+    }
   }
 
   /** D8. */
@@ -339,6 +377,7 @@ class MainThread {
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
     this.#reader.nextOrEnd(); // the VM description, where there is one
     this.#resumeGuest();
+    restoreMemory(this.#signals, this.#blocks, this.#before);
     if (this.#returnPath) this.#channel.send(encodeShut(SHUT_SUCCESS));
   }
 
@@ -358,6 +397,7 @@ class MainThread {
       blocks: this.#blocks,
       received: this.#received.map(({ buffer }) => buffer),
       requested: this.#requested.descriptor,
+      removed: this.#removed.descriptor,
     };
   }
 
@@ -385,6 +425,19 @@ function checkBlocks(blocks: readonly RAMBlockDescriptor[], entries: readonly Ra
   const there = entries.map(({ idstr, usedLength }) => `${idstr} ${usedLength}`).join(', ');
   if (here !== there) {
     throw new MigrationError('GUEST_MISMATCH', `the source's RAM blocks are ${there}; here they are ${here}`);
+  }
+}
+
+/** Only where postcopy was advised does the list say page sizes: those that are not the host's. */
+function checkPageSizes(blocks: readonly RAMBlockDescriptor[], entries: readonly RamBlockEntry[]): void {
+  const { HOST_PAGE_SIZE } = native().constants;
+  for (const [index, { idstr, pageSize }] of blocks.entries()) {
+    const there = entries[index].pageSize ?? HOST_PAGE_SIZE;
+    if (there === pageSize) continue;
+    throw new MigrationError(
+      'GUEST_MISMATCH',
+      `RAM block ${idstr} has pages of ${there} bytes at the source; here they have ${pageSize}`,
+    );
   }
 }
 

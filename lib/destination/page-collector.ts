@@ -17,6 +17,12 @@ export interface PageInstaller {
 
 const BATCH_PAGES = 256;
 
+/** What a page record carries, where that is something a page can be installed from. Throws UNSUPPORTED. */
+export function contentKind({ kind }: PageRecord, offset: number): 'normal' | 'zero' {
+  if (kind === 'normal' || kind === 'zero') return kind;
+  throw new MigrationError('UNSUPPORTED', `a page in ${kind} form at offset ${offset}`, { offset, record: 'page' });
+}
+
 export class PageCollector {
   readonly #installer: PageInstaller;
   readonly #pages = new Uint32Array(BATCH_PAGES);
@@ -32,13 +38,7 @@ export class PageCollector {
 
   /** Adds a page; `recordOffset` is its place on the stream, for errors. */
   add(record: PageRecord, recordOffset: number): void {
-    const { kind } = record;
-    if (kind !== 'normal' && kind !== 'zero') {
-      throw new MigrationError('UNSUPPORTED', `a page in ${kind} form at offset ${recordOffset}`, {
-        offset: recordOffset,
-        record: 'page',
-      });
-    }
+    const kind = contentKind(record, recordOffset);
     if (record.block.index !== this.#blockIndex || kind !== this.#kind || this.#count === BATCH_PAGES) {
       this.flush();
       this.#blockIndex = record.block.index;

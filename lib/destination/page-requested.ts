@@ -54,6 +54,11 @@ export class PageRequested {
     return this.#bitmaps[blockIndex].set(page);
   }
 
+  /** The first page asked for at or after `from`, or the block's number of pages. */
+  findNext(blockIndex: number, from: number): number {
+    return this.#bitmaps[blockIndex].findNext(from);
+  }
+
   /**
    * Any thread: the page is there. When its fault was read, in µs; 0 if it was asked for but not
    * measured; -1 if nobody had asked.

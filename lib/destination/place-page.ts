@@ -4,119 +4,184 @@
  *
  * 1. Received is set only after the page is there.
  * 2. A page that is there already is left as it is: the guest may have written it since.
+ * 3. A page that the guest has let go of is not placed any more (removed-pages.ts).
  */
 
 import { MigrationError } from '../errors.js';
 import type { PageBitmap } from '../memory/bitmap.js';
-import { TARGET_PAGE_SIZE } from '../memory/page.js';
+import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type UserfaultfdHandle } from '../native.js';
+import { Kicked } from '../threads/kicked.js';
 import type { DestinationCounters } from './destination-counters.js';
 import type { DestinationSignals } from './destination-signals.js';
 import type { FaultLatency } from './fault-latency.js';
+import type { HostPageInstaller } from './host-page.js';
 import type { PageInstaller } from './page-collector.js';
 import type { PageRequested } from './page-requested.js';
+import type { RemovedPages } from './removed-pages.js';
 
 /** Milliseconds to wait for the fault thread to read events, before another try. */
 const RETRY_MS = 10;
+/** The fault thread reads no event while these are placed. */
+const PAGES_PER_LOCK = 16;
 
 export interface PlacePageOptions {
   readonly uffd: UserfaultfdHandle;
   readonly blocks: readonly RAMBlockDescriptor[];
   readonly received: readonly PageBitmap[];
   readonly requested: PageRequested;
+  readonly removed: RemovedPages;
   readonly arena: Uint8Array;
   readonly counters: DestinationCounters;
   readonly signals: DestinationSignals;
   readonly latency: FaultLatency;
 }
 
-export class PlacePage implements PageInstaller {
+export class PlacePage implements PageInstaller, HostPageInstaller {
   readonly #o: PlacePageOptions;
-  #outcomes = new Uint8Array(256);
+  readonly #outcomes = new Uint8Array(PAGES_PER_LOCK);
   /** One page for fills other than zero. */
   readonly #filled = new Uint8Array(TARGET_PAGE_SIZE);
+  /** A single page, as the lists of a native call. */
+  readonly #one = new Uint32Array(1);
+  readonly #atBegin = new Uint32Array(1);
+  #mustRetry = false;
 
   constructor(options: PlacePageOptions) {
     this.#o = options;
   }
 
   pages(blockIndex: number, pages: Uint32Array, count: number, offsets: Uint32Array): void {
-    const { uffd, blocks, arena, counters } = this.#o;
+    const { arena, counters } = this.#o;
+    this.#placeContent(blockIndex, TARGET_PAGE_SIZE, pages, count, arena, offsets);
+    counters.add('normal', count);
+  }
+
+  fills(blockIndex: number, pages: Uint32Array, count: number, fills: Uint8Array): void {
+    if (fills.subarray(0, count).every((fill) => fill === 0)) {
+      this.#placeZero(blockIndex, TARGET_PAGE_SIZE, pages, count);
+    } else {
+      for (let i = 0; i < count; i += 1) {
+        this.#filled.fill(fills[i]);
+        this.#placeContent(blockIndex, TARGET_PAGE_SIZE, pages.subarray(i), 1, this.#filled, this.#atBegin);
+      }
+    }
+    this.#o.counters.add('duplicate', count);
+  }
+
+  hostPage(blockIndex: number, hostPage: number, content: Uint8Array): void {
+    const { pageSize } = this.#o.blocks[blockIndex];
+    this.#one[0] = hostPage;
+    this.#placeContent(blockIndex, pageSize, this.#one, 1, content, this.#atBegin);
+    this.#o.counters.add('normal', pageCount(pageSize));
+  }
+
+  zeroHostPage(blockIndex: number, hostPage: number): void {
+    const { pageSize } = this.#o.blocks[blockIndex];
+    this.#one[0] = hostPage;
+    this.#placeZero(blockIndex, pageSize, this.#one, 1);
+    this.#o.counters.add('duplicate', pageCount(pageSize));
+  }
+
+  /** Pages of `pageSize`, from where their content lies in `bytes`. */
+  #placeContent(
+    blockIndex: number,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+    bytes: Uint8Array,
+    offsets: Uint32Array,
+  ): void {
+    const { uffd, blocks } = this.#o;
     const { handle } = blocks[blockIndex];
-    this.#place(blockIndex, pages, count, (from, rest) =>
+    this.#place(blockIndex, pageSize, pages, count, (from, rest) =>
       native().placePages(
         uffd,
         handle,
-        TARGET_PAGE_SIZE,
+        pageSize,
         pages.subarray(from),
         rest,
-        arena,
+        bytes,
         offsets.subarray(from),
         0,
         this.#outcomes,
       ),
     );
-    counters.add('normal', count);
   }
 
-  fills(blockIndex: number, pages: Uint32Array, count: number, fills: Uint8Array): void {
-    const { uffd, blocks, counters } = this.#o;
-    const { handle } = blocks[blockIndex];
-    if (fills.subarray(0, count).every((fill) => fill === 0)) {
-      this.#place(blockIndex, pages, count, (from, rest) =>
-        native().placeZeroPages(uffd, handle, TARGET_PAGE_SIZE, pages.subarray(from), rest, this.#outcomes),
-      );
-    } else {
-      for (let i = 0; i < count; i += 1) this.#placeFilled(blockIndex, pages.subarray(i, i + 1), fills[i]);
-    }
-    counters.add('duplicate', count);
-  }
-
-  #placeFilled(blockIndex: number, page: Uint32Array, fill: number): void {
+  #placeZero(blockIndex: number, pageSize: number, pages: Uint32Array, count: number): void {
     const { uffd, blocks } = this.#o;
-    this.#filled.fill(fill);
-    this.#place(blockIndex, page, 1, () =>
-      native().placePages(
-        uffd,
-        blocks[blockIndex].handle,
-        TARGET_PAGE_SIZE,
-        page,
-        1,
-        this.#filled,
-        new Uint32Array(1),
-        0,
-        this.#outcomes,
-      ),
+    const { handle } = blocks[blockIndex];
+    this.#place(blockIndex, pageSize, pages, count, (from, rest) =>
+      native().placeZeroPages(uffd, handle, pageSize, pages.subarray(from), rest, this.#outcomes),
     );
   }
 
-  /** Has `place` install pages[from …] until each one has an outcome that is final. */
-  #place(blockIndex: number, pages: Uint32Array, count: number, place: (from: number, rest: number) => number): void {
-    const { OUTCOME_RETRY } = native().constants;
+  /** Has `place` install pages[from …], `rest` of them, until each one has an outcome that is final. */
+  #place(
+    blockIndex: number,
+    pageSize: number,
+    pages: Uint32Array,
+    count: number,
+    place: (from: number, rest: number) => number,
+  ): void {
+    const { signals, removed } = this.#o;
     let from = 0;
     while (from < count) {
-      const eventsRead = this.#o.signals.get('EVENTS_READ');
-      place(from, count - from);
-      let settled = 0;
-      while (from + settled < count && this.#outcomes[settled] !== OUTCOME_RETRY) {
-        this.#settle(blockIndex, pages[from + settled], this.#outcomes[settled]);
-        settled += 1;
+      const eventsRead = signals.get('EVENTS_READ');
+      removed.lock.acquire();
+      try {
+        from += this.#placeSome(blockIndex, pageSize, pages.subarray(from, count), (rest) => place(from, rest));
+      } finally {
+        removed.lock.release();
       }
-      from += settled;
+      if (!this.#mustRetry) continue;
       // The mapping is changing: the fault thread must read the event that says how.
-      if (from < count) this.#o.signals.waitWhile('EVENTS_READ', eventsRead, RETRY_MS);
+      signals.waitWhile('EVENTS_READ', eventsRead, RETRY_MS);
+      if (signals.get('RELEASED') === 1) throw new Kicked();
     }
   }
 
-  #settle(blockIndex: number, page: number, outcome: number): void {
+  /** Under the lock, so only a few; returns how many of them are dealt with. */
+  #placeSome(blockIndex: number, pageSize: number, pages: Uint32Array, place: (count: number) => number): number {
+    const { OUTCOME_RETRY } = native().constants;
+    this.#mustRetry = false;
+    const wanted = this.#untilRemoved(blockIndex, pageSize, pages);
+    if (wanted === 0) return 1; // the first one was removed: what came for it is dropped
+    place(wanted);
+    for (let i = 0; i < wanted; i += 1) {
+      if (this.#outcomes[i] === OUTCOME_RETRY) {
+        this.#mustRetry = true;
+        return i;
+      }
+      this.#settle(blockIndex, pageSize, pages[i], this.#outcomes[i]);
+    }
+    return wanted;
+  }
+
+  /** How many pages from the first one to place at once: none of them was removed. */
+  #untilRemoved(blockIndex: number, pageSize: number, pages: Uint32Array): number {
+    const { removed } = this.#o;
+    const most = Math.min(pages.length, PAGES_PER_LOCK);
+    if (!removed.any) return most;
+    const targetPages = pageCount(pageSize);
+    let count = 0;
+    while (count < most && !removed.has(blockIndex, pages[count] * targetPages)) count += 1;
+    return count;
+  }
+
+  /** A page of `pageSize` is there: all its target pages are received, and who asked for it is served. */
+  #settle(blockIndex: number, pageSize: number, page: number, outcome: number): void {
     const { received, requested, latency, counters } = this.#o;
     if (outcome === native().constants.OUTCOME_GONE) {
       const { idstr } = this.#o.blocks[blockIndex];
       throw new MigrationError('GUEST_FAILED', `page ${page} of RAM block ${idstr} was unmapped while it was awaited`);
     }
-    received[blockIndex].set(page);
-    const since = requested.settle(blockIndex, page);
+    const targetPages = pageCount(pageSize);
+    const first = page * targetPages;
+    for (let i = 0; i < targetPages; i += 1) received[blockIndex].set(first + i);
+    const since = requested.settle(blockIndex, first);
     if (since < 0) return;
     counters.add('requestsServed', 1);
     if (since > 0) latency.record(native().monotonicUs() - since);

@@ -5,8 +5,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
-import { pageCount } from '../memory/page.js';
+import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import { type MemoryKind, RAMBlock } from '../memory/ram-block.js';
+import { RAMList } from '../memory/ram-list.js';
 import {
   native,
   type StressGuestHandle,
@@ -15,13 +16,19 @@ import {
   type StressGuestVerdict,
 } from '../native.js';
 
-/** The name of its one RAM block. */
+/** The name of its first RAM block; the others are `stress.ram.1` and so on. */
 export const STRESS_IDSTR = 'stress.ram';
+const MAX_BLOCKS = 64;
 
 export interface StressGuestSettings {
-  /** Bytes of RAM, whole pages. */
+  /** Bytes of RAM, all blocks together; each block is rounded up to whole host pages of its kind. */
   readonly memory: number;
+  /** RAM blocks it is split over, 1 to 64, each larger than the one before where there is enough; 1 when absent. */
+  readonly blocks?: number;
+  /** Of every block; `anonymous` when absent. */
   readonly kind?: MemoryKind;
+  /** The kinds of the blocks in turn, from the first again where there are more blocks; in place of `kind`. */
+  readonly kinds?: readonly MemoryKind[];
   /** Native threads that write; 1 when absent. */
   readonly vcpus?: number;
   /** Seed of contents and order; 1 when absent. */
@@ -34,6 +41,41 @@ export interface StressGuestSettings {
   readonly writesPerSecond?: number;
 }
 
+/**
+ * Pages of each block: one, and of the rest a share that grows with its place. No two blocks of a guest of some
+ * size are of one size then, so that a mix-up of two shows.
+ */
+function splitPages(pages: number, blocks: number): number[] {
+  const rest = Math.max(0, pages - blocks);
+  const upTo = (index: number) => Math.floor((rest * index * (index + 1)) / (blocks * (blocks + 1)));
+  return Array.from({ length: blocks }, (_, index) => 1 + upTo(index + 1) - upTo(index));
+}
+
+/** Maps its blocks; all or none. */
+function createBlocks({ memory, blocks = 1, kind = 'anonymous', kinds = [kind] }: StressGuestSettings): RAMBlock[] {
+  if (!Number.isInteger(blocks) || blocks < 1 || blocks > MAX_BLOCKS || kinds.length === 0) {
+    throw new MigrationError('BAD_ARGUMENT', `a stress guest of ${blocks} blocks of ${kinds.length} kinds`, {
+      hint: `use 1 to ${MAX_BLOCKS} blocks and at least one kind`,
+    });
+  }
+  if (!Number.isSafeInteger(memory) || memory <= 0) {
+    throw new MigrationError('BAD_ARGUMENT', `a stress guest of ${memory} bytes`, {
+      hint: 'give a whole number above 0',
+    });
+  }
+  const created: RAMBlock[] = [];
+  try {
+    for (const [index, pages] of splitPages(Math.ceil(memory / TARGET_PAGE_SIZE), blocks).entries()) {
+      const idstr = index === 0 ? STRESS_IDSTR : `${STRESS_IDSTR}.${index}`;
+      created.push(RAMBlock.create({ idstr, size: pages * TARGET_PAGE_SIZE, kind: kinds[index % kinds.length] }));
+    }
+    return created;
+  } catch (error) {
+    for (const block of created) block.close();
+    throw error;
+  }
+}
+
 /** Milliseconds to wait for the vCPUs without giving way: they stop within one page write. */
 const STOP_AT_ONCE_MS = 5;
 /** Then, as a vCPU may wait for a page from the source: milliseconds between two looks. */
@@ -43,38 +85,39 @@ export class StressGuest implements Guest {
   readonly ramBlocks: readonly RAMBlock[];
   readonly #handle: StressGuestHandle;
   #running = false;
+  #closed = false;
 
-  private constructor(block: RAMBlock, options: StressGuestOptions) {
-    this.ramBlocks = [block];
-    this.#handle = native().stressGuestCreate(block.handle, options);
+  private constructor(blocks: readonly RAMBlock[], options: StressGuestOptions) {
+    this.ramBlocks = blocks;
+    this.#handle = native().stressGuestCreate(
+      blocks.map(({ handle }) => handle),
+      options,
+    );
   }
 
   /** Makes a guest and fills its RAM; stopped. */
   static async create(settings: StressGuestSettings): Promise<StressGuest> {
     const guest = StressGuest.empty(settings);
-    await native().stressGuestFill(guest.#handle);
-    return guest;
+    try {
+      await native().stressGuestFill(guest.#handle);
+      return guest;
+    } catch (error) {
+      guest.close();
+      throw error;
+    }
   }
 
   /** A guest with nothing in its RAM, to be filled by a migration; its settings come with the device state. */
   static empty(settings: StressGuestSettings): StressGuest {
-    const {
-      memory,
-      kind = 'anonymous',
-      vcpus = 1,
-      seed = 1,
-      filledShare = 7 / 8,
-      workingSetShare = 1 / 4,
-      writesPerSecond = 20_000,
-    } = settings;
-    const block = RAMBlock.create({ idstr: STRESS_IDSTR, size: memory, kind });
-    const pages = pageCount(block.size);
+    const { vcpus = 1, seed = 1, filledShare = 7 / 8, workingSetShare = 1 / 4, writesPerSecond = 20_000 } = settings;
+    const blocks = createBlocks(settings);
+    const pages = pageCount(new RAMList(blocks).size);
     const filledPages = Math.min(pages, Math.max(vcpus, Math.ceil(pages * filledShare)));
     const workingSetPages = Math.min(filledPages, Math.max(vcpus, Math.ceil(pages * workingSetShare)));
     try {
-      return new StressGuest(block, { vcpus, seed, filledPages, workingSetPages, writesPerSecond });
+      return new StressGuest(blocks, { vcpus, seed, filledPages, workingSetPages, writesPerSecond });
     } catch (error) {
-      block.close();
+      for (const block of blocks) block.close();
       throw error;
     }
   }
@@ -92,6 +135,16 @@ export class StressGuest implements Guest {
     const { stressGuestStop } = native();
     for (let waitMs = STOP_AT_ONCE_MS; !stressGuestStop(this.#handle, waitMs); waitMs = 0) await delay(STOP_LOOK_MS);
     this.#running = false;
+  }
+
+  /** See {@link Guest.throttle}; at once, also while it is stopped. Throws a RangeError beyond 0 to 99. */
+  throttle(percent: number): void {
+    native().stressGuestThrottle(this.#handle, percent);
+  }
+
+  /** See {@link Guest.vcpuThreads}; none before its first start. */
+  get vcpuThreads(): readonly number[] {
+    return native().stressGuestThreads(this.#handle);
   }
 
   async saveDeviceState(): Promise<Uint8Array> {
@@ -119,8 +172,13 @@ export class StressGuest implements Guest {
     return native().stressGuestStats(this.#handle);
   }
 
-  /** Ends its threads and lets go of its RAM. A thread that waits for a page stays, and keeps the RAM. */
+  /**
+   * Ends its threads and lets go of its RAM; harmless twice. A thread that waits for a page stays, and keeps
+   * the RAM.
+   */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     native().stressGuestClose(this.#handle);
     for (const block of this.ramBlocks) block.close();
   }

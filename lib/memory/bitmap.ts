@@ -45,19 +45,14 @@ export class PageBitmap {
     if (spare > 0) this.words[this.words.length - 1] = 0xffffffff >>> spare;
   }
 
+  /** Sets `count` bits from `start`. */
+  setRange(start: number, count: number): void {
+    this.#eachWord(start, count, (word, mask) => Atomics.or(this.words, word, mask));
+  }
+
   /** Clears `count` bits from `start`. */
   clearRange(start: number, count: number): void {
-    let page = start;
-    const end = start + count;
-    while (page < end) {
-      if ((page & 31) === 0 && end - page >= 32) {
-        Atomics.store(this.words, page >>> 5, 0);
-        page += 32;
-      } else {
-        this.clear(page);
-        page += 1;
-      }
-    }
+    this.#eachWord(start, count, (word, mask) => Atomics.and(this.words, word, ~mask));
   }
 
   /** The first set bit at or after `from`, or `pageCount`. */
@@ -75,6 +70,34 @@ export class PageBitmap {
     let total = 0;
     for (const word of this.words) total += popcount(word);
     return total;
+  }
+
+  /**
+   * The set bits as text, for messages: `3, 7-9, 12-40` and how many ranges more there are than `limit`.
+   * `none` where there are none.
+   */
+  describeRanges(limit: number): string {
+    const ranges: string[] = [];
+    let more = 0;
+    for (let first = this.findNext(0); first < this.pageCount; ) {
+      const end = this.findNextClear(first);
+      if (ranges.length === limit) more += 1;
+      else ranges.push(end - first === 1 ? `${first}` : `${first}-${end - 1}`);
+      first = this.findNext(end);
+    }
+    if (ranges.length === 0 && more === 0) return 'none';
+    return more === 0 ? ranges.join(', ') : `${[...ranges, ''].join(', ')}and ${more} more`;
+  }
+
+  /** Visits each word that holds some of the `count` bits from `start`, with the mask of those. */
+  #eachWord(start: number, count: number, visit: (word: number, mask: number) => void): void {
+    const end = start + count;
+    for (let page = start; page < end; ) {
+      const bit = page & 31;
+      const bits = Math.min(32 - bit, end - page);
+      visit(page >>> 5, (0xffffffff >>> (32 - bits)) << bit);
+      page += bits;
+    }
   }
 
   #find(from: number, flip: number): number {

@@ -103,6 +103,14 @@ export class RAMBlock implements RAMBlockDescriptor {
     return new Uint8Array(native().ramBlockBuffer(this.handle));
   }
 
+  /**
+   * For a balloon of the guest: lets go of a range of whole pages, which then reads as zeroes. False, and nothing
+   * done, while pages of the block are still to come in postcopy. Throws a RangeError for any other range.
+   */
+  discard(offset: number, length: number): boolean {
+    return native().ramBlockTryDiscard(this.handle, offset, length);
+  }
+
   close(): void {
     native().ramBlockClose(this.handle);
   }

@@ -13,6 +13,10 @@ export interface RAMPosition<Block extends RAMBlockDescriptor> {
   readonly offset: number;
 }
 
+export interface RAMRange<Block extends RAMBlockDescriptor> extends RAMPosition<Block> {
+  readonly length: number;
+}
+
 export class RAMList<Block extends RAMBlockDescriptor = RAMBlockDescriptor> {
   readonly #byName: ReadonlyMap<string, number>;
 
@@ -38,6 +42,15 @@ export class RAMList<Block extends RAMBlockDescriptor = RAMBlockDescriptor> {
   /** The index of the block of that name, or -1. */
   indexOf(idstr: string): number {
     return this.#byName.get(idstr) ?? -1;
+  }
+
+  /** The parts of blocks that a range of host addresses covers, in bytes from each block's begin. */
+  intersections(address: number, length: number): RAMRange<Block>[] {
+    return this.blocks.flatMap((block, index) => {
+      const start = Math.max(address, block.address);
+      const end = Math.min(address + length, block.address + block.size);
+      return start < end ? [{ block, index, offset: start - block.address, length: end - start }] : [];
+    });
   }
 
   /** Where a host address lies, or undefined if in no block. */

@@ -39,16 +39,27 @@ function unavailable(failures: readonly NativeError[]): MigrationError {
   });
 }
 
+/** Opens it one way with `needed`, and with those of `wished` that this kernel has. */
+function open(via: UserfaultfdVia, needed: bigint, wished: bigint): OpenedUserfaultfd {
+  const { userfaultfdClose, userfaultfdOpen } = native();
+  const { handle, granted, available } = userfaultfdOpen(via, needed);
+  const more = wished & available & ~granted;
+  if (more === 0n) return { handle, via, granted };
+  // What there is is only known once it is open, and the features of an open one can't be changed.
+  userfaultfdClose(handle);
+  return { via, ...userfaultfdOpen(via, needed | more) };
+}
+
 /**
- * Opens a userfaultfd with all of `features` (`UFFD_FEATURE_*` bits), by the first way that works.
- * Throws KERNEL_TOO_OLD naming what is missing, USERFAULTFD_FORBIDDEN or USERFAULTFD_UNAVAILABLE.
+ * Opens a userfaultfd with all of the features `needed` (`UFFD_FEATURE_*` bits), and those of `wished` that
+ * there are, by the first way that works. Throws KERNEL_TOO_OLD naming what is missing, USERFAULTFD_FORBIDDEN
+ * or USERFAULTFD_UNAVAILABLE.
  */
-export function openUserfaultfd(features: bigint): OpenedUserfaultfd {
+export function openUserfaultfd(needed: bigint, wished = 0n): OpenedUserfaultfd {
   const failures: NativeError[] = [];
   for (const via of userfaultfdWays) {
     try {
-      const { handle, granted } = native().userfaultfdOpen(via, features);
-      return { handle, via, granted };
+      return open(via, needed, wished);
     } catch (error) {
       failures.push(error as NativeError);
     }

@@ -19,10 +19,10 @@ export interface MigrateOptions {
 }
 
 function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, capabilities: Capabilities): void {
-  const large = new RAMList(guest.ramBlocks).blocks.find(({ kind }) => kind === 'hugetlb');
-  if (large !== undefined) {
-    throw new MigrationError('UNSUPPORTED', `RAM block ${large.idstr} is hugetlb memory, which is not migrated yet`, {
-      hint: 'use anonymous or memfd memory',
+  new RAMList(guest.ramBlocks); // throws what it says of a guest that can't be migrated
+  if (capabilities.autoConverge && guest.throttle === undefined) {
+    throw new MigrationError('BAD_ARGUMENT', 'the capability autoConverge with a guest that cannot be slowed down', {
+      hint: 'give the guest a throttle(percent) method, or leave autoConverge off',
     });
   }
   if (passes === undefined) return;

@@ -1,11 +1,14 @@
-/** Bytes a second of the stream, over windows of 100 ms. Pure: the caller tells the time. Migration thread only. */
+/** Throughput of the stream, over windows of 100 ms. Pure: the caller tells the time. Migration thread only. */
 
 const WINDOW_MS = 100;
 
 export class BandwidthMeter {
   #startMs: number;
   #startBytes = 0;
+  #startPages = 0;
+  #windowBytes = 0;
   #bytesPerSecond = 0;
+  #pagesPerSecond = 0;
 
   constructor(nowMs: number) {
     this.#startMs = nowMs;
@@ -16,12 +19,25 @@ export class BandwidthMeter {
     return this.#bytesPerSecond;
   }
 
-  /** `bytes`: all that was sent so far. */
-  measure(nowMs: number, bytes: number): void {
+  get pagesPerSecond(): number {
+    return this.#pagesPerSecond;
+  }
+
+  /** Bytes of the last whole window. */
+  get windowBytes(): number {
+    return this.#windowBytes;
+  }
+
+  /** `bytes` and `pages`: all that was sent so far. True if a window ended with it. */
+  measure(nowMs: number, bytes: number, pages: number): boolean {
     const elapsedMs = nowMs - this.#startMs;
-    if (elapsedMs < WINDOW_MS) return;
-    this.#bytesPerSecond = ((bytes - this.#startBytes) / elapsedMs) * 1000;
+    if (elapsedMs < WINDOW_MS) return false;
+    this.#windowBytes = bytes - this.#startBytes;
+    this.#bytesPerSecond = (this.#windowBytes / elapsedMs) * 1000;
+    this.#pagesPerSecond = ((pages - this.#startPages) / elapsedMs) * 1000;
     this.#startMs = nowMs;
     this.#startBytes = bytes;
+    this.#startPages = pages;
+    return true;
   }
 }

@@ -1,12 +1,15 @@
-/**
- * What the migration thread does next, from how much is still to send. Pure.
- *
- * RAM is all that iterates here and all of it can go in postcopy, so the part of pending that must
- * go in precopy is nil; QEMU's rule (semantics S8) then reads as below.
- */
+/** What the migration thread does next, from how much is still to send: QEMU's rule, and ours of whole passes. Pure. */
+
+/** Bytes still to send, as far as known, by when they may go. */
+export interface Pending {
+  /** Before the guest runs at the destination. */
+  readonly mustPrecopyBytes: number;
+  /** Before or after. */
+  readonly canPostcopyBytes: number;
+}
+
 export interface Convergence {
-  /** Bytes still to send, as far as known. */
-  readonly pendingBytes: number;
+  readonly pending: Pending;
   /** Bytes that can go within the downtime limit at the measured bandwidth; 0 while none was measured. */
   readonly thresholdBytes: number;
   readonly inPostcopy: boolean;
@@ -20,18 +23,35 @@ export interface Convergence {
 
 export type NextStep = 'iterate' | 'start-postcopy' | 'complete';
 
-/** Whether the dirty bitmap should be brought up to date before {@link nextStep} is asked. */
-export function needsSync(state: Convergence): boolean {
-  if (state.inPostcopy) return false; // the guest writes elsewhere now
-  if (state.postcopyAfterPasses !== undefined) return state.pendingBytes === 0;
-  return state.pendingBytes < state.thresholdBytes || state.pendingBytes === 0;
+/** RAM can go after the switch if there can be one; device state always goes at once, and is not counted. */
+export function ramPending(bytes: number, postcopyRam: boolean): Pending {
+  return postcopyRam
+    ? { mustPrecopyBytes: 0, canPostcopyBytes: bytes }
+    : { mustPrecopyBytes: bytes, canPostcopyBytes: 0 };
 }
 
+export function pendingBytes({ mustPrecopyBytes, canPostcopyBytes }: Pending): number {
+  return mustPrecopyBytes + canPostcopyBytes;
+}
+
+/** Whether the dirty bitmap should be brought up to date before {@link nextStep} is asked. */
+export function needsSync({ pending, thresholdBytes, inPostcopy, postcopyAfterPasses }: Convergence): boolean {
+  if (inPostcopy) return false; // the guest writes elsewhere now
+  const bytes = pendingBytes(pending);
+  if (postcopyAfterPasses !== undefined) return bytes === 0;
+  return bytes < thresholdBytes || bytes === 0;
+}
+
+/** In postcopy the end is only when nothing is left: until then requested pages overtake the others. */
 export function nextStep(state: Convergence): NextStep {
-  const { pendingBytes, thresholdBytes, inPostcopy, postcopyAsked, passes, postcopyAfterPasses } = state;
-  if (pendingBytes === 0) return 'complete';
+  const { pending, thresholdBytes, inPostcopy, postcopyAsked, passes, postcopyAfterPasses } = state;
+  const bytes = pendingBytes(pending);
+  if (bytes === 0) return 'complete';
   if (inPostcopy) return 'iterate';
-  if (postcopyAfterPasses !== undefined) return passes >= postcopyAfterPasses ? 'start-postcopy' : 'iterate';
-  if (pendingBytes < thresholdBytes) return 'complete';
-  return postcopyAsked ? 'start-postcopy' : 'iterate';
+  const maySwitch = pending.mustPrecopyBytes <= thresholdBytes;
+  if (postcopyAfterPasses !== undefined) {
+    return passes >= postcopyAfterPasses && maySwitch ? 'start-postcopy' : 'iterate';
+  }
+  if (bytes < thresholdBytes) return 'complete';
+  return postcopyAsked && maySwitch ? 'start-postcopy' : 'iterate';
 }

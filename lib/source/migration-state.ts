@@ -36,6 +36,16 @@ export const migrationTransitions: Readonly<Record<MigrationStatus, readonly Mig
   failed: [],
 };
 
+/** A migration in this status is under way, and nobody has asked for its end. */
+export function isSetupOrActive(status: MigrationStatus): boolean {
+  return status === 'setup' || status === 'active' || status === 'device' || status === 'postcopy-active';
+}
+
+/** A migration in this status can be cancelled. */
+export function isCancellable(status: MigrationStatus): boolean {
+  return migrationTransitions[status].includes('cancelling');
+}
+
 /** A migration in this status has ended. */
 export function isFinal(status: MigrationStatus): boolean {
   return migrationTransitions[status].length === 0;

@@ -1,5 +1,6 @@
 /** The main channel as the migration thread writes it: every byte that leaves is counted here. */
 import type { Channel } from '../channel/channel.js';
+import { MigrationError } from '../errors.js';
 import type { RamBlockHandle } from '../native.js';
 import type { SourceCounters } from './source-counters.js';
 
@@ -21,8 +22,13 @@ export class OutgoingStream {
     return this.#counters.get('transferred');
   }
 
+  /** Throws PEER_GONE with the offset of the first byte that may not have gone, or Kicked. */
   send(bytes: Uint8Array): void {
-    this.#channel.send(bytes);
+    try {
+      this.#channel.send(bytes);
+    } catch (error) {
+      throw this.#located(error);
+    }
     this.#counters.add('transferred', bytes.length);
   }
 
@@ -35,10 +41,23 @@ export class OutgoingStream {
     pages: Uint32Array,
     count: number,
   ): void {
-    this.#counters.add('transferred', this.#channel.sendPages(arena, ends, block, pageSize, pages, count));
+    try {
+      this.#counters.add('transferred', this.#channel.sendPages(arena, ends, block, pageSize, pages, count));
+    } catch (error) {
+      throw this.#located(error);
+    }
   }
 
   limitQueue(bytes: number): void {
     this.#channel.limitQueue(bytes);
+  }
+
+  #located(error: unknown): unknown {
+    if (!(error instanceof MigrationError) || error.code !== 'PEER_GONE') return error;
+    const { offset } = this;
+    return new MigrationError('PEER_GONE', `${error.message}, at offset ${offset} of the stream`, {
+      offset,
+      cause: error,
+    });
   }
 }

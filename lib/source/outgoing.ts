@@ -5,16 +5,26 @@
 import { EventEmitter } from 'node:events';
 import { fromPlainError, MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
-import { TARGET_PAGE_SIZE } from '../memory/page.js';
+import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { native, type SocketHandle } from '../native.js';
 import type { Capabilities, Parameters } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
 import { TraceSession } from '../trace/trace-session.js';
-import { isFinal, MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
-import type { MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls } from './migration-thread.js';
+import { GuestCalls } from './guest-calls.js';
+import {
+  isCancellable,
+  isFinal,
+  isSetupOrActive,
+  MigrationStateCell,
+  type MigrationStatus,
+  migrationStatuses,
+} from './migration-state.js';
+import type { MigrationThreadResult } from './migration-thread.js';
+import { type OutgoingInfo, outgoingInfo } from './outgoing-info.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import type { ReturnPathThreadData } from './return-path-thread.js';
+import type { DirtyTracking, MigrationThreadData, SourceEvent, SourceOwnerCalls } from './source-context.js';
 import { createSourceCounters } from './source-counters.js';
 import { createSourceSignals, ReturnPathPhase } from './source-signals.js';
 
@@ -24,44 +34,25 @@ export interface OutgoingOptions {
   readonly postcopyAfterPasses: number | undefined;
 }
 
-/** RAM statistics under the names of QMP's MigrationStats. */
-export interface RamInfo {
-  /** Bytes on the stream, of every kind. */
-  readonly transferred: number;
-  /** Bytes of RAM still to be sent, at the last look. */
-  readonly remaining: number;
-  readonly total: number;
-  /** Pages sent as "all zero", and with content. */
-  readonly duplicate: number;
-  readonly normal: number;
-  readonly normalBytes: number;
-  readonly dirtySyncCount: number;
-  readonly postcopyRequests: number;
-  readonly pageSize: number;
-  readonly precopyBytes: number;
-  readonly postcopyBytes: number;
-  /** Throughput in Mbit/s, over the whole migration once it has ended. */
-  readonly mbps: number;
-}
-
-/** The fields of query-migrate; times in milliseconds. */
-export interface OutgoingInfo {
-  readonly status: MigrationStatus;
-  readonly totalTime: number;
-  readonly setupTime: number;
-  /** From the guest's stop to when the last byte it needs to start was sent; 0 until then. */
-  readonly downtime: number;
-  readonly ram: RamInfo;
-}
+/** Run states under QEMU's names, as far as a migration is concerned. */
+export type GuestRunState = 'running' | 'paused' | 'finish-migrate' | 'postmigrate';
 
 export interface OutgoingEvents {
   status: [status: MigrationStatus];
   /** So many whole passes over RAM are done. */
   pass: [passes: number];
+  /** Auto-converge holds the guest back for that percentage of the time. */
+  throttle: [percent: number];
+  /** Something is not as it was asked for, and the migration goes on without; or went wrong when it had completed. */
+  warning: [warning: Error];
 }
 
 /** Milliseconds for the destination's last word to come when the stream has broken. */
 const LAST_WORD_MS = 1000;
+
+function cancelled(): MigrationError {
+  return new MigrationError('CANCELLED', 'the migration was cancelled');
+}
 
 function settleable(): { readonly promise: Promise<void>; readonly resolve: () => void } {
   let resolve = () => {};
@@ -72,7 +63,9 @@ function settleable(): { readonly promise: Promise<void>; readonly resolve: () =
 }
 
 export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
-  readonly #guest: Guest;
+  readonly #guest: GuestCalls;
+  readonly #ram: RAMList<RAMBlock>;
+  readonly #guestIsRunning: () => boolean;
   readonly #socket: SocketHandle;
   readonly #options: OutgoingOptions;
   readonly #peer: string;
@@ -84,24 +77,32 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   /** The package has gone out. */
   readonly #switched = settleable();
   readonly #trace: TraceSession;
+  #returnPathThread: Thread<void> | undefined;
   #migrationThread: Thread<MigrationThreadResult> | undefined;
-  #result: MigrationThreadResult | undefined;
+  #dirtyTracking: DirtyTracking = 'none';
   #totalTimeMs: number | undefined;
+  #error: Error | undefined;
 
   /** Resolved when completed; rejected with a MigrationError when failed or cancelled. Everything is gone by then. */
   readonly finished: Promise<OutgoingInfo>;
 
-  /** Takes over `socket`. `peer` names the other end in messages. */
-  constructor(guest: Guest, socket: SocketHandle, peer: string, options: OutgoingOptions) {
+  /** Takes over `socket`. `peer` names the other end in messages; `traceWords` are a test's, with a breakpoint set. */
+  constructor(
+    guest: Guest,
+    socket: SocketHandle,
+    peer: string,
+    options: OutgoingOptions,
+    traceWords?: SharedArrayBuffer,
+  ) {
     super();
-    this.#guest = guest;
+    this.#guest = new GuestCalls(guest, (error) => this.emit('warning', error));
+    this.#ram = new RAMList(guest.ramBlocks);
+    this.#guestIsRunning = () => guest.running;
     this.#socket = socket;
     this.#peer = peer;
     this.#options = options;
-    this.#trace = new TraceSession('source', 'owner', {
-      block: guest.ramBlocks.map(({ idstr }) => idstr),
-      status: migrationStatuses,
-    });
+    const block = guest.ramBlocks.map(({ idstr }) => idstr);
+    this.#trace = new TraceSession('source', 'owner', { block, status: migrationStatuses }, traceWords);
     this.#state.move('none', 'setup');
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
@@ -116,36 +117,31 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     return this.#trace.words;
   }
 
-  /** Once true, the destination has the guest, and it must never run here again, however this ends. */
+  /** Once the migration has ended with this true, the destination has the guest, and it must never run here again. */
   get handedOver(): boolean {
-    return this.#result?.handedOver ?? false;
+    return this.#signals.get('HANDED_OVER') === 1;
+  }
+
+  /** The guest at this side, under the names of QEMU's run states. */
+  get runState(): GuestRunState {
+    if (isFinal(this.status) && this.handedOver) return 'postmigrate';
+    if (this.#guest.isStopped) return 'finish-migrate';
+    return this.#guestIsRunning() ? 'running' : 'paused';
   }
 
   /** How it stands now, or how it ended. */
   info(): OutgoingInfo {
-    const c = this.#counters.snapshot();
-    const totalTime = this.#totalTimeMs ?? (native().monotonicUs() - this.#startUs) / 1000;
-    const { size } = new RAMList(this.#guest.ramBlocks);
-    return {
+    return outgoingInfo({
       status: this.status,
-      totalTime,
-      setupTime: this.#result?.setupTimeMs ?? 0,
-      downtime: this.#result?.downtimeMs ?? 0,
-      ram: {
-        transferred: c.transferred,
-        remaining: c.remainingPages * TARGET_PAGE_SIZE,
-        total: size,
-        duplicate: c.duplicate,
-        normal: c.normal,
-        normalBytes: c.normal * TARGET_PAGE_SIZE,
-        dirtySyncCount: c.dirtySyncCount,
-        postcopyRequests: c.postcopyRequests,
-        pageSize: TARGET_PAGE_SIZE,
-        precopyBytes: c.precopyBytes,
-        postcopyBytes: c.postcopyBytes,
-        mbps: totalTime === 0 ? 0 : (c.transferred * 8) / totalTime / 1000,
-      },
-    };
+      totalTime: this.#totalTimeMs ?? (native().monotonicUs() - this.#startUs) / 1000,
+      cpuThrottlePercentage: this.#guest.throttlePercent || undefined,
+      errorDesc: this.status === 'failed' ? this.#error?.message : undefined,
+      dirtyTracking: this.#dirtyTracking,
+      counters: this.#counters.snapshot(),
+      hasEnded: this.#totalTimeMs !== undefined,
+      totalBytes: this.#ram.size,
+      downtimeLimit: this.#options.parameters.downtimeLimit,
+    });
   }
 
   /**
@@ -164,106 +160,177 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     await Promise.race([this.#switched.promise, this.finished]);
   }
 
-  /** Ends it; the guest runs on here. False where it is too late: in postcopy the guest runs at the destination. */
+  /**
+   * Ends it; the guest runs on here. False where it is too late for that: once the switch to postcopy has begun
+   * or the end of a precopy is going out, and when it has ended. True again while it is being cancelled.
+   */
   cancel(): boolean {
-    const { status } = this;
-    if ((status !== 'setup' && status !== 'active') || !this.#state.move(status, 'cancelling')) return false;
-    this.emit('status', 'cancelling');
-    this.#signals.bump('ATTENTION');
-    this.#migrationThread?.kick();
+    this.#trace.trace.at('migrate_fd_cancel');
+    for (let { status } = this; status !== 'cancelling'; { status } = this) {
+      if (!isCancellable(status)) return false;
+      if (!this.#state.move(status, 'cancelling')) continue;
+      this.#guest.abandon(cancelled());
+      this.#signals.bump('ATTENTION');
+      this.#migrationThread?.kick();
+      this.emit('status', 'cancelling');
+    }
     return true;
   }
 
   async #run(): Promise<OutgoingInfo> {
     try {
-      const returnPath = await this.#openReturnPath();
+      this.#error = await this.#send();
+      if (this.status !== 'completed') await this.#runOn();
+      this.#trace.trace.at('migrate_fd_cleanup');
+    } catch (thrown) {
+      this.#error ??= thrown as Error;
+    }
+    this.#error = await this.#closeReturnPath(this.#error);
+    native().socketClose(this.#socket);
+    this.#totalTimeMs = (native().monotonicUs() - this.#startUs) / 1000;
+    try {
+      this.#announceEnd();
+    } finally {
+      this.#trace.close();
+    }
+    if (this.#error !== undefined) throw this.#error;
+    return this.info();
+  }
+
+  #announceEnd(): void {
+    if (this.status === 'cancelling' && this.#state.move('cancelling', 'cancelled')) this.#announce('cancelled');
+    if (this.status !== 'completed' || this.#error === undefined) return;
+    // The guest has gone over whole, whatever went wrong in tidying up.
+    const warning = this.#error;
+    this.#error = undefined;
+    this.emit('warning', warning);
+  }
+
+  /** S2 to S10: what ended it early, or undefined. */
+  async #send(): Promise<Error | undefined> {
+    try {
+      await this.#openReturnPath();
+      if (this.status === 'cancelling') return cancelled();
+      this.#trace.trace.at('migrate_fd_connect');
       this.#migrationThread = this.#startMigrationThread();
       const outcome = await this.#migrationThread.ended;
-      const error = await this.#closeReturnPath(returnPath, this.#errorOf(outcome));
-      this.#totalTimeMs = (native().monotonicUs() - this.#startUs) / 1000;
-      if (this.status === 'cancelled') throw new MigrationError('CANCELLED', 'the migration was cancelled');
-      if (error !== undefined) throw error;
-      return this.info();
-    } finally {
-      native().socketClose(this.#socket);
-      this.#trace.close();
+      if (outcome.kind === 'failed') return outcome.error;
+      if (outcome.kind === 'returned' && outcome.result.error !== undefined)
+        return fromPlainError(outcome.result.error);
+      return this.status === 'completed' ? undefined : cancelled();
+    } catch (thrown) {
+      return thrown as Error;
     }
   }
 
-  /** S2. */
-  async #openReturnPath(): Promise<Thread<void> | undefined> {
-    if (!this.#options.capabilities.postcopyRam) return undefined;
+  /** S11, where it was not completed: failed, unless cancelled; the guest runs on here if it still may. */
+  async #runOn(): Promise<void> {
+    const { status } = this;
+    if (status === 'cancelling') this.#error = cancelled();
+    if (isSetupOrActive(status)) this.#state.move(status, 'failed');
+    try {
+      this.#guest.throttle(0);
+      if (!this.handedOver) await this.#guest.resume();
+    } catch (cause) {
+      const text = `${(cause as Error).message}; the migration had ended before: ${this.#error?.message}`;
+      this.#error = new MigrationError('GUEST_FAILED', text, { cause });
+    }
+    if (this.status === 'failed') this.#announce('failed');
+  }
+
+  /** The state is that now. */
+  #announce(status: MigrationStatus): void {
+    this.emit('status', status);
+    this.#trace.trace.at('migrate_set_state', migrationStatuses.indexOf(status));
+  }
+
+  /** S2. Throws where the thread does not start. */
+  async #openReturnPath(): Promise<void> {
+    if (!this.#options.capabilities.postcopyRam) return;
+    this.#trace.trace.at('open_return_path_on_source');
     this.#signals.set('RETURN_PATH', ReturnPathPhase.OPEN);
     const thread = startThread<ReturnPathThreadData, void>({
       name: 'mig/src/rp',
       entry: new URL('./return-path-thread.js', import.meta.url),
       trace: this.#trace.open('mig/src/rp'),
-      data: {
-        channel: this.#channel,
-        blocks: this.#blocks,
-        status: this.#state.buffer,
-        signals: this.#signals.buffer,
-        counters: this.#counters.buffer,
-        queue: this.#queue.buffer,
-      },
+      data: { ...this.#shared },
+    });
+    this.#returnPathThread = thread;
+    void thread.ended.then((outcome) => {
+      // It says itself how it ended, unless it never began or was torn down.
+      if (this.#signals.exchange('RETURN_PATH', ReturnPathPhase.OPEN, ReturnPathPhase.BROKEN)) {
+        this.#signals.bump('ATTENTION');
+      }
+      if (outcome.kind === 'failed') this.#guest.abandon(outcome.error);
     });
     await thread.ready;
-    return thread;
+    if (this.#signals.get('RETURN_PATH') === ReturnPathPhase.BROKEN) {
+      const outcome = await thread.ended;
+      if (outcome.kind === 'failed') throw outcome.error;
+    }
+    this.#trace.trace.at('open_return_path_on_source_continue');
   }
 
   /** S3. */
   #startMigrationThread(): Thread<MigrationThreadResult> {
     const calls: SourceOwnerCalls = {
-      stopGuest: async () => {
-        const ran = this.#guest.running;
-        await this.#guest.stop();
-        return ran;
-      },
-      saveGuest: () => this.#guest.saveDeviceState(),
-      startGuest: () => this.#guest.start(),
+      stopGuest: () => this.#guest.stop(),
+      saveGuest: () => this.#guest.save(),
     };
     return startThread<MigrationThreadData, MigrationThreadResult, SourceEvent>({
       name: 'mig/src/main',
       entry: new URL('./migration-thread.js', import.meta.url),
       trace: this.#trace.open('mig/src/main'),
-      data: {
-        channel: this.#channel,
-        blocks: this.#blocks,
-        status: this.#state.buffer,
-        signals: this.#signals.buffer,
-        counters: this.#counters.buffer,
-        queue: this.#queue.buffer,
-        ...this.#options,
-      },
+      data: { ...this.#shared, ...this.#options, guestRuns: this.#guestIsRunning() },
       calls,
-      onEvent: (event) => {
-        if (event.kind === 'status') this.emit('status', event.status);
-        else if (event.kind === 'pass') this.emit('pass', event.passes);
-        else this.#switched.resolve();
-      },
+      onEvent: (event) => this.#onEvent(event),
     });
   }
 
-  #errorOf(outcome: Awaited<Thread<MigrationThreadResult>['ended']>): Error | undefined {
-    if (outcome.kind === 'returned') {
-      this.#result = outcome.result;
-      return outcome.result.error === undefined ? undefined : fromPlainError(outcome.result.error);
+  #onEvent(event: SourceEvent): void {
+    switch (event.kind) {
+      case 'status':
+        this.emit('status', event.status);
+        break;
+      case 'tracking':
+        this.#dirtyTracking = event.tracking;
+        break;
+      case 'pass':
+        this.emit('pass', event.passes);
+        break;
+      case 'throttle':
+        this.#throttle(event.percent);
+        break;
+      case 'warning':
+        this.emit('warning', fromPlainError(event.warning));
+        break;
+      case 'switched':
+        this.#switched.resolve();
     }
-    const { status } = this;
-    if (!isFinal(status)) this.#state.move(status, status === 'cancelling' ? 'cancelled' : 'failed');
-    return outcome.kind === 'failed' ? outcome.error : undefined;
+  }
+
+  /** Told by the migration thread; the guest may have been stopped since. */
+  #throttle(percent: number): void {
+    if (this.#guest.isStopped || !isSetupOrActive(this.status)) return;
+    try {
+      this.#guest.throttle(percent);
+      this.emit('throttle', percent);
+    } catch (failure) {
+      this.emit('warning', failure as Error);
+    }
   }
 
   /**
    * S12: waits for the return path thread. Where the stream broke, what the destination said last is
    * the better explanation, so it has a moment to arrive.
    */
-  async #closeReturnPath(thread: Thread<void> | undefined, error: Error | undefined): Promise<Error | undefined> {
+  async #closeReturnPath(error: Error | undefined): Promise<Error | undefined> {
     this.#queue.close();
+    const thread = this.#returnPathThread;
     if (thread === undefined) return error;
-    if (error === undefined && this.status === 'completed') {
+    if (this.status === 'completed') {
       await thread.ended;
-      return undefined;
+      return error;
     }
     const broken = error instanceof MigrationError && error.code === 'PEER_GONE';
     const patience = setTimeout(() => thread.kick(), broken ? LAST_WORD_MS : 0);
@@ -271,16 +338,20 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     clearTimeout(patience);
     if (outcome.kind !== 'failed') return error;
     const lastWord = outcome.error;
-    return error === undefined || (lastWord instanceof MigrationError && lastWord.code !== 'PEER_GONE')
-      ? lastWord
-      : error;
+    const isVague = error instanceof MigrationError && (error.code === 'PEER_GONE' || error.code === 'PEER_FAILED');
+    const explains = !(lastWord instanceof MigrationError && lastWord.code === 'PEER_GONE');
+    return error === undefined || (isVague && explains) ? lastWord : error;
   }
 
-  get #channel() {
-    return { socket: this.#socket, peer: this.#peer };
-  }
-
-  get #blocks() {
-    return this.#guest.ramBlocks.map(({ descriptor }) => descriptor);
+  /** What all threads need. */
+  get #shared(): ReturnPathThreadData {
+    return {
+      channel: { socket: this.#socket, peer: this.#peer },
+      blocks: this.#ram.blocks.map(({ descriptor }) => descriptor),
+      status: this.#state.buffer,
+      signals: this.#signals.buffer,
+      counters: this.#counters.buffer,
+      queue: this.#queue.buffer,
+    };
   }
 }

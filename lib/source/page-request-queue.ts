@@ -2,9 +2,10 @@
  * Page requests on their way from the return path thread to the migration thread: checked by the
  * one before they go in, taken first-in first-out by the other.
  *
- * A request for what was sent already costs the migration thread one look at the dirty bitmap, so
- * repeats need no bookkeeping here. When the queue is full the return path thread waits, and with it
- * the destination: nothing is dropped.
+ * What waits is taken together where it belongs together: a request that repeats the one before it, or
+ * goes on where that ends, becomes part of it. One for what was sent already costs the migration thread
+ * a look at the dirty bitmap, so no more bookkeeping is needed. When the queue is full the return path
+ * thread waits, and with it the destination: nothing is dropped.
  */
 import { MigrationError } from '../errors.js';
 import { pageCount, pageIndexOf } from '../memory/page.js';
@@ -46,6 +47,7 @@ export class PageRequestQueue {
   readonly #ring: Ring;
   readonly #record = new Uint32Array(RECORD_WORDS);
 
+  /** `buffer` shares the queue of another thread; absent, a new one is empty. */
   constructor(buffer?: SharedArrayBuffer) {
     this.#ring = buffer === undefined ? Ring.create(RECORD_WORDS, CAPACITY) : Ring.attach(buffer, RECORD_WORDS);
   }
@@ -63,10 +65,21 @@ export class PageRequestQueue {
     return this.#ring.push([blockIndex, firstPage, pages]);
   }
 
-  /** Migration thread: takes the oldest request into `request`; false if there is none. */
+  /**
+   * Migration thread: takes the oldest request into `request`, and with it those right behind it that begin
+   * inside it or at its end; the page asked for first stays the first. False if there is none.
+   */
   shift(request: PageRequest): boolean {
-    if (!this.#ring.shift(this.#record)) return false;
-    [request.blockIndex, request.firstPage, request.pageCount] = this.#record;
+    const record = this.#record;
+    if (!this.#ring.shift(record)) return false;
+    [request.blockIndex, request.firstPage, request.pageCount] = record;
+    while (this.#ring.peek(record)) {
+      const [blockIndex, firstPage, pages] = record;
+      const ahead = firstPage - request.firstPage;
+      if (blockIndex !== request.blockIndex || ahead < 0 || ahead > request.pageCount) break;
+      request.pageCount = Math.max(request.pageCount, ahead + pages);
+      this.#ring.shift(record);
+    }
     return true;
   }
 

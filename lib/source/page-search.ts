@@ -1,9 +1,14 @@
 /**
  * Which pages go next: requested ones first, then dirty ones from where the last were found, round
  * and round over all blocks. Taking a page clears its dirty bit, so whoever reads its content after
- * that reads it at least as new as the bit. Pure over bitmaps and a queue; migration thread only.
+ * that reads it at least as new as the bit. Over bitmaps and a queue; migration thread only.
+ *
+ * In postcopy the destination places whole host pages, so once one has begun the rest of it follows, in
+ * order, before anything else. The bitmaps hold whole host pages then (discard-bitmap.ts).
  */
 import type { PageBitmap } from '../memory/bitmap.js';
+import { alignDown, pageOffset } from '../memory/page.js';
+import type { Trace } from '../trace/trace.js';
 import type { PageRequest, PageRequestQueue } from './page-request-queue.js';
 
 /** Pages of one block, in ascending order. Reused from one batch to the next. */
@@ -23,21 +28,48 @@ export function createPageBatch(capacity: number): PageBatch {
 export class PageSearch {
   readonly #dirty: readonly PageBitmap[];
   readonly #queue: PageRequestQueue;
+  readonly #hostPages: readonly number[];
+  readonly #trace: Trace;
   readonly #request: PageRequest = { blockIndex: 0, firstPage: 0, pageCount: 0 };
+  #wholeHostPages = false;
   #blockIndex = 0;
   #page = 0;
 
-  constructor(dirty: readonly PageBitmap[], queue: PageRequestQueue) {
+  /** `hostPages[i]`: target pages of one host page of block i. */
+  constructor(dirty: readonly PageBitmap[], queue: PageRequestQueue, hostPages: readonly number[], trace: Trace) {
     this.#dirty = dirty;
     this.#queue = queue;
+    this.#hostPages = hostPages;
+    this.#trace = trace;
+  }
+
+  /** From here on host pages go whole, and each bitmap is dirty in whole host pages. */
+  sendWholeHostPages(): void {
+    this.#wholeHostPages = true;
+    this.#page = alignDown(this.#page, this.#hostPages[this.#blockIndex]);
+  }
+
+  /** A request or a host page is under way, and nothing may hold back the rest of it. */
+  get isUnderWay(): boolean {
+    return this.#request.pageCount > 0 || this.#restOfHostPage > 0;
   }
 
   /**
-   * Takes up to `limit` pages into `batch`, those of one request or of the scan; false when nothing
-   * is dirty and nothing asked for. A scan batch ends at the end of its block.
+   * Takes up to `limit` pages into `batch`, those of a host page that has begun, of one request or of the
+   * scan; false when nothing is dirty and nothing asked for. A scan batch ends at the end of its block.
    */
   next(batch: PageBatch, limit: number): boolean {
+    if (this.#request.pageCount > 0 && this.#takeRequested(batch)) return true;
+    const rest = this.#restOfHostPage;
+    if (rest > 0) return this.#takeDirty(batch, Math.min(limit, rest));
     return this.#takeRequested(batch) || this.#takeDirty(batch, limit);
+  }
+
+  get #restOfHostPage(): number {
+    if (!this.#wholeHostPages) return 0;
+    const hostPages = this.#hostPages[this.#blockIndex];
+    const begun = this.#page % hostPages;
+    return begun > 0 && this.#dirty[this.#blockIndex].test(this.#page) ? hostPages - begun : 0;
   }
 
   /** Takes the pages of the oldest request that has any still to send. */
@@ -51,6 +83,8 @@ export class PageSearch {
       for (let page = firstPage; page < firstPage + taken; page += 1) this.#take(batch, page);
       request.firstPage += taken;
       request.pageCount -= taken;
+      const point = batch.count === 0 ? 'get_queued_page_not_dirty' : 'get_queued_page';
+      this.#trace.at(point, blockIndex, pageOffset(firstPage), pageOffset(taken));
       if (batch.count === 0) continue; // sent before: the request and the page crossed on the way
       this.#blockIndex = blockIndex; // what is needed next is probably near
       this.#page = firstPage + taken;

@@ -57,15 +57,18 @@ export class RamSave {
     this.#zero = new Uint8Array(batchPages);
   }
 
-  /** The section's START: which blocks there are. `hostPageSize` decides which of them say their page size. */
-  sendBlockList(hostPageSize: number): void {
+  /**
+   * The section's START: which blocks there are. Those of other pages than `hostPageSize` say so; absent, none
+   * does, as where there was no POSTCOPY_ADVISE.
+   */
+  sendBlockList(hostPageSize: number | undefined): void {
     this.#stream.send(encodeSectionStart({ type: 'START', ...RAM_SECTION }));
     this.#stream.send(
       encodeRamBlockList(
         this.#blocks.map(({ idstr, size, pageSize }) => ({
           idstr,
           usedLength: size,
-          ...(pageSize === hostPageSize ? {} : { pageSize }),
+          ...(hostPageSize === undefined || pageSize === hostPageSize ? {} : { pageSize }),
         })),
       ),
     );

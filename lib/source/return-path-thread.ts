@@ -8,6 +8,7 @@ import { asMigrationError, MigrationError } from '../errors.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { runThread } from '../threads/thread.js';
+import type { Trace } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { Ping } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
@@ -33,26 +34,30 @@ class ReturnPath {
   readonly #queue: PageRequestQueue;
   readonly #signals: SourceSignals;
   readonly #counters: SourceCounters;
+  readonly #trace: Trace;
   /** The block that REQ_PAGES without a name refers to. */
   #lastBlock = -1;
 
-  constructor(data: ReturnPathThreadData) {
+  constructor(data: ReturnPathThreadData, trace: Trace) {
     this.#ram = new RAMList(data.blocks);
     this.#state = new MigrationStateCell(data.status);
     this.#queue = new PageRequestQueue(data.queue);
     this.#signals = createSourceSignals(data.signals);
     this.#counters = createSourceCounters(data.counters);
+    this.#trace = trace;
   }
 
   /** Acts on one message; true at the end of the path. */
   handle(message: ReturnPathMessageRecord): boolean {
     switch (message.type) {
       case 'SHUT':
+        this.#trace.at('source_return_path_thread_shut', message.value);
         if (message.value !== 0) {
           throw new MigrationError('PEER_FAILED', `the destination shut the return path with error ${message.value}`);
         }
         return true;
       case 'PONG':
+        this.#trace.at('source_return_path_thread_pong', message.value);
         this.#signals.set(message.value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', message.value);
         this.#signals.bump('ATTENTION');
         return false;
@@ -79,12 +84,11 @@ class ReturnPath {
       throw new MigrationError(
         'STREAM_CORRUPT',
         `the destination asked for pages of an unknown RAM block ${idstr ?? '(none named)'}`,
-        {
-          record: 'REQ_PAGES',
-        },
+        { record: 'REQ_PAGES' },
       );
     }
     const { firstPage, pageCount } = checkPageRequest(this.#ram.blocks[this.#lastBlock], start, length);
+    this.#trace.at('migrate_handle_rp_req_pages', this.#lastBlock, start, length);
     this.#counters.add('postcopyRequests', 1);
     this.#queue.push(this.#lastBlock, firstPage, pageCount);
     this.#signals.bump('ATTENTION');
@@ -110,8 +114,16 @@ function readReturnPath(channel: Channel, path: ReturnPath): void {
     end -= start;
     start = 0;
     const received = channel.receive(bytes, end, bytes.length - end);
-    if (received === 0)
-      throw new MigrationError('PEER_GONE', `${channel.peer} closed the return path before it was shut`);
+    if (received === 0) {
+      const { offset } = decoder;
+      throw new MigrationError(
+        'PEER_GONE',
+        `${channel.peer} closed the return path at offset ${offset} of it, unshut`,
+        {
+          offset,
+        },
+      );
+    }
     end += received;
   }
 }
@@ -123,11 +135,14 @@ runThread<ReturnPathThreadData, void>((data, thread) => {
     signals.bump('ATTENTION');
   };
   try {
-    readReturnPath(new Channel(data.channel, thread.kick), new ReturnPath(data));
+    thread.trace.at('source_return_path_thread_entry');
+    readReturnPath(new Channel(data.channel, thread.kick), new ReturnPath(data, thread.trace));
+    thread.trace.at('source_return_path_thread_end');
     settle(ReturnPathPhase.CLOSED);
   } catch (error) {
     const refused = error instanceof MigrationError && error.code === 'PEER_FAILED';
     settle(refused ? ReturnPathPhase.REFUSED : ReturnPathPhase.BROKEN);
+    thread.trace.at('source_return_path_thread_bad_end');
     throw error;
   }
 });

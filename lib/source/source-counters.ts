@@ -4,23 +4,34 @@ import { Counters } from '../threads/counters.js';
 export const sourceCounterNames = [
   /** Bytes put on the stream, of every kind. */
   'transferred',
-  /** RAM's share of them, before and after the switch. */
+  /** RAM's share: while the guest runs here, while it stands still at the end of a precopy, after the switch. */
   'precopyBytes',
+  'downtimeBytes',
   'postcopyBytes',
   /** Page records with content, and those that say only "zero". */
   'normal',
   'duplicate',
-  /** Dirty bitmap synchronisations. */
+  /** How often the dirty bitmap was brought up to date with the guest's writes. */
   'dirtySyncCount',
+  /** Pages the guest dirtied a second, over the last period of a second or more that ended with a sync. */
+  'dirtyPagesRate',
   /** Target pages still to be sent, at the last look. */
   'remainingPages',
   /** Page requests that came over the return path. */
   'postcopyRequests',
-  /** Bytes a second, at the last measurement. */
+  /** Bytes and pages a second, at the last measurement. */
   'bandwidth',
+  'pagesPerSecond',
+  /** Milliseconds: of the set-up; from the guest's stop to when the last byte it needs to start was sent. */
+  'setupTime',
+  'downtime',
+  /** Milliseconds that the rest would take with the guest stopped now; 0 until there is a figure. */
+  'expectedDowntime',
 ] as const;
 
-export type SourceCounters = Counters<(typeof sourceCounterNames)[number]>;
+export type SourceCounter = (typeof sourceCounterNames)[number];
+
+export type SourceCounters = Counters<SourceCounter>;
 
 export function createSourceCounters(buffer?: SharedArrayBuffer): SourceCounters {
   return new Counters(sourceCounterNames, buffer);

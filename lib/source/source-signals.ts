@@ -15,6 +15,8 @@ export const sourceSignalNames = [
    * destination answer pings, and the pong of one may overtake that of the other.
    */
   'PONG_PLACED',
+  /** Migration thread: 1 from when the destination may have all it needs to run the guest. */
+  'HANDED_OVER',
 ] as const;
 
 /** Where the return path stands; `REFUSED`: the destination said that it has failed. */

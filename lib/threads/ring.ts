@@ -61,13 +61,19 @@ export class Ring {
     }
   }
 
-  /** Consumer: takes the oldest record into `record`; false if there is none. */
-  shift(record: Uint32Array): boolean {
+  /** Consumer: reads the oldest record into `record` and leaves it where it is; false if there is none. */
+  peek(record: Uint32Array): boolean {
     const tail = Atomics.load(this.#control, TAIL);
     if (tail === Atomics.load(this.#control, HEAD)) return false;
     const at = this.#slot(tail);
     for (let word = 0; word < this.recordWords; word += 1) record[word] = this.#slots[at + word];
-    Atomics.store(this.#control, TAIL, (tail + 1) | 0);
+    return true;
+  }
+
+  /** Consumer: takes the oldest record into `record`; false if there is none. */
+  shift(record: Uint32Array): boolean {
+    if (!this.peek(record)) return false;
+    Atomics.add(this.#control, TAIL, 1); // wraps as it should
     Atomics.notify(this.#control, TAIL);
     return true;
   }

@@ -9,7 +9,7 @@
 import { parentPort, type Transferable, Worker, workerData } from 'node:worker_threads';
 import { fromPlainError, type PlainError, toPlainError } from '../errors.js';
 import { type EventfdHandle, native } from '../native.js';
-import { TRACE_WORDS, Trace, type TraceDescriptor } from '../trace/trace.js';
+import { createTraceWords, Trace, type TraceDescriptor } from '../trace/trace.js';
 import { Caller, type CallerDescriptor, type CallHandlers, serveCalls } from './call.js';
 import { Kicked } from './kicked.js';
 
@@ -100,7 +100,7 @@ export function startThread<Data, Result, Event = never>(options: ThreadOptions<
     name: options.name,
     kick,
     calls: calls.descriptor,
-    trace: options.trace ?? { words: new SharedArrayBuffer(TRACE_WORDS * 4), ring: undefined },
+    trace: options.trace ?? { words: createTraceWords(), ring: undefined },
     data: options.data,
   };
   const worker = startWorker(options, boot, () => {

@@ -43,6 +43,7 @@ export const tracePoints = {
 
   // --- source, migration thread ------------------------------------------------------------------
   migrate_set_state: { step: 'S7', values: { status: 'status' } },
+  memory_global_dirty_log_start: { step: 'S6', values: {} },
   savevm_state_header: { step: 'S4', values: {}, span: ['begin', 'setup'] },
   savevm_send_open_return_path: { step: 'S5', values: {} },
   savevm_send_ping: { step: 'S5', values: { value: 'value' } },
@@ -133,8 +134,9 @@ export type TracePointName = keyof typeof tracePoints;
 
 export const tracePointNames = Object.keys(tracePoints) as TracePointName[];
 
-/** The values of a point, as the numbers they are given as. */
-export type TraceValues<Name extends TracePointName> = ValuesOf<(typeof tracePoints)[Name]['values']>;
+/** The points that tell no values. */
+export type BarePointName = {
+  [Name in TracePointName]: keyof (typeof tracePoints)[Name]['values'] extends never ? Name : never;
+}[TracePointName];
 
-/** One number for each entry; how many there are is checked by a test, as TypeScript does not order keys. */
-type ValuesOf<Values> = Values extends Record<string, never> ? [] : number[];
+export type ValuedPointName = Exclude<TracePointName, BarePointName>;

@@ -5,7 +5,13 @@
  * The same word lets a test have a thread fail or wait at a point (testing/breakpoint.ts).
  */
 import { native } from '../native.js';
-import { TRACE_VALUES_MAX, type TracePointName, type TraceValues, tracePointNames } from './trace-points.js';
+import {
+  type BarePointName,
+  TRACE_VALUES_MAX,
+  type TracePointName,
+  tracePointNames,
+  type ValuedPointName,
+} from './trace-points.js';
 
 /** Words shared by all threads of one side. */
 export const TraceWord = {
@@ -22,7 +28,12 @@ export const TraceWord = {
 
 export const TraceMode = { OFF: 0, RECORD: 1, BREAK: 2 } as const;
 export const BreakAction = { FAIL: 0, WAIT: 1 } as const;
-export const TRACE_WORDS = 6;
+const TRACE_WORDS = 6;
+
+/** The words of one side: nothing to do at any point. */
+export function createTraceWords(): SharedArrayBuffer {
+  return new SharedArrayBuffer(TRACE_WORDS * 4);
+}
 
 /** A record: index of the point, microseconds of CLOCK_MONOTONIC, the values. */
 export const TRACE_RECORD_NUMBERS = 2 + TRACE_VALUES_MAX;
@@ -57,16 +68,24 @@ export class Trace {
     this.#capacity = this.#records.length / TRACE_RECORD_NUMBERS;
   }
 
+  /** Whether a point does anything: for loops over pages, where even the values of one cost something. */
+  get on(): boolean {
+    return Atomics.load(this.#words, TraceWord.MODE) !== TraceMode.OFF;
+  }
+
   /** This thread is at that point. */
-  at<Name extends TracePointName>(name: Name, ...values: TraceValues<Name>): void {
+  at(name: BarePointName): void;
+  at(name: ValuedPointName, first: number, second?: number, third?: number, fourth?: number): void;
+  // Four numbers, as a rest parameter would make an array at each call.
+  at(name: TracePointName, first = 0, second = 0, third = 0, fourth = 0): void {
     const mode = Atomics.load(this.#words, TraceWord.MODE);
     if (mode === TraceMode.OFF) return;
     const point = indexOfPoint.get(name) as number;
-    if ((mode & TraceMode.RECORD) !== 0) this.#record(point, values);
+    if ((mode & TraceMode.RECORD) !== 0) this.#record(point, first, second, third, fourth);
     if ((mode & TraceMode.BREAK) !== 0) this.#break(point, name);
   }
 
-  #record(point: number, values: readonly number[]): void {
+  #record(point: number, first: number, second: number, third: number, fourth: number): void {
     if (this.#cursors === undefined || this.#records === undefined) return;
     const written = Atomics.load(this.#cursors, TraceCursor.WRITTEN);
     if (((written - Atomics.load(this.#cursors, TraceCursor.READ)) | 0) >= this.#capacity) {
@@ -76,7 +95,10 @@ export class Trace {
     const at = ((written >>> 0) % this.#capacity) * TRACE_RECORD_NUMBERS;
     this.#records[at] = point;
     this.#records[at + 1] = native().monotonicUs();
-    for (let i = 0; i < values.length; i += 1) this.#records[at + 2 + i] = values[i];
+    this.#records[at + 2] = first;
+    this.#records[at + 3] = second;
+    this.#records[at + 4] = third;
+    this.#records[at + 5] = fourth;
     Atomics.store(this.#cursors, TraceCursor.WRITTEN, (written + 1) | 0);
   }
 

@@ -32,6 +32,7 @@ import {
   defaultLimits,
   type Limits,
   lengthAllowed,
+  MULTIFD_MAGIC,
   RAM_SECTION,
   RamFlag,
   SectionType,
@@ -42,7 +43,7 @@ import {
   TARGET_PAGE_BITS,
   XBZRLE_ENCODING,
 } from './protocol.js';
-import { encodeIdstr } from './text.js';
+import { encodeIdstr, uuidText } from './text.js';
 
 /** What the connections of one migration have told so far; plain data, so it can cross threads. */
 export interface StreamContext {
@@ -457,6 +458,9 @@ export class StreamDecoder {
   private header(): StreamRecord {
     const { cursor } = this;
     const magic = cursor.u32();
+    if (magic === MULTIFD_MAGIC) {
+      throw this.fail('UNSUPPORTED', 'header', 'begins as a data channel of capability multifd', this.start);
+    }
     if (magic !== STREAM_MAGIC) {
       throw this.fail('BAD_MAGIC', 'header', `begins with 0x${magic.toString(16)}, not with 'QEVM'`, this.start);
     }
@@ -907,9 +911,4 @@ function sameBytes(name: Uint8Array, bytes: Uint8Array, at: number, length: numb
 function isAdvisedPageSize(value: number, summary: number, hostPageSize: number): boolean {
   const isPowerOfTwo = value > 0 && Number.isInteger(Math.log2(value));
   return isPowerOfTwo && value !== hostPageSize && Math.floor(summary / value) % 2 === 1;
-}
-
-function uuidText(bytes: Uint8Array): string {
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

@@ -167,3 +167,32 @@ export type ReturnPathMessageRecord =
   | { readonly type: 'RECV_BITMAP'; readonly idstr: string; readonly bitmap: Uint8Array }
   | { readonly type: 'RESUME_ACK'; readonly value: number }
   | { readonly type: 'SWITCHOVER_ACK' };
+
+/** How a data channel of multifd begins. */
+export interface MultifdOpeningRecord {
+  readonly type: 'multifd-opening';
+  readonly version: number;
+  /** The source's, all zeroes where it has none. Lower-case, with dashes. */
+  readonly uuid: string;
+  readonly channel: number;
+}
+
+/** A packet of a multifd channel. Its block is not checked against RAM. */
+export interface MultifdPacketRecord {
+  readonly type: 'multifd-packet';
+  readonly sync: boolean;
+  /** One of `multifdCompressions`; `none`: the data is the normal pages, in the order of their offsets. */
+  readonly compression: string;
+  readonly packetNumber: number;
+  /** Empty in a packet without pages. */
+  readonly idstr: string;
+  /** Where in the block, a multiple of the target page size. */
+  readonly normal: readonly number[];
+  readonly zero: readonly number[];
+  /** How many offsets the packet has room for. */
+  readonly pagesAllocated: number;
+  readonly dataStart: number;
+  readonly dataLength: number;
+}
+
+export type MultifdRecord = MultifdOpeningRecord | MultifdPacketRecord;

@@ -76,6 +76,15 @@
  *     REQ_PAGES_ID   ┌ u64 start ┬ u32 length ┬ str idstr ┐
  *     RECV_BITMAP    ┌ str idstr ┐, then outside the frame ┌ u64 n ┬ n bytes ┬ u64 end mark ┐
  *                    bit i of the little-endian bitmap is target page i, 1 once received; n is a multiple of 8
+ *
+ * A data channel of multifd, from the source: its opening, then packets.
+ *
+ *     opening        ┌ u32 11223344 ┬ u32 version 1 ┬ 16 bytes uuid ┬ u8 channel ┬ 39 reserved ┐
+ *     packet         ┌ u32 11223344 ┬ u32 version 1 ┬ u32 flags ┬ u32 offsets ┬ u32 normal pages ┬ u32 n
+ *                    ┬ u64 number ┬ u32 zero pages ┬ 28 reserved ┬ 256 bytes block, padded with zeroes
+ *                    ┬ u64 offset in block * offsets ┬ n bytes of the normal pages ┐
+ *                    the normal pages' offsets come first, then those of zero pages, then unused ones;
+ *                    without normal pages n says nothing, and no bytes follow
  */
 
 /** 'QEVM'. */
@@ -240,6 +249,34 @@ export const MAX_DISCARD_RANGES = 12;
 /** Ends the bitmap of a RECV_BITMAP message: the u64 0x0123456789abcdef, as two halves. */
 export const BITMAP_END_MARK = { high: 0x01234567, low: 0x89abcdef } as const;
 
+/** Begins a data channel of multifd, and each of its packets. */
+export const MULTIFD_MAGIC = 0x11223344;
+export const MULTIFD_VERSION = 1;
+
+/** Flags of a multifd packet. COMPRESSION is a field; its values are in {@link multifdCompressions}. */
+export const MultifdFlag = {
+  /** The last packet of this channel before all channels and the main one wait for each other. */
+  SYNC: 0x01,
+  COMPRESSION: 0x3e,
+  /** A part of a device's state instead of pages, from newer sources; its packet is laid out differently. */
+  DEVICE_STATE: 0x40,
+} as const;
+
+/** What the COMPRESSION field, shifted down, stands for. */
+export const multifdCompressions: ReadonlyMap<number, string> = new Map([
+  [0, 'none'],
+  [1, 'zlib'],
+  [2, 'zstd'],
+  [4, 'qpl'],
+  [8, 'uadk'],
+  [16, 'qatzip'],
+]);
+
+/** Bytes of a multifd channel's opening, of a packet before its offsets, and of the block's name in it. */
+export const MULTIFD_OPENING_BYTES = 64;
+export const MULTIFD_PACKET_BYTES = 320;
+export const MULTIFD_NAME_BYTES = 256;
+
 /** The value of SHUT that reports success, and the only one of RESUME_ACK. */
 export const SHUT_SUCCESS = 0;
 export const RESUME_ACK_VALUE = 1;
@@ -270,6 +307,8 @@ export const defaultLimits = {
   maxCapabilities: 256,
   /** Bytes of one received bitmap on the return path; 64 MiB stand for 2 TiB of 4 KiB pages. */
   maxBitmapBytes: 64 * 2 ** 20,
+  /** Offsets in one multifd packet; sources send 128 for 4 KiB pages. */
+  maxMultifdPages: 1024,
 } as const;
 
 export type Limits = { readonly [Name in keyof typeof defaultLimits]: number };

@@ -47,3 +47,9 @@ export function encodeIdstr(name: string): Uint8Array {
   }
   return bytes;
 }
+
+/** 16 bytes as a UUID: lower-case, with dashes. */
+export function uuidText(bytes: Uint8Array): string {
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -86,3 +86,9 @@ test('a plain stream gets no control characters; a terminal gets lines that are 
   expect(live.text()).toContain('\x1b[');
   for (const said of ['migrating …', 'source  ', 'destination  ']) expect(live.text()).toContain(said);
 });
+
+test('says how much the guest is held back', () => {
+  const { progress, lines } = collect();
+  progress.progress({ ...source, info: { ...source.info, cpuThrottlePercentage: 30 } } as SideProgress);
+  expect(lines()[0]).toMatch(/^source +active, pass 1, guest held back 30 %: 78 pages sent/);
+});

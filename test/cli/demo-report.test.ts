@@ -13,6 +13,8 @@ test('takes each field from the side that knows it', () => {
     guest: 'stress',
     transport: 'unix',
     memoryBytes: 64 * 4096,
+    memoryKind: 'anonymous',
+    blocks: 1,
     setupTimeMs: 12,
     downtimeMs: 4.5,
     totalTimeMs: 250,
@@ -27,6 +29,8 @@ test('takes each field from the side that knows it', () => {
       pageSize: 4096,
     },
     faults: { count: 6, p50Us: 63, p99Us: 1200, maxUs: 1500 },
+    cpuThrottlePercentage: 0,
+    dirtyTracking: 'wp-async',
     writes: { source: 1000, destination: 500 },
   });
 });
@@ -61,9 +65,58 @@ test('lost writes are those of the check and those that the guest missed', () =>
 
 test('the table says what a person looks for', () => {
   const table = demoTable(reportOf());
-  for (const said of ['stress, 256 KiB over unix', '250 ms', '4.5 ms', '70 with content, 8 zero', '63 µs', '1.2 ms']) {
+  for (const said of [
+    'stress, 256 KiB of anonymous memory, over unix',
+    '250 ms',
+    '4.5 ms',
+    '70 with content, 8 zero',
+    '63 µs',
+    '1.2 ms',
+  ]) {
     expect(table).toContain(said);
   }
   expect(table).toContain('nothing lost');
   expect(table).not.toContain('NO:');
+});
+
+test('what only some migrations have is in the report and the table of those', () => {
+  const stage = { p50Us: 12, p99Us: 90, maxUs: 95 };
+  const stages = { requestSent: stage, pageArrived: { ...stage, p50Us: 40 }, pagePlaced: { ...stage, p50Us: 8 } };
+  const info = {
+    ...destinationDone.info,
+    faults: { ...destinationDone.info.faults, stages },
+    postcopyBlocktime: 7,
+    postcopyVcpuBlocktime: [9, 8.4],
+  };
+  const report = demoReport(
+    { ...demoSettings, kind: 'hugetlb' },
+    { ...sourceDone, info: { ...sourceDone.info, dirtyTracking: 'none' }, throttledPercent: 40 },
+    { ...destinationDone, info, blocks: 3 },
+  );
+  expect(report).toMatchObject({
+    memoryKind: 'hugetlb',
+    blocks: 3,
+    faults: { count: 6, p50Us: 63, stages },
+    postcopyBlocktime: 7,
+    postcopyVcpuBlocktime: [9, 8.4],
+    cpuThrottlePercentage: 40,
+    dirtyTracking: 'none',
+  });
+  const [plain, table] = [demoTable(reportOf()), demoTable(report)];
+  const rows = [
+    'of hugetlb memory in 3 blocks',
+    'to the page’s arrival: p50 40 µs, p99 90 µs, max 95 µs',
+    '9.0 ms, 8.4 ms; all at once 7.0 ms',
+    'up to 40 % of the time',
+    'switched to postcopy at once',
+  ];
+  for (const said of rows) {
+    expect(table).toContain(said);
+    expect(plain).not.toContain(said);
+  }
+});
+
+test('the source says how much memory there was to check: blocks are rounded up to whole pages', () => {
+  const larger = { ...sourceDone, memory: 65 * 4096 };
+  expect(demoReport(demoSettings, larger, destinationDone)).toMatchObject({ verified: false, memoryBytes: 65 * 4096 });
 });

@@ -2,9 +2,14 @@
  * The command as a user runs it: exit codes, where output goes, the JSON contract, and that every
  * failure is one sentence with what to do, no stack trace, no hang.
  */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { withHugepages } from '../../testing/hugepages.ts';
+import { type TraceEventFile, traceEventBreaches } from '../../testing/trace-event-rules.ts';
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
@@ -24,6 +29,7 @@ describe('demo', () => {
     ['64M', 'tcp', []],
     ['64M', 'unix', ['--memory-kind', 'memfd', '--vcpus', '2']],
     ['64M', 'tcp', ['--precopy-passes', '0']],
+    ['64M', 'unix', ['--blocks', '3', '--auto-converge']],
     ['1G', 'unix', []],
     ['1G', 'tcp', []],
   ];
@@ -49,6 +55,8 @@ describe('demo', () => {
       transport,
       memoryBytes: bytes,
     });
+    expect(report.blocks).toBe(more.includes('--blocks') ? 3 : 1);
+    expect(report.dirtyTracking).toBe(more.includes('--precopy-passes') ? 'none' : 'wp-async');
     expect(Object.keys(report.ram).sort()).toEqual(
       [
         'dirtySyncCount',
@@ -61,7 +69,8 @@ describe('demo', () => {
         'transferred',
       ].sort(),
     );
-    expect(Object.keys(report.faults).sort()).toEqual(['count', 'maxUs', 'p50Us', 'p99Us']);
+    expect(report.faults).toMatchObject({ count: expect.any(Number), p50Us: expect.any(Number) });
+    expect(report.faults).toMatchObject({ p99Us: expect.any(Number), maxUs: expect.any(Number) });
     for (const time of ['setupTimeMs', 'downtimeMs', 'totalTimeMs']) expect(report[time]).toBeGreaterThan(0);
     expect(report.ram.normal + report.ram.duplicate).toBeGreaterThanOrEqual(bytes / 4096);
     expect(report.writes.source).toBeGreaterThan(0);
@@ -99,6 +108,54 @@ describe('demo', () => {
     for (const pid of children.split('\n')) expect(() => process.kill(Number(pid), 0)).toThrow();
   });
 
+  describe('--trace', () => {
+    let folder: string;
+    let path: string;
+    beforeEach(() => {
+      folder = mkdtempSync(join(tmpdir(), 'postcopy-test-'));
+      path = join(folder, 'out.json');
+    });
+    afterEach(() => rmSync(folder, { recursive: true }));
+
+    const read = (): TraceEventFile => JSON.parse(readFileSync(path, 'utf8'));
+
+    test('writes a file that Perfetto opens, and says so on stderr', async () => {
+      const { exitCode, stdout, stderr } = await postcopy('demo', '--memory', '64M', '--trace', path, '--json');
+      expect(exitCode, stderr).toBe(0);
+      expect(JSON.parse(stdout.trim().split('\n').at(-1) as string).verified).toBe(true);
+      expect(stderr).toMatch(/^[\d,]+ trace points in .*out\.json; open it at https:\/\/ui\.perfetto\.dev/m);
+      expect(traceEventBreaches(read())).toEqual([]);
+      expect(read().otherData).toMatchObject({ dropped: 0, incomplete: 0 });
+      for (const name of ['postcopy start', 'migrate_handle_rp_req_pages', 'bytes to go', 'mig/src/main']) {
+        expect(JSON.stringify(read())).toContain(name);
+      }
+    });
+
+    test('so does an interrupted demo', async () => {
+      const args = ['demo', '--memory', '256M', '--max-bandwidth', '4M/s', '--trace', path];
+      const child = execa(process.execPath, [main, ...args], { reject: false, timeout: 60_000 });
+      await new Promise<void>((resolve) => {
+        child.stderr.on('data', (chunk: Buffer) => {
+          if (/source {7}active/.test(chunk.toString())) resolve();
+        });
+      });
+      child.kill('SIGINT');
+      const { exitCode, stderr } = await child;
+      expect(exitCode).toBe(130);
+      expectOneSentence(stderr);
+      expect(stderr).toContain('trace points in');
+      expect(traceEventBreaches(read())).toEqual([]);
+      expect(read().otherData).toMatchObject({ incomplete: 0 });
+    });
+
+    test('a file that can’t be written is said before anything runs', async () => {
+      const { exitCode, stderr } = await postcopy('demo', '--trace', join(folder, 'no', 'out.json'));
+      expect(exitCode).toBe(1);
+      expectOneSentence(stderr);
+      expect(stderr).not.toContain('filling');
+    });
+  });
+
   test('on a terminal: live lines, and Ctrl-C ends both processes', async () => {
     const command = `stty cols 150 rows 40; exec ${process.execPath} ${main} demo --memory 256M --max-bandwidth 4M`;
     const terminal = execa('script', ['-qec', command, '/dev/null'], { reject: false, timeout: 60_000, stdin: 'pipe' });
@@ -127,6 +184,10 @@ describe('demo', () => {
     [['--transport', 'carrier-pigeon'], 'unix, tcp'],
     [['--precopy-passes', '-1'], 'whole number'],
     [['--vcpus', '65'], 'whole number from 1 to 64'],
+    [['--blocks', '65'], 'whole number from 1 to 64'],
+    [['--max-bandwidth', 'fast'], 'write it like 100M/s or 1Gbit'],
+    [['--downtime-limit', 'soon'], 'write it like 300ms or 1.5s'],
+    [['--memory-kind', 'swiss-cheese'], 'anonymous, memfd, hugetlb'],
     [['--frobnicate'], 'unknown option'],
   ])('%j is a usage error', async (args, says) => {
     const { exitCode, stderr, stdout } = await postcopy('demo', ...args);
@@ -134,6 +195,24 @@ describe('demo', () => {
     expect(stderr).toContain(says);
     expect(stderr).not.toMatch(/\n\s+at /);
     expect(stdout).toBe('');
+  });
+
+  test('hugepages, where they are reserved', async () => {
+    // 32 a side, and some that either side tries the host with.
+    const { exitCode, stdout, stderr } = await withHugepages(32 + 32 + 4, () =>
+      postcopy('demo', '--memory', '64M', '--memory-kind', 'hugetlb', '--json'),
+    );
+    expect(exitCode, stderr).toBe(0);
+    const report = JSON.parse(stdout.trim().split('\n').at(-1) as string);
+    expect(report).toMatchObject({ verified: true, memoryKind: 'hugetlb', memoryBytes: 64 * 2 ** 20 });
+    expect(report.faults.count).toBeGreaterThan(0);
+  });
+
+  test('more hugepages than are free: one sentence with the command that reserves them', async () => {
+    const { exitCode, stderr } = await postcopy('demo', '--memory-kind', 'hugetlb', '--memory', '1T');
+    expect(exitCode).toBe(1);
+    expectOneSentence(stderr);
+    expect(stderr).toMatch(/take 1048576 hugepages of 2\.0 MiB.*echo \d+ > \/sys\/kernel\/mm\/hugepages/);
   });
 
   test('more memory than there is: one sentence, not a crash', async () => {
@@ -177,7 +256,15 @@ describe('probe', () => {
 
   test('the table names every facility', async () => {
     const { stdout } = await postcopy('probe');
-    for (const row of ['kernel', 'userfaultfd', 'anonymous memory', 'PAGEMAP_SCAN', 'KVM', 'huge pages'])
+    for (const row of [
+      'kernel',
+      'userfaultfd',
+      'anonymous memory',
+      'PAGEMAP_SCAN',
+      'precopy rounds',
+      'KVM',
+      'huge pages',
+    ])
       expect(stdout).toContain(row);
   });
 });

@@ -44,6 +44,7 @@ test('a host that can do all', () => {
     'shared memory': 'missing, wp, minor',
     'hugetlb memory': 'none',
     PAGEMAP_SCAN: 'yes',
+    'precopy rounds': 'yes (writes are tracked by WP_ASYNC and PAGEMAP_SCAN)',
     KVM: 'yes (API 12)',
     'huge pages': '2.0 MiB: 3 of 8 free',
   });
@@ -73,11 +74,19 @@ test('a host that can do nothing says why, and what would allow it', () => {
     features: 'none',
     'anonymous memory': 'none',
     PAGEMAP_SCAN: 'no',
+    'precopy rounds': 'no: a running guest is switched to postcopy at once',
     KVM: 'no',
     'huge pages': 'none',
   });
   const text = stripVTControlCharacters(probeTable(unable));
   for (const { what, fix } of unable.problems) expect(text).toContain(`! ${what}\n  to allow it: ${fix}`);
+});
+
+test.each([
+  ['PAGEMAP_SCAN', { ...able, pagemapScan: false }],
+  ['WP_ASYNC', { ...able, userfaultfd: { ...able.userfaultfd, features: ['MISSING_SHMEM'] } }],
+])('without %s there are no precopy rounds', (_what, probe) => {
+  expect(rows(probe)['precopy rounds']).toMatch(/^no/);
 });
 
 test('keeps to its 101 columns, however many features there are', () => {

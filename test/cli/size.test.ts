@@ -1,7 +1,7 @@
 /** Sizes and times, read and written. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatBytes, formatCount, formatMs, formatUs, parseSize } from '#lib/cli/size.js';
+import { formatBytes, formatCount, formatMs, formatUs, parseMs, parseRate, parseSize } from '#lib/cli/size.js';
 
 describe('parseSize reads', () => {
   test.each([
@@ -47,13 +47,56 @@ describe('parseSize refuses', () => {
   });
 });
 
+describe('parseRate reads', () => {
+  test.each([
+    ['0', 0],
+    ['100M', 100 * 2 ** 20],
+    ['100M/s', 100 * 2 ** 20],
+    ['1.5GiB/s', 1.5 * 2 ** 30],
+    ['1Gbit', 125e6],
+    ['1 Gbit/s', 125e6],
+    ['10gbps', 1250e6],
+    ['64kbit/s', 8000],
+  ])('%j', (text, bytes) => {
+    expect(parseRate(text)).toBe(bytes);
+  });
+
+  test.each(['', '0/s', '0bit', '1/s/s', '4bit', '1Gb/m', 'fast', '-1M'])('and refuses %j', (text) => {
+    expect(() => parseRate(text)).toThrow(
+      expect.objectContaining({ code: 'BAD_ARGUMENT', message: `"${text}" is no rate` }),
+    );
+  });
+});
+
+describe('parseMs reads', () => {
+  test.each([
+    ['0', 0],
+    ['300', 300],
+    ['300ms', 300],
+    ['1.5s', 1500],
+    [' 2 S ', 2000],
+  ])('%j', (text, ms) => {
+    expect(parseMs(text)).toBe(ms);
+  });
+
+  test.each(['', 'ms', '-1', '1m', '1e3', '9999999999999999999s'])('and refuses %j', (text) => {
+    expect(() => parseMs(text)).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
+  });
+});
+
 describe('formatBytes', () => {
   test.each([
     [0, '0 B'],
     [1, '1 B'],
     [999, '999 B'],
     [1024, '1.0 KiB'],
+    [1023.6, '1.0 KiB'],
     [1536, '1.5 KiB'],
+    [9.96 * 1024, '10 KiB'],
+    [1023 * 1024, '1023 KiB'],
+    [1023.9 * 1024, '1.0 MiB'],
+    [2 ** 20 - 1, '1.0 MiB'],
+    [2 ** 40 - 1, '1.0 TiB'],
     [10 * 1024, '10 KiB'],
     [2 ** 20, '1.0 MiB'],
     [256 * 2 ** 20, '256 MiB'],
@@ -73,23 +116,72 @@ describe('formatBytes', () => {
     );
   });
 
-  test('is in the largest unit that leaves at least 1 (property)', () => {
+  test('is at least 1, and below 1024 in any unit but the largest, as shown (property)', () => {
+    // Near the powers, where rounding carries into the next unit.
+    const nearPower = fc
+      .tuple(fc.integer({ min: 0, max: 4 }), fc.double({ min: 0.99, max: 1.01, noNaN: true }))
+      .map(([power, factor]) => Math.max(1, 1024 ** power * factor));
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 2 ** 49 }), (bytes) => {
+      fc.property(fc.oneof(nearPower, fc.double({ min: 1, max: 2 ** 49, noNaN: true })), (bytes) => {
         const [, number, unit] = /^([\d.]+) (B|KiB|MiB|GiB|TiB)$/.exec(formatBytes(bytes)) ?? [];
         expect(Number(number)).toBeGreaterThanOrEqual(1);
         if (unit !== 'TiB') expect(Number(number)).toBeLessThan(1024);
+        expect(number).toMatch(unit === 'B' ? /^\d+$/ : /^(\d\.\d|\d{2,})$/);
       }),
     );
   });
+
+  test('a larger number never reads as a smaller one (property)', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 1, max: 2 ** 49, noNaN: true }),
+        fc.double({ min: 1, max: 1.05, noNaN: true }),
+        (bytes, factor) => {
+          expect(parseSize(formatBytes(bytes * factor))).toBeGreaterThanOrEqual(parseSize(formatBytes(bytes)));
+        },
+      ),
+    );
+  });
+});
+
+/** Microseconds of what formatUs and formatMs say. */
+function readUs(text: string): number {
+  const [, number, unit] = /^(\d+|\d\.\d|\d+\.\d(?= s)) (µs|ms|s)$/.exec(text) ?? [];
+  return Number(number) * ({ µs: 1, ms: 1000, s: 1_000_000 }[unit] ?? Number.NaN);
+}
+
+// Near the powers, where rounding carries into the next unit.
+const someUs = fc.oneof(
+  fc
+    .tuple(fc.constantFrom(1, 1e3, 1e4, 1e6), fc.double({ min: 0.99, max: 1.01, noNaN: true }))
+    .map(([power, factor]) => power * factor),
+  fc.double({ min: 1, max: 1e9, noNaN: true }),
+);
+
+test.each([
+  ['formatUs', formatUs, 1],
+  ['formatMs', (us: number) => formatMs(us / 1000), 1000],
+])('%s shows the time, below 1000 in any unit but seconds (property)', (_name, format, leastUs) => {
+  fc.assert(
+    fc.property(someUs, (us) => {
+      const text = format(us);
+      if (!text.endsWith(' s')) expect(Number.parseFloat(text)).toBeLessThan(1000);
+      if (us >= leastUs) expect(Math.abs(readUs(text) - us)).toBeLessThanOrEqual(Math.max(0.5, us * 0.051));
+    }),
+  );
 });
 
 test.each([
   [0, '0 µs'],
   [63.4, '63 µs'],
   [999, '999 µs'],
+  [999.4, '999 µs'],
+  [999.95, '1.0 ms'],
   [1000, '1.0 ms'],
+  [9960, '10 ms'],
   [12_345, '12 ms'],
+  [999_950, '1.0 s'],
+  [2_345_000, '2.3 s'],
 ])('formatUs %s', (us, text) => {
   expect(formatUs(us)).toBe(text);
 });
@@ -98,6 +190,9 @@ test.each([
   [0, '0.0 ms'],
   [2.46, '2.5 ms'],
   [37.4, '37 ms'],
+  [9.96, '10 ms'],
+  [999.4, '999 ms'],
+  [999.95, '1.0 s'],
   [1000, '1.0 s'],
   [61_230, '61.2 s'],
 ])('formatMs %s', (ms, text) => {

@@ -5,6 +5,7 @@ import { createDestinationSignals } from '#lib/destination/destination-signals.j
 import { FaultLatency } from '#lib/destination/fault-latency.js';
 import { PageRequested } from '#lib/destination/page-requested.js';
 import { PlacePage } from '#lib/destination/place-page.js';
+import { RemovedPages } from '#lib/destination/removed-pages.js';
 import { PageBitmap } from '#lib/memory/bitmap.js';
 import { type MemoryKind, RAMBlock } from '#lib/memory/ram-block.js';
 import { openUserfaultfd } from '#lib/memory/userfaultfd.js';
@@ -21,6 +22,7 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
   let uffd: UserfaultfdHandle;
   let received: PageBitmap;
   let requested: PageRequested;
+  let removed: RemovedPages;
   let latency: FaultLatency;
   const arena = new Uint8Array(8 * PAGE);
   const counters = createDestinationCounters();
@@ -33,6 +35,7 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
     n.userfaultfdRegister(uffd, block.handle, 0, block.size, c.UFFDIO_REGISTER_MODE_MISSING);
     received = new PageBitmap(PAGES);
     requested = new PageRequested([block.size]);
+    removed = new RemovedPages([block.size]);
     latency = new FaultLatency();
     for (const name of counters.names) counters.set(name, 0);
     for (let i = 0; i < arena.length; i += 1) arena[i] = (i * 13 + (i >> 9)) & 0xff;
@@ -41,6 +44,7 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
       blocks: [block],
       received: [received],
       requested,
+      removed,
       arena,
       counters,
       signals,

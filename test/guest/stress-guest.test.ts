@@ -1,6 +1,7 @@
 /** The stress guest as the engine uses it: settings, running and standing still, its state, and its end. */
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { STRESS_IDSTR, StressGuest, type StressGuestSettings } from '#lib/guest/stress-guest.js';
+import type { Guest } from '#lib/memory/guest.js';
 import { native } from '#lib/native.js';
 import { handleLeaks } from '../../testing/lib-thread.ts';
 import { until } from '../../testing/native-thread.ts';
@@ -23,6 +24,7 @@ function empty(settings: StressGuestSettings): StressGuest {
 
 afterEach(() => {
   for (const guest of guests.splice(0)) guest.close();
+  vi.restoreAllMocks();
 });
 
 /** Pages that hold anything but zeroes. */
@@ -40,6 +42,63 @@ test('has one block of the asked size and kind, filled up to its share', async (
   ]);
   expect(filledPages(guest)).toBe(32);
   expect(guest.running).toBe(false);
+});
+
+describe('several blocks', () => {
+  const layout = (guest: StressGuest) => guest.ramBlocks.map(({ idstr, size, kind }) => [idstr, size / PAGE, kind]);
+
+  test('split its RAM, each larger than the one before, of the kinds in turn', async () => {
+    const guest = await create({ ...small, blocks: 3, kinds: ['memfd', 'anonymous'] });
+    expect(layout(guest)).toEqual([
+      ['stress.ram', 11, 'memfd'],
+      ['stress.ram.1', 21, 'anonymous'],
+      ['stress.ram.2', 32, 'memfd'],
+    ]);
+    await guest.start();
+    await until('it writes', () => guest.stats.writes > 500);
+    await guest.stop();
+    expect(await guest.verify()).toMatchObject({ pagesChecked: 64, badPages: [] });
+  });
+
+  test.each([
+    [64, 64],
+    [64, 1],
+    [64, 5000],
+    [7, 1000],
+    [1, 1],
+  ])('%i of them hold %i pages, or one each', (blocks, pages) => {
+    const sizes = layout(empty({ ...small, memory: pages * PAGE, blocks })).map(([, size]) => Number(size));
+    expect(sizes).toHaveLength(blocks);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(Math.max(blocks, pages));
+    expect(Math.min(...sizes)).toBeGreaterThanOrEqual(1);
+    expect(sizes).toEqual([...sizes].sort((a, b) => a - b));
+    if (pages > blocks ** 2) expect(new Set(sizes).size).toBe(blocks);
+  });
+
+  test('move with a guest of the same blocks, and with no other', async () => {
+    const settings: StressGuestSettings = { ...small, blocks: 5 };
+    const source = await create(settings);
+    await source.start();
+    await until('it writes', () => source.stats.writes > 500);
+    await source.stop();
+    const destination = empty(settings);
+    for (const [index, block] of destination.ramBlocks.entries()) block.bytes().set(source.ramBlocks[index].bytes());
+    await destination.loadDeviceState(await source.saveDeviceState());
+    expect(await destination.verify()).toMatchObject({ pagesChecked: 64, badPages: [] });
+    const state = await source.saveDeviceState();
+    await expect(empty({ ...small, blocks: 4 }).loadDeviceState(state)).rejects.toMatchObject({ code: 'GUEST_FAILED' });
+  });
+});
+
+test('is held back and names its threads as the engine asks it to', async () => {
+  const guest: Guest = await create({ ...small, vcpus: 2 });
+  expect(guest.vcpuThreads).toEqual([]);
+  guest.throttle?.(50);
+  await guest.start();
+  expect(guest.vcpuThreads).toHaveLength(2);
+  guest.throttle?.(0);
+  expect(() => guest.throttle?.(100)).toThrow(RangeError);
+  await guest.stop();
 });
 
 test('an empty one has nothing in its RAM', () => {
@@ -135,13 +194,25 @@ describe('its end', () => {
     await guest.start();
     guest.close();
     expect(leaks()).toEqual({});
+    guest.close(); // harmless
+  });
+
+  test('a fill that fails leaves nothing', async () => {
+    const leaks = handleLeaks();
+    vi.spyOn(native(), 'stressGuestFill').mockRejectedValueOnce(new Error('no memory'));
+    await expect(StressGuest.create(small)).rejects.toThrow('no memory');
+    expect(leaks()).toEqual({});
   });
 
   test('settings that cannot be leave nothing either', async () => {
     const leaks = handleLeaks();
     await expect(StressGuest.create({ ...small, vcpus: 0 })).rejects.toThrow(RangeError);
     await expect(StressGuest.create({ ...small, vcpus: 65 })).rejects.toThrow(RangeError);
-    await expect(StressGuest.create({ ...small, memory: 0 })).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
+    for (const wrong of [{ memory: 0 }, { blocks: 0 }, { blocks: 65 }, { blocks: 1.5 }, { kinds: [] }]) {
+      await expect(StressGuest.create({ ...small, ...wrong })).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
+    }
+    // The second block can't be mapped: the first goes too.
+    await expect(StressGuest.create({ ...small, memory: 2 ** 50, blocks: 2 })).rejects.toThrow();
     expect(leaks()).toEqual({});
   });
 });

@@ -6,7 +6,7 @@ import { onLibThread } from '../../testing/lib-thread.ts';
 
 type Step =
   | { readonly op: 'set' | 'clear' | 'test' | 'findNext' | 'findNextClear'; readonly page: number }
-  | { readonly op: 'clearRange'; readonly page: number; readonly count: number }
+  | { readonly op: 'setRange' | 'clearRange'; readonly page: number; readonly count: number }
   | { readonly op: 'setAll' | 'count' };
 
 /** Sizes around word ends, and a size with steps inside it. */
@@ -22,7 +22,7 @@ const scenario = fc
       }),
       page.chain((first) =>
         fc.record({
-          op: fc.constant('clearRange' as const),
+          op: fc.constantFrom('setRange' as const, 'clearRange' as const),
           page: fc.constant(first),
           count: fc.integer({ min: 0, max: size - first }),
         }),
@@ -52,8 +52,12 @@ function perform(model: Set<number>, size: number, step: Step): number | boolean
       return firstFrom(step.page, true);
     case 'findNextClear':
       return firstFrom(step.page, false);
+    case 'setRange':
     case 'clearRange':
-      for (let page = step.page; page < step.page + step.count; page += 1) model.delete(page);
+      for (let page = step.page; page < step.page + step.count; page += 1) {
+        if (step.op === 'setRange') model.add(page);
+        else model.delete(page);
+      }
       return undefined;
     case 'setAll':
       for (let page = 0; page < size; page += 1) model.add(page);
@@ -65,8 +69,9 @@ function perform(model: Set<number>, size: number, step: Step): number | boolean
 
 function performOnBitmap(bitmap: PageBitmap, step: Step): number | boolean | undefined {
   switch (step.op) {
+    case 'setRange':
     case 'clearRange':
-      bitmap.clearRange(step.page, step.count);
+      bitmap[step.op](step.page, step.count);
       return undefined;
     case 'setAll':
       bitmap.setAll();
@@ -100,6 +105,39 @@ test('bit i of word i >> 5 is page i, as native code writes it', () => {
   const bitmap = new PageBitmap(70);
   for (const page of [0, 31, 32, 69]) bitmap.set(page);
   expect([...bitmap.words]).toEqual([0x80000001, 1, 1 << 5]);
+});
+
+describe('as text', () => {
+  const of = (pages: readonly number[]): PageBitmap => {
+    const bitmap = new PageBitmap(100);
+    for (const page of pages) bitmap.set(page);
+    return bitmap;
+  };
+
+  test.each([
+    ['no page', [], 4, 'none'],
+    ['no page and no room', [], 0, 'none'],
+    ['pages and runs', [3, 7, 8, 9, 31, 32, 33, 99], 4, '3, 7-9, 31-33, 99'],
+    ['more than there is room for', [0, 2, 4, 6, 7], 2, '0, 2, and 2 more'],
+    ['no room', [5, 6, 9], 0, 'and 2 more'],
+  ] as const)('%s', (_what, pages, limit, expected) => {
+    expect(of(pages).describeRanges(limit)).toBe(expected);
+  });
+
+  test('says which pages are set (property)', () => {
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.integer({ min: 0, max: 99 }), { minLength: 1 }), (pages) => {
+        const said = of(pages)
+          .describeRanges(100)
+          .split(', ')
+          .flatMap((range) => {
+            const [first, last = first] = range.split('-').map(Number);
+            return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+          });
+        expect(said).toEqual([...pages].sort((a, b) => a - b));
+      }),
+    );
+  });
 });
 
 describe('a bitmap over an existing buffer', () => {

@@ -5,6 +5,7 @@ import { PageBitmap } from '#lib/memory/bitmap.js';
 import { DirtyLog } from '#lib/memory/dirty-log.js';
 import { type MemoryKind, RAMBlock } from '#lib/memory/ram-block.js';
 import { native } from '#lib/native.js';
+import { HUGEPAGE, withHugepages } from '../../testing/hugepages.ts';
 import { handleLeaks } from '../../testing/lib-thread.ts';
 import { onThread } from '../../testing/native-thread.ts';
 
@@ -33,10 +34,11 @@ const writes = fc.tuple(
 describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
   test('a sync finds exactly the pages written since the last, in each block (property)', () => {
     const blocks = createBlocks(kind);
+    // Anonymous memory is written before it is there; of shared memory what is not there counts as written.
+    if (kind !== 'anonymous') for (const block of blocks) block.bytes().fill(0);
     const log = DirtyLog.start(blocks);
     try {
       fc.assert(
-        // The first writes go to pages that are not there yet.
         fc.property(writes, fc.boolean(), (written, native_) => {
           for (const [index, pages] of written.entries()) {
             for (const page of pages) {
@@ -64,7 +66,7 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
   test('reading dirties nothing, and a sync adds to what is set already', () => {
     const blocks = createBlocks(kind);
     const log = DirtyLog.start(blocks);
-    expect(blocks[0].bytes().every((byte) => byte === 0)).toBe(true); // populates
+    for (const block of blocks) expect(block.bytes().every((byte) => byte === 0)).toBe(true); // populates
     const dirty = cleanBitmaps();
     dirty[0].set(3);
     blocks[0].bytes()[9 * PAGE] = 1;
@@ -130,6 +132,59 @@ test('after the stop the blocks are plain memory and no userfaultfd is left', ()
   next.stop();
   for (const block of blocks) block.close();
   expect(leaks()).toEqual({});
+});
+
+/** What a sync finds after pages 5 to 8 of ten host pages were discarded, and after all was read as a sender reads it. */
+function discardAndSync(kind: MemoryKind): { found: number[]; later: number[]; hostPages: number } {
+  const block = RAMBlock.create({ idstr: 'ram', size: 10 * (kind === 'hugetlb' ? HUGEPAGE : PAGE), kind });
+  const { size, pageSize } = block;
+  block.bytes().fill(1);
+  const log = DirtyLog.start([block]);
+  try {
+    native().ramBlockDiscard(block.handle, Float64Array.of(5 * pageSize, 4 * pageSize), 1);
+    const found = new PageBitmap(size / PAGE);
+    log.sync([found]);
+    const pages = Uint32Array.from({ length: size / PAGE }, (_, page) => page);
+    native().findZeroPages(block.handle, PAGE, pages, pages.length, new Uint8Array(pages.length));
+    const later = new PageBitmap(size / PAGE);
+    log.sync([later]);
+    return { found: pagesOf(found), later: pagesOf(later), hostPages: pageSize / PAGE };
+  } finally {
+    log.stop();
+    block.close();
+  }
+}
+
+describe('a page that is discarded is found like one that is written, until it has been read to be sent', () => {
+  const expectDiscarded = ({ found, later, hostPages }: ReturnType<typeof discardAndSync>): void => {
+    expect(found).toEqual(Array.from({ length: 4 * hostPages }, (_, i) => 5 * hostPages + i));
+    expect(later).toEqual([]);
+  };
+
+  test('anonymous memory', () => expectDiscarded(discardAndSync('anonymous')));
+  test('shared memory', () => expectDiscarded(discardAndSync('memfd')));
+  test('hugepages', async () => expectDiscarded(await withHugepages(10, () => discardAndSync('hugetlb'))));
+});
+
+test('hugepages are found whole, by their target pages', async () => {
+  await withHugepages(3, () => {
+    const blocks = [
+      RAMBlock.create({ idstr: 'small', size: 3 * PAGE }),
+      RAMBlock.create({ idstr: 'huge', size: 3 * HUGEPAGE, kind: 'hugetlb' }),
+    ];
+    for (const block of blocks) block.bytes().fill(1);
+    const log = DirtyLog.start(blocks);
+    try {
+      blocks[0].bytes()[PAGE] = 2;
+      blocks[1].bytes()[HUGEPAGE + 77 * PAGE] = 2;
+      const dirty = blocks.map(({ size }) => new PageBitmap(size / PAGE));
+      expect(log.sync(dirty)).toBe(1 + 512);
+      expect(dirty.map((bitmap) => bitmap.describeRanges(4))).toEqual(['1', '512-1023']);
+    } finally {
+      log.stop();
+      for (const block of blocks) block.close();
+    }
+  });
 });
 
 describe('a start that fails leaves no userfaultfd', () => {

@@ -23,6 +23,29 @@ describe.each<[MemoryKind, boolean]>([
   ['anonymous', false],
   ['memfd', true],
 ])('%s memory', (kind, hasFd) => {
+  test('is discarded for a balloon unless that is inhibited', () => {
+    using block = RAMBlock.create({ idstr: 'pc.ram', size: 3 * HOST_PAGE, kind });
+    const { ramBlockInhibitDiscard } = native();
+    const bytes = block.bytes();
+    bytes.fill(7);
+    expect(block.discard(HOST_PAGE, HOST_PAGE)).toBe(true);
+    expect([bytes[HOST_PAGE - 1], bytes[HOST_PAGE], bytes[2 * HOST_PAGE]]).toEqual([7, 0, 7]);
+    ramBlockInhibitDiscard(block.handle, 1);
+    ramBlockInhibitDiscard(block.handle, 1);
+    ramBlockInhibitDiscard(block.handle, 0);
+    expect(block.discard(0, HOST_PAGE)).toBe(false);
+    expect(bytes[0]).toBe(7);
+    // What the engine itself discards is not affected.
+    native().ramBlockDiscard(block.handle, Float64Array.of(2 * HOST_PAGE, HOST_PAGE), 1);
+    expect(bytes[2 * HOST_PAGE]).toBe(0);
+    ramBlockInhibitDiscard(block.handle, 0);
+    expect(block.discard(0, HOST_PAGE)).toBe(true);
+    expect(bytes[0]).toBe(0);
+    expect(() => ramBlockInhibitDiscard(block.handle, 0)).toThrow(/^inhibit must/);
+    expect(() => block.discard(1, HOST_PAGE)).toThrow(RangeError);
+    expect(() => block.discard(0, 4 * HOST_PAGE)).toThrow(RangeError);
+  });
+
   test('is mapped, zero, whole pages, and as native code sees it', () => {
     using block = RAMBlock.create({ idstr: 'pc.ram', size: 2 * HOST_PAGE + 1, kind });
     expect(block.descriptor).toMatchObject({ idstr: 'pc.ram', kind, ...MAPPED });

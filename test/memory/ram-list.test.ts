@@ -26,6 +26,24 @@ const layout = fc
     return fc.shuffledSubarray(blocks, { minLength: blocks.length });
   });
 
+test('a range of host addresses is found in every block it covers, whichever way they lie (property)', () => {
+  const pages = fc.integer({ min: 0, max: 20 });
+  fc.assert(
+    fc.property(layout, pages, pages, (blocks, first, count) => {
+      const address = 2 ** 46 + first * 4096;
+      const found = new RAMList(blocks).intersections(address, count * 4096);
+      const foundPages = found.flatMap(({ block, index, offset, length }) => {
+        expect(blocks[index]).toBe(block);
+        return Array.from({ length: length / 4096 }, (_, i) => (block.address + offset) / 4096 + i);
+      });
+      const inBlocks = Array.from({ length: count }, (_, i) => address / 4096 + i).filter((page) =>
+        blocks.some((block) => page * 4096 >= block.address && page * 4096 < block.address + block.size),
+      );
+      expect(foundPages.sort((a, b) => a - b)).toEqual(inBlocks);
+    }),
+  );
+});
+
 test('a host address is found in the one block around it, or in none (property)', () => {
   fc.assert(
     fc.property(layout, fc.integer({ min: -4096, max: 20 * 4096 }), (blocks, at) => {

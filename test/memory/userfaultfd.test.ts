@@ -20,6 +20,16 @@ test('root gets one by the first way, with the features asked for', () => {
   expect(leaks()).toEqual({});
 });
 
+test('of the features wished for, those that the kernel has are on, and one descriptor is open', () => {
+  const leaks = handleLeaks();
+  const { UFFD_FEATURE_THREAD_ID, UFFD_FEATURE_EVENT_REMOVE, UFFD_FEATURE_MISSING_SHMEM } = native().constants;
+  const wished = UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_EVENT_REMOVE | (1n << 62n);
+  const { handle, granted } = openUserfaultfd(UFFD_FEATURE_MISSING_SHMEM, wished);
+  expect(granted).toBe(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_EVENT_REMOVE);
+  expect(leaks()).toEqual({ userfaultfds: 1 });
+  native().userfaultfdClose(handle);
+});
+
 test('a feature that no kernel has is KERNEL_TOO_OLD, and leaves nothing open', () => {
   const leaks = handleLeaks();
   expect(() => openUserfaultfd(1n << 62n)).toThrow(expect.objectContaining({ code: 'KERNEL_TOO_OLD' }));

@@ -5,9 +5,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { DemoSettings } from '#lib/cli/demo-messages.js';
+import { demoSettings } from '../../testing/demo-parts.ts';
 import { DemoSide } from '../../testing/demo-sides.ts';
 
 const settings: DemoSettings = {
+  ...demoSettings,
   memory: 64 * 2 ** 20,
   kind: 'anonymous',
   vcpus: 1,

@@ -181,3 +181,25 @@ test('countPages counts pages that have all of the categories', () => {
   expect(n.countPages(block, 0, 8 * PAGE, c.PAGE_IS_HUGE)).toBe(0);
   n.ramBlockClose(block);
 });
+
+test('findAbsentPages finds the pages that are not mapped, and leaves them so', () => {
+  withTracked(c.MEMORY_MEMFD, 70, ({ block, view, bitmap, harvest }) => {
+    for (const page of [0, 3, 31, 32, 69]) view[page * PAGE] = 1;
+    const mapped = new Set([0, 3, 31, 32, 69]);
+    const absent = Array.from({ length: 70 }, (_, page) => page).filter((page) => !mapped.has(page));
+    for (let time = 0; time < 2; time += 1) {
+      bitmap.fill(0);
+      expect(n.findAbsentPages(block, 0, 70 * PAGE, PAGE, bitmap)).toBe(absent.length);
+      expect(bits(bitmap)).toEqual(absent);
+    }
+    bitmap.fill(0);
+    n.findAbsentPages(block, PAGE, 4 * PAGE, PAGE, bitmap);
+    expect(bits(bitmap)).toEqual([1, 2, 4]);
+    harvest();
+    n.ramBlockDiscard(block, new Float64Array([3 * PAGE, PAGE]), 1);
+    expect(harvest().pages).toEqual([]); // which is why there is this call
+    bitmap.fill(0);
+    expect(n.findAbsentPages(block, 3 * PAGE, PAGE, PAGE, bitmap)).toBe(1);
+    expect(() => n.findAbsentPages(block, 0, 70 * PAGE, PAGE, new Uint32Array(2))).toThrow(/^bitmap must/);
+  });
+});

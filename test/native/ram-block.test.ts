@@ -1,8 +1,9 @@
 /** ram_block.cc and zero_page.cc: mapping, views, madvise, discard, copies, zero pages, hugepages. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { native, type RamBlockHandle } from '#lib/native.js';
+import { HUGEPAGE as HUGE, withHugepages } from '../../testing/hugepages.ts';
 
 const n = native();
 const c = n.constants;
@@ -183,24 +184,8 @@ test('smaller and larger pages than the host has are looked at and loaded too', 
 });
 
 describe('hugetlb memory', () => {
-  const HUGE = 2 * 2 ** 20;
-  const knob = '/proc/sys/vm/nr_hugepages';
-
-  /** Reserves hugepages for one test and gives them back. */
-  function withHugepages(count: number, use: () => void): void {
-    const before = Number(readFileSync(knob, 'utf8'));
-    writeFileSync(knob, String(before + count));
-    try {
-      const got = Number(readFileSync(knob, 'utf8')) - before;
-      if (got !== count) throw new Error(`this test needs ${count} hugepages of 2 MiB; the kernel had ${got}`);
-      use();
-    } finally {
-      writeFileSync(knob, String(before));
-    }
-  }
-
-  test('faults, is placed and is discarded by hugepages', () => {
-    withHugepages(3, () => {
+  test('faults, is placed and is discarded by hugepages', async () => {
+    await withHugepages(3, () => {
       const block = n.ramBlockCreate(c.MEMORY_HUGETLB, 3 * HUGE, HUGE);
       const { handle: uffd } = n.userfaultfdOpen('syscall', c.UFFD_FEATURE_MISSING_HUGETLBFS);
       try {

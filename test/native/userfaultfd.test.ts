@@ -100,7 +100,7 @@ const viewOf = (block: RamBlockHandle): Uint8Array => new Uint8Array(n.ramBlockB
 
 /** A guest whose vCPUs find zeroes, each on a page of its own: threads that fault as soon as they start. */
 function makeGuest(block: RamBlockHandle, vcpus: number, pages: number): StressGuestHandle {
-  const guest = n.stressGuestCreate(block, {
+  const guest = n.stressGuestCreate([block], {
     vcpus,
     seed: 1,
     filledPages: pages,
@@ -363,14 +363,29 @@ describe('while the mapping changes', () => {
     }
   });
 
-  test('unmapping a block is an UNMAP event', async () => {
+  test('unmapping a part of a block is an UNMAP event, and closing the rest waits for nobody', async () => {
     const block = n.ramBlockCreate(c.MEMORY_ANONYMOUS, 4 * PAGE, PAGE);
     const { address } = n.ramBlockInfo(block);
     const uffd = open(features);
     n.userfaultfdRegister(uffd, block, 0, 4 * PAGE, MISSING);
-    const closer = onThread('closer', { block }, (n, { block }) => n.ramBlockClose(block));
-    expect(read(uffd)).toMatchObject([{ kind: c.UFFD_EVENT_UNMAP, address, length: 4 * PAGE }]);
-    await closer.result;
+    const unmapper = onThread('unmapper', { block, PAGE }, (n, { block, PAGE }) => n.ramBlockUnmap(block, PAGE, PAGE));
+    expect(read(uffd)).toMatchObject([{ kind: c.UFFD_EVENT_UNMAP, address: address + PAGE, length: PAGE }]);
+    await unmapper.result;
+    expect(place(uffd, block, [0, 1, 2]).outcomes).toEqual([c.OUTCOME_PLACED, c.OUTCOME_GONE, c.OUTCOME_PLACED]);
+    n.ramBlockClose(block);
+  });
+
+  test('moving a part of a block away is a REMAP event, and an UNMAP event of what it leaves', async () => {
+    const block = n.ramBlockCreate(c.MEMORY_ANONYMOUS, 4 * PAGE, PAGE);
+    const { address } = n.ramBlockInfo(block);
+    const uffd = open(features | c.UFFD_FEATURE_EVENT_REMAP);
+    n.userfaultfdRegister(uffd, block, 0, 4 * PAGE, MISSING);
+    const mover = onThread('mover', { block, PAGE }, (n, { block, PAGE }) => n.ramBlockMoveAway(block, PAGE, 2 * PAGE));
+    const range = { address: address + PAGE, length: 2 * PAGE };
+    expect(read(uffd)).toMatchObject([{ kind: c.UFFD_EVENT_REMAP, ...range }]);
+    expect(read(uffd)).toMatchObject([{ kind: c.UFFD_EVENT_UNMAP, ...range }]);
+    await mover.result;
+    n.ramBlockClose(block);
   });
 
   test('a fork is an event with a userfaultfd for the child', async () => {

@@ -1,6 +1,13 @@
 /** What the migration thread does next, over the whole small state space: each state falls under one rule. */
 import { describe, expect, test } from 'vitest';
-import { type Convergence, type NextStep, needsSync, nextStep } from '#lib/source/convergence.js';
+import {
+  type Convergence,
+  type NextStep,
+  needsSync,
+  nextStep,
+  pendingBytes,
+  ramPending,
+} from '#lib/source/convergence.js';
 
 interface Rule<Decision> {
   readonly when: string;
@@ -10,66 +17,83 @@ interface Rule<Decision> {
 
 const counts = (s: Convergence): boolean => s.postcopyAfterPasses !== undefined;
 const passed = (s: Convergence): boolean => counts(s) && s.passes >= (s.postcopyAfterPasses as number);
-const fits = (s: Convergence): boolean => s.pendingBytes < s.thresholdBytes;
+const bytes = (s: Convergence): number => s.pending.mustPrecopyBytes + s.pending.canPostcopyBytes;
+/** What must go before the switch would go within the downtime. */
+const maySwitch = (s: Convergence): boolean => s.pending.mustPrecopyBytes <= s.thresholdBytes;
+const fits = (s: Convergence): boolean => bytes(s) < s.thresholdBytes;
 
 const stepRules: readonly Rule<NextStep>[] = [
-  { when: 'nothing is left', is: (s) => s.pendingBytes === 0, decision: 'complete' },
-  { when: 'the guest runs there', is: (s) => s.pendingBytes > 0 && s.inPostcopy, decision: 'iterate' },
+  { when: 'nothing is left', is: (s) => bytes(s) === 0, decision: 'complete' },
+  { when: 'the guest runs there', is: (s) => bytes(s) > 0 && s.inPostcopy, decision: 'iterate' },
   {
     when: 'the passes asked for are done',
-    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && passed(s),
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && passed(s) && maySwitch(s),
     decision: 'start-postcopy',
   },
   {
+    when: 'they are done, and too much is left that must go before the switch',
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && passed(s) && !maySwitch(s),
+    decision: 'iterate',
+  },
+  {
     when: 'passes are asked for and not done, even if the rest would fit',
-    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && counts(s) && !passed(s),
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && counts(s) && !passed(s),
     decision: 'iterate',
   },
   {
     when: 'the rest fits into the downtime, even if the switch is asked for',
-    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && !counts(s) && fits(s),
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && !counts(s) && fits(s),
     decision: 'complete',
   },
   {
     when: 'the rest does not fit and the switch is asked for',
-    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && !counts(s) && !fits(s) && s.postcopyAsked,
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && !counts(s) && !fits(s) && s.postcopyAsked && maySwitch(s),
     decision: 'start-postcopy',
   },
   {
+    when: 'the switch is asked for, and too much is left that must go before it',
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && !counts(s) && !fits(s) && s.postcopyAsked && !maySwitch(s),
+    decision: 'iterate',
+  },
+  {
     when: 'the rest does not fit and nobody asks',
-    is: (s) => s.pendingBytes > 0 && !s.inPostcopy && !counts(s) && !fits(s) && !s.postcopyAsked,
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && !counts(s) && !fits(s) && !s.postcopyAsked,
     decision: 'iterate',
   },
 ];
 
 const syncRules: readonly Rule<boolean>[] = [
   { when: 'the guest writes elsewhere', is: (s) => s.inPostcopy, decision: false },
-  { when: 'a pass is over', is: (s) => !s.inPostcopy && s.pendingBytes === 0, decision: true },
+  { when: 'a pass is over', is: (s) => !s.inPostcopy && bytes(s) === 0, decision: true },
   {
     when: 'a pass is asked for and not over, even if the rest would fit',
-    is: (s) => !s.inPostcopy && s.pendingBytes > 0 && counts(s),
+    is: (s) => !s.inPostcopy && bytes(s) > 0 && counts(s),
     decision: false,
   },
   {
     when: 'the rest seems to fit',
-    is: (s) => !s.inPostcopy && s.pendingBytes > 0 && !counts(s) && fits(s),
+    is: (s) => !s.inPostcopy && bytes(s) > 0 && !counts(s) && fits(s),
     decision: true,
   },
   {
     when: 'there is much to do',
-    is: (s) => !s.inPostcopy && s.pendingBytes > 0 && !counts(s) && !fits(s),
+    is: (s) => !s.inPostcopy && bytes(s) > 0 && !counts(s) && !fits(s),
     decision: false,
   },
 ];
 
 const states: Convergence[] = [];
-for (const pendingBytes of [0, 4096, 8192, 12288]) {
+const amounts = [0, 4096, 8192, 12288];
+const pendings = amounts.flatMap((mustPrecopyBytes) =>
+  amounts.map((canPostcopyBytes) => ({ mustPrecopyBytes, canPostcopyBytes })),
+);
+for (const pending of pendings) {
   for (const thresholdBytes of [0, 4096, 8192, 8193, 2 ** 40]) {
     for (const inPostcopy of [false, true]) {
       for (const postcopyAsked of [false, true]) {
         for (const passes of [0, 1, 2, 3]) {
           for (const postcopyAfterPasses of [undefined, 0, 1, 2]) {
-            states.push({ pendingBytes, thresholdBytes, inPostcopy, postcopyAsked, passes, postcopyAfterPasses });
+            states.push({ pending, thresholdBytes, inPostcopy, postcopyAsked, passes, postcopyAfterPasses });
           }
         }
       }
@@ -90,4 +114,10 @@ describe.each<[string, (state: Convergence) => unknown, readonly Rule<unknown>[]
     expect(under.length).toBeGreaterThan(0);
     expect(under.filter((state) => decide(state) !== decision)).toEqual([]);
   });
+});
+
+test('RAM may go after the switch if there can be one, else it must go before', () => {
+  expect(ramPending(4096, true)).toEqual({ mustPrecopyBytes: 0, canPostcopyBytes: 4096 });
+  expect(ramPending(4096, false)).toEqual({ mustPrecopyBytes: 4096, canPostcopyBytes: 0 });
+  expect(pendingBytes({ mustPrecopyBytes: 1, canPostcopyBytes: 2 })).toBe(3);
 });

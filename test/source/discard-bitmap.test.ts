@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { PageBitmap } from '#lib/memory/bitmap.js';
-import { dirtyRanges, discardCommands, newlyDirty } from '#lib/source/discard-bitmap.js';
+import { canonicalize, dirtyRanges, discardCommands, newlyDirty } from '#lib/source/discard-bitmap.js';
 import { StreamDecoder } from '#lib/wire/decode.js';
 import type { CommandRecord } from '#lib/wire/messages.js';
 import { MAX_DISCARD_RANGES } from '#lib/wire/protocol.js';
@@ -102,6 +102,32 @@ test('discarding what is newly dirty each time discards all of it, nothing twice
         expect(pagesOf(before)).toEqual(was);
       }
       expect([...discarded].sort((a, b) => a - b)).toEqual(pagesOf(dirty));
+    }),
+  );
+});
+
+test('a host page that is dirty in part becomes dirty throughout, and no other page does (property)', () => {
+  const given = fc.constantFrom(1, 2, 3, 512).chain((hostPages) =>
+    fc.integer({ min: 1, max: 5 }).chain((count) =>
+      fc.record({
+        hostPages: fc.constant(hostPages),
+        count: fc.constant(count),
+        pages: fc.uniqueArray(fc.nat(hostPages * count - 1), { maxLength: 20 }),
+      }),
+    ),
+  );
+  fc.assert(
+    fc.property(given, ({ hostPages, count, pages }) => {
+      const dirty = new PageBitmap(hostPages * count);
+      for (const page of pages) dirty.set(page);
+      canonicalize(dirty, hostPages);
+      const expected = Array.from({ length: hostPages * count }, (_, page) => page).filter((page) =>
+        pages.some((written) => Math.floor(written / hostPages) === Math.floor(page / hostPages)),
+      );
+      expect(pagesOf(dirty)).toEqual(expected);
+      for (const { start, length } of dirtyRanges(dirty)) {
+        expect([start % (hostPages * PAGE), length % (hostPages * PAGE)]).toEqual([0, 0]);
+      }
     }),
   );
 });

@@ -1,7 +1,9 @@
 /** The source's states: every step from every state, and two threads that want different ones. */
 import { describe, expect, test } from 'vitest';
 import {
+  isCancellable,
   isFinal,
+  isSetupOrActive,
   MigrationStateCell,
   type MigrationStatus,
   migrationStatuses,
@@ -71,6 +73,14 @@ describe.each(migrationStatuses)('from %s', (from) => {
 
 test('final are the states that nothing follows', () => {
   expect(migrationStatuses.filter(isFinal)).toEqual(['completed', 'cancelled', 'failed']);
+});
+
+test('under way are those that neither have ended nor are asked to', () => {
+  expect(migrationStatuses.filter(isSetupOrActive)).toEqual(['setup', 'active', 'device', 'postcopy-active']);
+});
+
+test('there is a way to cancel until the guest is handed over', () => {
+  expect(migrationStatuses.filter(isCancellable)).toEqual(['setup', 'active']);
 });
 
 test('of two threads that hand over and cancel at the same moment exactly one has its way', async () => {

@@ -35,9 +35,18 @@ test('its offset is what the other end received', async () => {
   expect((await received).length).toBe(stream.offset);
 });
 
-test('what could not be sent is not counted', () => {
+test('what could not be sent is not counted, and the error says where the stream broke', () => {
+  using block = RAMBlock.create({ idstr: 'ram', size: 4096 });
   const stream = new OutgoingStream(pair.near, createSourceCounters());
+  stream.send(new Uint8Array(7));
   pair.closeFar();
-  expect(() => stream.send(new Uint8Array(10))).toThrow(expect.objectContaining({ code: 'PEER_GONE' }));
-  expect(stream.offset).toBe(0);
+  const gone = expect.objectContaining({
+    code: 'PEER_GONE',
+    offset: 7,
+    message: expect.stringMatching(/^lost the destination while sending.*, at offset 7 of the stream$/),
+  });
+  expect(() => stream.send(new Uint8Array(10))).toThrow(gone);
+  const one = Uint32Array.of(0);
+  expect(() => stream.sendPages(new Uint8Array(8), Uint32Array.of(8), block.handle, 4096, one, 1)).toThrow(gone);
+  expect(stream.offset).toBe(7);
 });

@@ -57,7 +57,11 @@ test('exactly whole host pages inside the block pass, and come out as target pag
 describe('the queue', () => {
   test('gives requests back first-in first-out, and then none', () => {
     const queue = new PageRequestQueue();
-    const given = Array.from({ length: 100 }, (_, i) => ({ blockIndex: i % 3, firstPage: i * 7, pageCount: i + 1 }));
+    const given = Array.from({ length: 100 }, (_, i) => ({
+      blockIndex: i % 3,
+      firstPage: i * 7,
+      pageCount: (i % 5) + 1,
+    }));
     for (const { blockIndex, firstPage, pageCount } of given) queue.push(blockIndex, firstPage, pageCount);
     expect(queue.length).toBe(100);
     const request: PageRequest = { blockIndex: -1, firstPage: -1, pageCount: -1 };
@@ -70,6 +74,47 @@ describe('the queue', () => {
     expect(request).toEqual(given.at(-1)); // left as it was
   });
 
+  const nearby = fc.array(
+    fc.record({
+      blockIndex: fc.integer({ min: 0, max: 1 }),
+      firstPage: fc.integer({ min: 0, max: 12 }),
+      pageCount: fc.integer({ min: 1, max: 4 }),
+    }),
+    { maxLength: 40 },
+  );
+
+  test('takes neighbours and repeats as one, which has exactly their pages and begins as the oldest (property)', () => {
+    fc.assert(
+      fc.property(nearby, (given) => {
+        const queue = new PageRequestQueue();
+        for (const { blockIndex, firstPage, pageCount } of given) queue.push(blockIndex, firstPage, pageCount);
+        const request: PageRequest = { blockIndex: 0, firstPage: 0, pageCount: 0 };
+        let at = 0;
+        while (queue.shift(request)) {
+          const end = given.length - queue.length;
+          const together = given.slice(at, end);
+          expect(request.firstPage).toBe(together[0].firstPage);
+          const pages = new Set(
+            together.flatMap(({ firstPage, pageCount }) => Array.from({ length: pageCount }, (_, i) => firstPage + i)),
+          );
+          expect([...pages].sort((a, b) => a - b)).toEqual(
+            Array.from({ length: request.pageCount }, (_, i) => request.firstPage + i),
+          );
+          expect(together.every(({ blockIndex }) => blockIndex === request.blockIndex)).toBe(true);
+          const next = given.at(end);
+          const touches =
+            next !== undefined &&
+            next.blockIndex === request.blockIndex &&
+            next.firstPage >= request.firstPage &&
+            next.firstPage <= request.firstPage + request.pageCount;
+          expect(touches).toBe(false);
+          at = end;
+        }
+        expect(at).toBe(given.length);
+      }),
+    );
+  });
+
   test('is filled by another thread, more than it holds, and drops nothing', async () => {
     const COUNT = 10_000;
     const queue = new PageRequestQueue();
@@ -79,7 +124,7 @@ describe('the queue', () => {
       { buffer: queue.buffer, count: COUNT },
       (lib: { queue: typeof import('#lib/source/page-request-queue.js') }, data) => {
         const mine = new lib.queue.PageRequestQueue(data.buffer);
-        for (let i = 0; i < data.count; i += 1) mine.push(1, i, 2);
+        for (let i = 0; i < data.count; i += 1) mine.push(1, i * 3, 2);
         return mine.push(0, 0, 1);
       },
     );
@@ -87,7 +132,7 @@ describe('the queue', () => {
     const wrong: number[] = [];
     for (let i = 0; i < COUNT; i += 1) {
       while (!queue.shift(request)) await new Promise(setImmediate);
-      if (request.firstPage !== i || request.blockIndex !== 1 || request.pageCount !== 2) wrong.push(i);
+      if (request.firstPage !== i * 3 || request.blockIndex !== 1 || request.pageCount !== 2) wrong.push(i);
     }
     expect(wrong).toEqual([]);
     expect(await producer.result).toBe(true);

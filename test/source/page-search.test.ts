@@ -2,8 +2,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PageBitmap } from '#lib/memory/bitmap.js';
+import { canonicalize } from '#lib/source/discard-bitmap.js';
 import { PageRequestQueue } from '#lib/source/page-request-queue.js';
 import { createPageBatch, type PageBatch, PageSearch } from '#lib/source/page-search.js';
+import { createTraceWords, Trace } from '#lib/trace/trace.js';
 
 interface Taken {
   readonly blockIndex: number;
@@ -21,6 +23,8 @@ interface Request {
 class Model {
   readonly dirty: readonly Set<number>[];
   readonly requests: Request[] = [];
+  /** What is left of the request that was begun. */
+  #begun: Request | undefined;
   readonly #sizes: readonly number[];
   readonly #capacity: number;
   /** Where the scan goes on: at this page of this block, or behind the block's last. */
@@ -37,15 +41,27 @@ class Model {
     return this.#requested() ?? this.#scanned(limit);
   }
 
+  /** The oldest request and what goes on from it. */
+  #oldest(): Request | undefined {
+    const first = this.requests.shift();
+    if (first === undefined) return undefined;
+    let end = first.firstPage + first.pageCount;
+    for (let next = this.requests.at(0); next !== undefined; next = this.requests.at(0)) {
+      if (next.blockIndex !== first.blockIndex || next.firstPage < first.firstPage || next.firstPage > end) break;
+      end = Math.max(end, next.firstPage + next.pageCount);
+      this.requests.shift();
+    }
+    return { ...first, pageCount: end - first.firstPage };
+  }
+
   #requested(): Taken | undefined {
     for (;;) {
-      const request = this.requests.shift();
+      const request = this.#begun ?? this.#oldest();
+      this.#begun = undefined;
       if (request === undefined) return undefined;
       const { blockIndex, firstPage, pageCount } = request;
       const count = Math.min(pageCount, this.#capacity);
-      if (count < pageCount) {
-        this.requests.unshift({ blockIndex, firstPage: firstPage + count, pageCount: pageCount - count });
-      }
+      if (count < pageCount) this.#begun = { blockIndex, firstPage: firstPage + count, pageCount: pageCount - count };
       const wanted = Array.from({ length: count }, (_, i) => firstPage + i);
       const pages = wanted.filter((page) => this.dirty[blockIndex].delete(page));
       if (pages.length === 0) continue;
@@ -113,10 +129,11 @@ interface Rig {
   next(limit: number): Taken | undefined;
 }
 
-function rig(sizes: readonly number[], capacity: number): Rig {
+function rig(sizes: readonly number[], capacity: number, hostPages = sizes.map(() => 1)): Rig {
   const bitmaps = sizes.map((size) => new PageBitmap(size));
   const queue = new PageRequestQueue();
-  const search = new PageSearch(bitmaps, queue);
+  const trace = new Trace({ words: createTraceWords(), ring: undefined });
+  const search = new PageSearch(bitmaps, queue, hostPages, trace);
   const batch: PageBatch = createPageBatch(capacity);
   const next = (limit: number): Taken | undefined => {
     if (!search.next(batch, limit)) return undefined;
@@ -201,4 +218,84 @@ test('a request larger than a batch goes out whole before the next one', () => {
     [13],
     [0],
   ]);
+});
+
+describe('host pages of several target pages', () => {
+  test('go whole, in order and without a gap once they have begun, whatever is asked for (property)', () => {
+    const block = fc.record({ hostPages: fc.constantFrom(1, 2, 8, 512), count: fc.integer({ min: 1, max: 6 }) });
+    const scenarios = fc
+      .record({ blocks: fc.array(block, { minLength: 1, maxLength: 3 }), capacity: fc.constantFrom(1, 3, 16, 128) })
+      .chain(({ blocks, capacity }) => {
+        const hostPage = fc.nat(blocks.reduce((sum, { count }) => sum + count, 0) - 1);
+        const limit = fc.integer({ min: 1, max: capacity });
+        return fc.record({
+          blocks: fc.constant(blocks),
+          capacity: fc.constant(capacity),
+          // In precopy target pages go one by one, so that host pages are left in part.
+          precopy: fc.array(limit, { maxLength: 40 }),
+          clean: fc.array(hostPage),
+          steps: fc.array(fc.oneof(fc.record({ ask: hostPage }), fc.record({ limit })), { maxLength: 60 }),
+        });
+      });
+    fc.assert(
+      fc.property(scenarios, ({ blocks, capacity, precopy, clean, steps }) => {
+        const hostPages = blocks.map((each) => each.hostPages);
+        const counts = blocks.map(({ count }) => count);
+        const sizes = blocks.map((each) => each.hostPages * each.count);
+        const { bitmaps, queue, search, next } = rig(sizes, capacity, hostPages);
+        for (const bitmap of bitmaps) bitmap.setAll();
+        for (const at of clean) {
+          const { blockIndex, page } = locate(counts, at);
+          bitmaps[blockIndex].clearRange(page * hostPages[blockIndex], hostPages[blockIndex]);
+        }
+        for (const limit of precopy) next(limit);
+        for (const [index, bitmap] of bitmaps.entries()) canonicalize(bitmap, hostPages[index]);
+        search.sendWholeHostPages();
+        const left = bitmaps.flatMap((bitmap, blockIndex) =>
+          Array.from({ length: sizes[blockIndex] }, (_, page) => page)
+            .filter((page) => bitmap.test(page))
+            .map((page) => `${blockIndex}:${page}`),
+        );
+        const sent: { blockIndex: number; page: number }[] = [];
+        const take = (limit: number): boolean => {
+          const taken = next(limit);
+          for (const page of taken?.pages ?? []) sent.push({ blockIndex: taken?.blockIndex as number, page });
+          return taken !== undefined;
+        };
+        for (const step of steps) {
+          if ('limit' in step) take(step.limit);
+          else {
+            const { blockIndex, page } = locate(counts, step.ask);
+            queue.push(blockIndex, page * hostPages[blockIndex], hostPages[blockIndex]);
+          }
+          const last = sent.at(-1);
+          const isInside = last !== undefined && (last.page + 1) % hostPages[last.blockIndex] !== 0;
+          if (isInside) expect(search.isUnderWay).toBe(true);
+        }
+        while (take(capacity));
+        expect(search.isUnderWay).toBe(false);
+        expect(sent.map(({ blockIndex, page }) => `${blockIndex}:${page}`).sort()).toEqual(left.sort());
+        const breaks = sent.filter(({ blockIndex, page }, at) => {
+          const isFirst = page % hostPages[blockIndex] === 0;
+          const follows = at > 0 && sent[at - 1].blockIndex === blockIndex && sent[at - 1].page === page - 1;
+          return !isFirst && !follows;
+        });
+        expect(breaks).toEqual([]);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('a request waits for the host page that has begun, and costs nothing more if it is for that one', () => {
+    const { bitmaps, queue, search, next } = rig([12], 16, [4]);
+    bitmaps[0].setAll();
+    search.sendWholeHostPages();
+    expect(next(2)).toMatchObject({ pages: [0, 1], urgent: false });
+    queue.push(0, 0, 4);
+    queue.push(0, 8, 4);
+    expect(next(16)).toMatchObject({ pages: [2, 3], urgent: false });
+    expect(next(16)).toMatchObject({ pages: [8, 9, 10, 11], urgent: true });
+    expect(next(16)).toMatchObject({ pages: [4, 5, 6, 7], urgent: false });
+    expect(next(16)).toBeUndefined();
+  });
 });

@@ -31,6 +31,9 @@ test('gives records back first-in first-out, also where positions wrap (property
             expect(ring.push(pushed)).toBe(true);
             model.push(pushed);
           } else if (!isPush) {
+            expect(ring.peek(record)).toBe(model.length > 0);
+            if (model.length > 0) expect([...record]).toEqual(model[0]);
+            expect(ring.length).toBe(model.length);
             const expected = model.shift();
             expect(ring.shift(record)).toBe(expected !== undefined);
             if (expected !== undefined) expect([...record]).toEqual(expected);

@@ -1,9 +1,9 @@
 /** Trace points as a thread passes them: recorded, dropped when the ring is full, and broken at. */
 import { describe, expect, test } from 'vitest';
 import {
+  createTraceWords,
   TRACE_CURSOR_WORDS,
   TRACE_RECORD_NUMBERS,
-  TRACE_WORDS,
   Trace,
   TraceCursor,
   TraceMode,
@@ -13,7 +13,7 @@ import { tracePointNames } from '#lib/trace/trace-points.js';
 import { Breakpoint } from '../../testing/breakpoint.ts';
 
 function traceOf(records: number, mode: number) {
-  const words = new SharedArrayBuffer(TRACE_WORDS * 4);
+  const words = createTraceWords();
   new Int32Array(words)[TraceWord.MODE] = mode;
   const ring = new SharedArrayBuffer(TRACE_CURSOR_WORDS * 4 + records * TRACE_RECORD_NUMBERS * 8);
   const cursors = new Int32Array(ring, 0, TRACE_CURSOR_WORDS);

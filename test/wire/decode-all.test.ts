@@ -279,7 +279,7 @@ describe.each(all)('$name', (capture) => {
   test('rebuilds the memory', () => {
     const multifd = summary.connections.some(({ kind }) => kind === 'multifd');
     if (multifd) {
-      // Its data pages went over channels that this codec does not read.
+      // Its data pages went over the other channels, which multifd.test.ts adds.
       expect(records.some((record) => record.type === 'page' && record.kind !== 'zero')).toBe(false);
       return;
     }

@@ -210,6 +210,13 @@ const brokenStreams: Broken[] = [
     bad: bytes(0x51, 0x45, 0x56, 0x4e, 0, 0, 0, 3),
   },
   {
+    what: 'the magic of a multifd channel',
+    code: 'UNSUPPORTED',
+    record: 'header',
+    good: [],
+    bad: bytes(0x11, 0x22, 0x33, 0x44, 0, 0, 0, 1),
+  },
+  {
     what: 'version 2',
     code: 'BAD_VERSION',
     record: 'header',

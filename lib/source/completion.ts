@@ -1,0 +1,49 @@
+/** S10, the end in whichever state it comes: what is left, then the end of the stream. Migration thread only. */
+import { TARGET_PAGE_SIZE } from '../memory/page.js';
+import * as encode from '../wire/encode.js';
+import { deviceSections } from './device-state.js';
+import type { SourceContext } from './source-context.js';
+import { ReturnPathPhase } from './source-signals.js';
+
+/** When it returns the migration is completed: the destination has had the last word. */
+export function complete(source: SourceContext): void {
+  const from = source.inPostcopy ? 'postcopy-active' : 'device';
+  if (source.inPostcopy) completePostcopy(source);
+  else completePrecopy(source);
+  awaitReturnPathClose(source);
+  source.move(from, 'completed');
+}
+
+/** It can be cancelled until the guest and all of its RAM are ready to go, in the state `active`. */
+function completePrecopy(source: SourceContext): void {
+  const { ram, pacing, stream, trace } = source;
+  trace.at('migration_completion_precopy');
+  source.stopGuest();
+  pacing.lift();
+  source.sync();
+  ram.complete('downtimeBytes', pacing);
+  const state = source.saveGuest();
+  source.move('active', 'device');
+  trace.at('savevm_state_complete_precopy');
+  for (const piece of deviceSections(state, source.guestRan)) stream.send(piece);
+  source.handOver(encode.encodeEof());
+  source.endDowntime();
+  stream.send(encode.encodeVmDescription(JSON.stringify({ page_size: TARGET_PAGE_SIZE, devices: [] })));
+}
+
+function completePostcopy(source: SourceContext): void {
+  const { ram, pacing, stream, trace } = source;
+  trace.at('migration_completion_postcopy_end');
+  ram.complete('postcopyBytes', pacing);
+  stream.send(encode.encodeEof());
+  trace.at('migration_completion_postcopy_end_after_complete');
+}
+
+/** Without a return path the end of the stream is the end. */
+function awaitReturnPathClose(source: SourceContext): void {
+  const { signals, trace } = source;
+  if (signals.get('RETURN_PATH') === ReturnPathPhase.NONE) return;
+  trace.at('await_return_path_close_on_source_joining');
+  source.waitUntil(() => signals.get('RETURN_PATH') === ReturnPathPhase.CLOSED);
+  trace.at('await_return_path_close_on_source_close');
+}

@@ -1,0 +1,76 @@
+/** S9, the switch to postcopy: when it returns the guest runs at the destination. Migration thread only. */
+import { concatenate } from '../memory/bytes.js';
+import * as encode from '../wire/encode.js';
+import { Ping } from '../wire/protocol.js';
+import { deviceSections } from './device-state.js';
+import type { SourceContext } from './source-context.js';
+
+/** Bytes that may wait in the kernel in postcopy, ahead of a requested page. */
+const QUEUE_BYTES = 128 * 1024;
+/** Rounds of discarding while the guest still runs, and the pages of the last that are few enough to leave. */
+const EARLY_ROUNDS = 4;
+const FEW_PAGES = 128;
+/** Milliseconds to wait for a pong before going on without: a slow destination only costs downtime. */
+const PONG_PATIENCE_MS = 5000;
+
+type Discarded = ReturnType<SourceContext['ram']['createDiscarded']>;
+
+/** A failure before the package has left throws with the guest still this side's. */
+export function startPostcopy(source: SourceContext): void {
+  const { ram, pacing, stream, trace, data } = source;
+  const discarded = ram.createDiscarded();
+  discardWhileRunning(source, discarded);
+
+  source.move('active', 'postcopy-active');
+  trace.at('postcopy_start');
+  trace.at('postcopy_start_set_run');
+  source.stopGuest();
+  source.sync();
+  trace.at('ram_postcopy_send_discard_bitmap');
+  ram.sendDiscards(discarded);
+  pacing.enterPostcopy(data.parameters.maxPostcopyBandwidth);
+  stream.limitQueue(QUEUE_BYTES);
+  source.ping(Ping.STOPPED);
+  const package_ = packageOf(source);
+  trace.at('savevm_send_packaged', package_.length);
+  source.handOver(encode.encodePackaged(package_));
+  source.enterPostcopy();
+  source.endDowntime();
+  source.thread.emit({ kind: 'switched' });
+  source.ping(Ping.AFTER_PACKAGE);
+  trace.at('postcopy_start_end');
+}
+
+/**
+ * Most of the discarding is done before the guest stops, to keep it out of the downtime: what is
+ * dirty now will be dirty then, so nothing more of it is sent before the switch. Each round leaves
+ * what the guest wrote while the one before was carried out, until that is little. The pong says
+ * that the destination has done it, and has no pages of the precopy left to load.
+ *
+ * The state is still active, so it can be cancelled meanwhile.
+ */
+function discardWhileRunning(source: SourceContext, discarded: Discarded): void {
+  const { ram, signals } = source;
+  if (!ram.isLogged) return;
+  for (let round = 1; round <= EARLY_ROUNDS; round += 1) {
+    const ping = Ping.DISCARDED + round;
+    source.sync();
+    const pages = ram.sendDiscards(discarded);
+    source.ping(ping);
+    source.waitUntil(() => signals.get('PONG') === ping, PONG_PATIENCE_MS);
+    if (pages <= FEW_PAGES) return;
+  }
+}
+
+function packageOf(source: SourceContext): Uint8Array {
+  const { trace } = source;
+  const state = source.saveGuest();
+  trace.at('savevm_state_complete_precopy');
+  trace.at('savevm_send_ping', Ping.PACKAGE);
+  return concatenate([
+    encode.encodePostcopyListen(),
+    ...deviceSections(state, source.guestRan),
+    encode.encodePing(Ping.PACKAGE),
+    encode.encodePostcopyRun(),
+  ]);
+}

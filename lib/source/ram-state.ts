@@ -1,0 +1,171 @@
+/**
+ * RAM as the migration thread sends it: what is dirty, the log of what the guest writes, and the sections
+ * of the stream that carry its pages and discards. Migration thread only.
+ */
+import { PageBitmap } from '../memory/bitmap.js';
+import { concatenate } from '../memory/bytes.js';
+import { DirtyLog } from '../memory/dirty-log.js';
+import { pageCount } from '../memory/page.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { native } from '../native.js';
+import type { Trace } from '../trace/trace.js';
+import { RAM_SECTION } from '../wire/machine.js';
+import { nowMs } from './clock.js';
+import { canonicalize, discardCommands, newlyDirty } from './discard-bitmap.js';
+import type { OutgoingStream } from './outgoing-stream.js';
+import type { Pacing } from './pacing.js';
+import type { PageRequestQueue } from './page-request-queue.js';
+import { createPageBatch, PageSearch } from './page-search.js';
+import { RamSave } from './ram-save.js';
+import type { SourceCounters } from './source-counters.js';
+
+/** Pages a native call sends: many while nobody waits, few once somebody may. */
+const PRECOPY_BATCH_PAGES = 128;
+const POSTCOPY_BATCH_PAGES = 16;
+/** Milliseconds after which a PART makes way for a look around. */
+const PART_MS = 50;
+
+/** Which counter the bytes of pages belong to: where the guest is meanwhile. */
+export type RamPhase = 'precopyBytes' | 'downtimeBytes' | 'postcopyBytes';
+
+export class RamState {
+  readonly #blocks: readonly RAMBlockDescriptor[];
+  readonly #stream: OutgoingStream;
+  readonly #counters: SourceCounters;
+  readonly #trace: Trace;
+  readonly #dirty: readonly PageBitmap[];
+  /** Target pages of one host page, by block. */
+  readonly #hostPages: readonly number[];
+  readonly #search: PageSearch;
+  readonly #save: RamSave;
+  readonly #batch = createPageBatch(PRECOPY_BATCH_PAGES);
+  #batchPages = PRECOPY_BATCH_PAGES;
+  #remaining = 0;
+  #log: DirtyLog | undefined;
+
+  constructor(
+    blocks: readonly RAMBlockDescriptor[],
+    stream: OutgoingStream,
+    queue: PageRequestQueue,
+    counters: SourceCounters,
+    trace: Trace,
+  ) {
+    this.#blocks = blocks;
+    this.#stream = stream;
+    this.#counters = counters;
+    this.#trace = trace;
+    this.#dirty = blocks.map(({ size }) => new PageBitmap(pageCount(size)));
+    this.#hostPages = blocks.map(({ pageSize }) => pageCount(pageSize));
+    this.#search = new PageSearch(this.#dirty, queue, this.#hostPages, trace);
+    this.#save = new RamSave(stream, blocks, counters, PRECOPY_BATCH_PAGES);
+  }
+
+  /** Begins to log what the guest writes. Throws what {@link DirtyLog.start} does. */
+  startLog(): void {
+    this.#trace.at('memory_global_dirty_log_start');
+    this.#log = DirtyLog.start(this.#blocks);
+  }
+
+  stopLog(): void {
+    this.#log?.stop();
+    this.#log = undefined;
+  }
+
+  /** Whether what the guest writes is found. */
+  get isLogged(): boolean {
+    return this.#log !== undefined;
+  }
+
+  /** Target pages still to send, as far as known. */
+  get remainingPages(): number {
+    return this.#remaining;
+  }
+
+  /** S6: the section's START. All pages are dirty. `announcePageSizes`: as a destination of a postcopy expects it. */
+  setUp(announcePageSizes: boolean): void {
+    for (const bitmap of this.#dirty) bitmap.setAll();
+    this.#recount();
+    if (this.isLogged) this.#counters.add('dirtySyncCount', 1);
+    this.#section(() => this.#save.sendBlockList(announcePageSizes ? native().constants.HOST_PAGE_SIZE : undefined));
+  }
+
+  /** Brings the dirty bitmaps up to date with what the guest wrote. Returns how many pages became dirty. */
+  sync(): number {
+    if (this.#log === undefined) return 0;
+    const before = this.#remaining;
+    this.#trace.at('migration_bitmap_sync_start');
+    this.#log.sync(this.#dirty);
+    this.#recount();
+    this.#counters.add('dirtySyncCount', 1);
+    const newlyDirtyPages = this.#remaining - before;
+    this.#trace.at('migration_bitmap_sync_end', newlyDirtyPages);
+    return newlyDirtyPages;
+  }
+
+  /** One per block, clear: what {@link sendDiscards} has discarded. */
+  createDiscarded(): readonly PageBitmap[] {
+    return this.#dirty.map(({ pageCount }) => new PageBitmap(pageCount));
+  }
+
+  /** Discards what is dirty and not in `discarded` yet, and adds it there. Returns how many pages that were. */
+  sendDiscards(discarded: readonly PageBitmap[]): number {
+    let pages = 0;
+    for (const [index, { idstr }] of this.#blocks.entries()) {
+      canonicalize(this.#dirty[index], this.#hostPages[index]);
+      const fresh = newlyDirty(this.#dirty[index], discarded[index]);
+      const count = fresh.count();
+      if (count === 0) continue;
+      this.#trace.at('savevm_send_postcopy_ram_discard', index, count);
+      this.#stream.send(concatenate([...discardCommands(idstr, fresh)]));
+      pages += count;
+    }
+    this.#recount();
+    return pages;
+  }
+
+  /** The guest runs at the destination from here on, which places whole host pages, and waits for some. */
+  enterPostcopy(): void {
+    this.#search.sendWholeHostPages();
+    this.#save.forgetLastBlock();
+    this.#batchPages = POSTCOPY_BATCH_PAGES;
+  }
+
+  /** A PART of pages, until clock or pacing say that it is enough; whole host pages, as QEMU sends them. */
+  iterate(phase: RamPhase, pacing: Pacing): void {
+    const endMs = nowMs() + PART_MS;
+    this.#pages('PART', phase, pacing, () => this.#search.isUnderWay || (pacing.maySend() && nowMs() < endMs));
+  }
+
+  /** The END of the section, with all pages that are left. */
+  complete(phase: RamPhase, pacing: Pacing): void {
+    this.#pages('END', phase, pacing, () => true);
+  }
+
+  #pages(kind: 'PART' | 'END', phase: RamPhase, pacing: Pacing, goesOn: () => boolean): void {
+    const before = this.#stream.offset;
+    this.#section(() => {
+      this.#save.beginSection(kind);
+      while (goesOn() && this.#search.next(this.#batch, this.#batchPages)) {
+        const batchStart = this.#stream.offset;
+        this.#save.savePages(this.#batch);
+        this.#remaining -= this.#batch.count;
+        // What somebody waits for is never held back, so it does not count.
+        if (!this.#batch.urgent) pacing.count(this.#stream.offset - batchStart);
+      }
+      this.#save.endSection();
+    });
+    this.#counters.add(phase, this.#stream.offset - before);
+    this.#counters.set('remainingPages', this.#remaining);
+  }
+
+  #section(send: () => void): void {
+    this.#trace.at('savevm_section_start', RAM_SECTION.id);
+    send();
+    this.#trace.at('savevm_section_end', RAM_SECTION.id);
+  }
+
+  #recount(): void {
+    this.#remaining = this.#dirty.reduce((sum, bitmap) => sum + bitmap.count(), 0);
+    this.#counters.set('remainingPages', this.#remaining);
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * What the steps of the migration thread work on, and what they all need to do: change the state, look
+ * whether the migration is still wanted, wait, ping, have the guest stopped and saved, hand it over.
+ */
+import { Channel, type ChannelDescriptor } from '../channel/channel.js';
+import { MigrationError, type PlainError } from '../errors.js';
+import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import type { Capabilities, Parameters } from '../options.js';
+import { Kicked } from '../threads/kicked.js';
+import type { ThreadContext } from '../threads/thread.js';
+import { encodePing } from '../wire/encode.js';
+import { nowMs } from './clock.js';
+import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
+import { MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
+import { OutgoingStream } from './outgoing-stream.js';
+import { Pacing } from './pacing.js';
+import { PageRequestQueue } from './page-request-queue.js';
+import { RamState } from './ram-state.js';
+import { createSourceCounters } from './source-counters.js';
+import { createSourceSignals, ReturnPathPhase } from './source-signals.js';
+
+export interface MigrationThreadData {
+  readonly channel: ChannelDescriptor;
+  readonly blocks: readonly RAMBlockDescriptor[];
+  readonly status: SharedArrayBuffer;
+  readonly signals: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly queue: SharedArrayBuffer;
+  readonly capabilities: Capabilities;
+  readonly parameters: Parameters;
+  readonly postcopyAfterPasses: number | undefined;
+  /** Whether the guest runs as the migration begins. */
+  readonly guestRuns: boolean;
+}
+
+/** What the owner does for this thread. */
+export type SourceOwnerCalls = {
+  /** Stops the guest; whether it ran. */
+  stopGuest: (nothing: undefined) => Promise<boolean>;
+  saveGuest: (nothing: undefined) => Promise<Uint8Array>;
+};
+
+/** How what the guest writes is found; `none`: not at all, so no page is sent while it runs here. */
+export type DirtyTracking = 'wp-async' | 'none';
+
+export type SourceEvent =
+  | { readonly kind: 'status'; readonly status: MigrationStatus }
+  | { readonly kind: 'tracking'; readonly tracking: DirtyTracking }
+  | { readonly kind: 'pass'; readonly passes: number }
+  /** The guest should be held back for that percentage of the time. */
+  | { readonly kind: 'throttle'; readonly percent: number }
+  /** Something is not as it was asked for, and the migration goes on without. */
+  | { readonly kind: 'warning'; readonly warning: PlainError }
+  /** The package has gone out. */
+  | { readonly kind: 'switched' };
+
+export class SourceContext {
+  readonly data: MigrationThreadData;
+  readonly thread: ThreadContext<SourceEvent, SourceOwnerCalls>;
+  readonly stream: OutgoingStream;
+  readonly pacing: Pacing;
+  readonly ram: RamState;
+  readonly signals;
+  readonly counters;
+  readonly #state: MigrationStateCell;
+  readonly #dirtyRate: DirtyRate;
+  #guestRan = false;
+  #stopMs = 0;
+  #inPostcopy = false;
+
+  constructor(data: MigrationThreadData, thread: ThreadContext<SourceEvent, SourceOwnerCalls>) {
+    this.data = data;
+    this.thread = thread;
+    this.signals = createSourceSignals(data.signals);
+    this.counters = createSourceCounters(data.counters);
+    this.stream = new OutgoingStream(new Channel(data.channel, thread.kick), this.counters);
+    const queue = new PageRequestQueue(data.queue);
+    this.pacing = new Pacing(queue, this.signals, thread.trace, data.parameters.maxBandwidth);
+    this.ram = new RamState(data.blocks, this.stream, queue, this.counters, thread.trace);
+    this.#state = new MigrationStateCell(data.status);
+    this.#dirtyRate = new DirtyRate(nowMs(), 0);
+  }
+
+  get trace() {
+    return this.thread.trace;
+  }
+
+  /** The guest has been handed over and runs at the destination, which asks for its pages. */
+  get inPostcopy(): boolean {
+    return this.#inPostcopy;
+  }
+
+  /** Whether it ran when {@link stopGuest} stopped it. */
+  get guestRan(): boolean {
+    return this.#guestRan;
+  }
+
+  /** Throws where somebody else has changed the state meanwhile: it was cancelled. */
+  move(from: MigrationStatus, to: MigrationStatus): void {
+    if (!this.#state.move(from, to)) throw new Kicked();
+    this.thread.emit({ kind: 'status', status: to });
+    this.trace.at('migrate_set_state', migrationStatuses.indexOf(to));
+  }
+
+  /** Throws where there is no use in going on: cancelled, or the return path broken. */
+  checkStillWanted(): void {
+    if (this.#state.status === 'cancelling') throw new Kicked();
+    const phase = this.signals.get('RETURN_PATH');
+    const { peer, offset } = this.stream;
+    if (phase === ReturnPathPhase.BROKEN) {
+      throw new MigrationError('PEER_GONE', `the return path from ${peer} broke at offset ${offset} of the stream`, {
+        offset,
+      });
+    }
+    if (phase === ReturnPathPhase.REFUSED) {
+      // At the end of a precopy it says so before it runs the guest; in postcopy it may have run.
+      if (!this.#inPostcopy) this.signals.set('HANDED_OVER', 0);
+      throw new MigrationError('PEER_FAILED', `${peer} failed at offset ${offset} of the stream`, { offset });
+    }
+  }
+
+  /** Sleeps until `isSo`, which is looked at when something changes, or the time is over. Throws as the above. */
+  waitUntil(isSo: () => boolean, patienceMs = Number.POSITIVE_INFINITY): void {
+    const endMs = nowMs() + patienceMs;
+    for (;;) {
+      const attention = this.signals.get('ATTENTION');
+      this.checkStillWanted();
+      const leftMs = endMs - nowMs();
+      if (isSo() || leftMs <= 0) return;
+      this.signals.waitWhile('ATTENTION', attention, leftMs);
+    }
+  }
+
+  ping(value: number): void {
+    this.trace.at('savevm_send_ping', value);
+    this.stream.send(encodePing(value));
+  }
+
+  /** A dirty sync; the period of the dirty rate that ended with it, if one did. */
+  sync(): DirtyPeriod | undefined {
+    const pages = this.ram.sync();
+    const period = this.#dirtyRate.count(nowMs(), pages, this.stream.offset);
+    if (period !== undefined) this.counters.set('dirtyPagesRate', period.pagesPerSecond);
+    return period;
+  }
+
+  stopGuest(): void {
+    this.#guestRan = this.thread.owner.call('stopGuest', undefined);
+    this.#stopMs = nowMs();
+    this.trace.at('migration_guest_stopped', this.#guestRan ? 1 : 0);
+    if (this.#guestRan && !this.ram.isLogged && this.counters.get('precopyBytes') > 0) {
+      throw new MigrationError('PRECOPY_UNAVAILABLE', 'the guest was started while its memory was sent untracked', {
+        hint: 'leave the guest stopped until the migration has ended, or switch on postcopyRam',
+      });
+    }
+  }
+
+  saveGuest(): Uint8Array {
+    return this.thread.owner.call('saveGuest', undefined);
+  }
+
+  /**
+   * Sends the bytes with which the destination has all it needs to run the guest. Only where they have not
+   * all gone is the guest still this side's.
+   */
+  handOver(bytes: Uint8Array): void {
+    this.signals.set('HANDED_OVER', 1);
+    try {
+      this.stream.send(bytes);
+    } catch (error) {
+      this.signals.set('HANDED_OVER', 0);
+      throw error;
+    }
+  }
+
+  enterPostcopy(): void {
+    this.#inPostcopy = true;
+    this.ram.enterPostcopy();
+  }
+
+  /** All that the guest needs to start has gone. */
+  endDowntime(): void {
+    const downtimeMs = nowMs() - this.#stopMs;
+    this.counters.set('downtime', downtimeMs);
+    this.trace.at('migration_downtime_end', downtimeMs * 1000);
+  }
+}

@@ -1,0 +1,53 @@
+/** Flags of mappings: out of the text, and as the kernel tells of real memory. */
+import { describe, expect, test } from 'vitest';
+import { readMappingFlags, vmFlagsAt } from '#lib/memory/mapping-flags.js';
+import { RAMBlock } from '#lib/memory/ram-block.js';
+import { native } from '#lib/native.js';
+
+const SMAPS = `7f0000001000-7f0000003000 rw-p 00000000 00:00 0
+Size:                  8 kB
+VmFlags: rd wr mr mw me ac sd hg
+7f0000003000-7f0000004000 rw-s 00000000 00:01 1234                       /memfd:postcopy-ram (deleted)
+Size:                  4 kB
+VmFlags: rd wr sh mr mw me ms lo
+7f0000008000-7f0000009000 r--p 00000000 00:00 0   [vvar]
+VmFlags:
+`;
+
+describe('in the text', () => {
+  test.each([
+    ['the first byte', 0x7f0000001000, 'rd wr mr mw me ac sd hg'],
+    ['the last byte', 0x7f0000002fff, 'rd wr mr mw me ac sd hg'],
+    ['the mapping behind it', 0x7f0000003000, 'rd wr sh mr mw me ms lo'],
+    ['a hole', 0x7f0000004000, ''],
+    ['a mapping without flags', 0x7f0000008000, ''],
+  ])('%s', (_what, address, flags) => {
+    expect(vmFlagsAt(SMAPS, address).join(' ')).toBe(flags);
+  });
+});
+
+describe('of real memory', () => {
+  const { constants: c, ramBlockAdvise, ramBlockLock, ramBlockUnlock } = native();
+
+  test('what was said of it is read back', () => {
+    using plain = RAMBlock.create({ idstr: 'plain', size: 3 * 4096 });
+    using wanted = RAMBlock.create({ idstr: 'wanted', size: 3 * 4096 });
+    using unwanted = RAMBlock.create({ idstr: 'unwanted', size: 3 * 4096, kind: 'memfd' });
+    ramBlockAdvise(wanted.handle, c.MADV_HUGEPAGE, 0, wanted.size);
+    ramBlockAdvise(wanted.handle, c.MADV_DONTFORK, 0, wanted.size);
+    ramBlockAdvise(unwanted.handle, c.MADV_NOHUGEPAGE, 0, unwanted.size);
+    ramBlockLock(unwanted.handle);
+    const neither = { isLocked: false, isKeptFromChildren: false };
+    expect(readMappingFlags([plain, wanted, unwanted])).toEqual([
+      { hugepages: 'unsaid', ...neither },
+      { hugepages: 'wanted', isLocked: false, isKeptFromChildren: true },
+      { hugepages: 'unwanted', isLocked: true, isKeptFromChildren: false },
+    ]);
+    ramBlockUnlock(unwanted.handle);
+    ramBlockAdvise(wanted.handle, c.MADV_DOFORK, 0, wanted.size);
+    expect(readMappingFlags([wanted, unwanted])).toEqual([
+      { hugepages: 'wanted', ...neither },
+      { hugepages: 'unwanted', ...neither },
+    ]);
+  });
+});

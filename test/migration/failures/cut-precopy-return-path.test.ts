@@ -1,0 +1,13 @@
+/** The connection breaks before, and inside, every message of a precopy with a return path. */
+import { describe, expect, test } from 'vitest';
+import { cutPoints, survivesCut } from '../../../testing/cut-points.ts';
+import { scenarios } from '../../../testing/failure-scenarios.ts';
+
+const scenario = scenarios['precopy with return path'];
+const points = await cutPoints(scenario);
+
+describe(scenario.name, () => {
+  test('the table has a point for each kind of message', () => expect(points.length).toBeGreaterThan(50));
+
+  test.each(points)('$title', (cut) => survivesCut(scenario, cut));
+});

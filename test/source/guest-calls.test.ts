@@ -1,0 +1,191 @@
+/** What is asked of a guest: its errors with a code, and calls that never come back or come back too late. */
+import { describe, expect, test } from 'vitest';
+import { MigrationError } from '#lib/errors.js';
+import type { Guest } from '#lib/index.js';
+import { GuestCalls } from '#lib/source/guest-calls.js';
+
+/** A guest of no memory that does what the test says when it is asked. */
+class AskedGuest implements Guest {
+  readonly ramBlocks = [];
+  running = true;
+  readonly asked: string[] = [];
+  doing: Partial<Record<'start' | 'stop' | 'save', () => Promise<void>>> = {};
+  throttle?: (percent: number) => void;
+
+  async start(): Promise<void> {
+    this.asked.push('start');
+    await this.doing.start?.();
+    this.running = true;
+  }
+
+  async stop(): Promise<void> {
+    this.asked.push('stop');
+    await this.doing.stop?.();
+    this.running = false;
+  }
+
+  async saveDeviceState(): Promise<Uint8Array> {
+    this.asked.push('save');
+    await this.doing.save?.();
+    return Uint8Array.of(7);
+  }
+
+  async loadDeviceState(): Promise<void> {}
+}
+
+function rig() {
+  const guest = new AskedGuest();
+  const late: Error[] = [];
+  return { guest, late, calls: new GuestCalls(guest, (error) => late.push(error)) };
+}
+
+/** A promise and what settles it. */
+function settleable() {
+  let resolve = (): void => {};
+  let reject = (_reason: Error): void => {};
+  const promise = new Promise<void>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}
+
+const refuse = (message: string) => async () => {
+  throw Object.assign(new Error(message), { code: 'EWHATEVER' });
+};
+/** Everything that is due has happened. */
+const settled = () => new Promise(setImmediate);
+
+describe('a guest that does as it is asked', () => {
+  test('is stopped, saved, and runs on', async () => {
+    const { guest, calls } = rig();
+    expect(await calls.stop()).toBe(true);
+    expect(calls.isStopped).toBe(true);
+    expect([...(await calls.save())]).toEqual([7]);
+    await calls.resume();
+    expect(calls.isStopped).toBe(false);
+    expect(guest.asked).toEqual(['stop', 'save', 'start']);
+  });
+
+  test('does not run on if it did not run, or was never stopped', async () => {
+    const { guest, calls } = rig();
+    await calls.resume();
+    guest.running = false;
+    expect(await calls.stop()).toBe(false);
+    await calls.resume();
+    expect(guest.asked).toEqual(['stop']);
+  });
+
+  test('is held back as long as it runs here', async () => {
+    const { guest, calls } = rig();
+    const percents: number[] = [];
+    guest.throttle = (percent) => percents.push(percent);
+    calls.throttle(20);
+    calls.throttle(20);
+    calls.throttle(30);
+    expect(calls.throttlePercent).toBe(30);
+    await calls.stop();
+    expect(calls.throttlePercent).toBe(0);
+    expect(percents).toEqual([20, 30, 0]);
+  });
+});
+
+describe('what a guest throws is GUEST_FAILED with its message', () => {
+  test.each([
+    ['stop', 'the guest failed to stop: no', (calls: GuestCalls) => calls.stop()],
+    ['save', 'the guest failed to save its device state: no', (calls: GuestCalls) => calls.save()],
+  ] as const)('%s', async (what, message, ask) => {
+    const { guest, calls } = rig();
+    guest.doing[what] = refuse('no');
+    await expect(ask(calls)).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
+  });
+
+  test('start', async () => {
+    const { guest, calls } = rig();
+    await calls.stop();
+    guest.doing.start = refuse('no');
+    const message = 'the guest failed to start again at the source: no';
+    await expect(calls.resume()).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
+  });
+
+  test('throttle', () => {
+    const { guest, calls } = rig();
+    guest.throttle = () => {
+      throw new Error('no');
+    };
+    expect(() => calls.throttle(20)).toThrow(expect.objectContaining({ code: 'GUEST_FAILED' }));
+  });
+});
+
+test('a guest that fails to stop and still runs is not started; one that stood still by then is', async () => {
+  const { guest, calls } = rig();
+  guest.doing.stop = refuse('no');
+  await expect(calls.stop()).rejects.toThrow('no');
+  await calls.resume();
+  expect(guest.asked).toEqual(['stop']);
+  guest.doing.stop = async () => {
+    guest.running = false;
+    throw new Error('half done');
+  };
+  await expect(calls.stop()).rejects.toThrow('half done');
+  await calls.resume();
+  expect(guest.asked).toEqual(['stop', 'stop', 'start']);
+});
+
+describe('abandoned', () => {
+  const reason = new MigrationError('CANCELLED', 'the migration was cancelled');
+
+  test('while it stops: nobody waits, and it starts again once it has stopped', async () => {
+    const { guest, calls } = rig();
+    const stopping = settleable();
+    guest.doing.stop = () => stopping.promise;
+    const stopped = calls.stop();
+    calls.abandon(reason);
+    await expect(stopped).rejects.toMatchObject({ code: 'CANCELLED' });
+    await calls.resume();
+    expect(guest.asked).toEqual(['stop']);
+    stopping.resolve();
+    await settled();
+    expect(guest.asked).toEqual(['stop', 'start']);
+    expect(guest.running).toBe(true);
+  });
+
+  test('while it saves: it starts again once that is done, well or not', async () => {
+    const { guest, calls } = rig();
+    await calls.stop();
+    const saving = settleable();
+    guest.doing.save = () => saving.promise;
+    const saved = calls.save();
+    calls.abandon(reason);
+    await expect(saved).rejects.toMatchObject({ code: 'CANCELLED' });
+    await calls.resume();
+    expect(guest.running).toBe(false);
+    saving.reject(new Error('no'));
+    await settled();
+    expect(guest.running).toBe(true);
+  });
+
+  test('and then it fails to start: that is told', async () => {
+    const { guest, calls, late } = rig();
+    const stopping = settleable();
+    guest.doing.stop = () => stopping.promise;
+    guest.doing.start = refuse('no');
+    const stopped = calls.stop();
+    calls.abandon(reason);
+    await expect(stopped).rejects.toMatchObject({ code: 'CANCELLED' });
+    await calls.resume();
+    expect(late).toEqual([]);
+    stopping.resolve();
+    await settled();
+    expect(late).toEqual([expect.objectContaining({ code: 'GUEST_FAILED' })]);
+  });
+
+  test('before it is asked: it is not asked any more', async () => {
+    const { guest, calls } = rig();
+    calls.abandon(reason);
+    await expect(calls.stop()).rejects.toMatchObject({ code: 'CANCELLED' });
+    await expect(calls.save()).rejects.toMatchObject({ code: 'CANCELLED' });
+    expect(guest.asked).toEqual([]);
+    expect(calls.isStopped).toBe(false);
+  });
+});

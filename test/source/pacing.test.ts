@@ -1,0 +1,67 @@
+/** Pacing: what holds the migration thread back, what never does, and that it sleeps only where nothing has changed. */
+import { expect, test } from 'vitest';
+import { Pacing } from '#lib/source/pacing.js';
+import { PageRequestQueue } from '#lib/source/page-request-queue.js';
+import { createSourceSignals } from '#lib/source/source-signals.js';
+import { createTraceWords, Trace } from '#lib/trace/trace.js';
+import { Ping } from '#lib/wire/protocol.js';
+
+const MiB = 2 ** 20;
+
+function rig(bytesPerSecond: number) {
+  const queue = new PageRequestQueue();
+  const signals = createSourceSignals();
+  const trace = new Trace({ words: createTraceWords(), ring: undefined });
+  return { queue, signals, pacing: new Pacing(queue, signals, trace, bytesPerSecond) };
+}
+
+test('the rate limit holds back until it is lifted', () => {
+  const { pacing } = rig(1);
+  expect(pacing.maySend()).toBe(true);
+  pacing.count(MiB);
+  expect(pacing.maySend()).toBe(false);
+  pacing.lift();
+  expect(pacing.maySend()).toBe(true);
+});
+
+test('in precopy no credit is needed, in postcopy a ping is due behind 128 KiB', () => {
+  const { pacing, signals } = rig(0);
+  pacing.count(64 * MiB);
+  expect(pacing.maySend()).toBe(true);
+  expect(pacing.duePing()).toBeUndefined();
+  pacing.enterPostcopy(0);
+  pacing.count(127 * 1024);
+  expect(pacing.maySend()).toBe(true);
+  pacing.count(1024);
+  expect(pacing.maySend()).toBe(false);
+  expect(pacing.duePing()).toBe(Ping.PLACED);
+  expect(pacing.maySend()).toBe(true);
+  pacing.count(128 * 1024);
+  expect(pacing.duePing()).toBe(Ping.PLACED + 1);
+  expect(pacing.maySend()).toBe(false); // 256 KiB are on their way
+  signals.set('PONG_PLACED', Ping.PLACED);
+  signals.bump('ATTENTION');
+  pacing.rest(0); // looks at the pong
+  expect(pacing.maySend()).toBe(true);
+});
+
+test('a page request is never held back', () => {
+  const { pacing, queue } = rig(1);
+  pacing.enterPostcopy(1);
+  pacing.count(MiB);
+  expect(pacing.maySend()).toBe(false);
+  queue.push(0, 0, 1);
+  expect(pacing.maySend()).toBe(true);
+  pacing.rest(0); // and nothing rests meanwhile
+});
+
+test('what has changed since the last look ends a rest before it begins', () => {
+  const { pacing, signals } = rig(0);
+  pacing.enterPostcopy(0);
+  pacing.count(MiB);
+  pacing.duePing();
+  const attention = signals.get('ATTENTION');
+  signals.bump('ATTENTION');
+  pacing.rest(attention); // would sleep for ever
+  expect(pacing.maySend()).toBe(false);
+});

@@ -1,0 +1,63 @@
+/** The table of cuts of a scenario: made from what goes by in runs of it in which nothing is cut. */
+import type { Cut, CutKind, CuttingRelay, Direction } from './cutting-relay.ts';
+import { survives } from './failure-invariants.ts';
+import type { Scenario } from './failure-scenarios.ts';
+
+/** Runs that a message must go by in, to be one that a run surely comes to. */
+const CLEAN_RUNS = 3;
+/** Of the pages of a section: which. */
+const SAMPLED_PAGES: ReadonlySet<number> = new Set([1, 2, 17]);
+/** Every so many messages one that ends another way. */
+const OTHER_KINDS_EVERY = 3;
+
+export interface CutPoint extends Cut {
+  /** For the test's name. */
+  readonly title: string;
+}
+
+/** Of what comes again and again the first few; pages are counted in their section, all else in the whole run. */
+function isSampled(message: string, { repetitions }: Scenario): boolean {
+  const [, ...numbers] = message.split('#').map((part) => Number.parseInt(part, 10));
+  if (!message.startsWith('page ')) return numbers[0] <= repetitions;
+  return SAMPLED_PAGES.has(numbers[0]) && numbers[1] <= repetitions;
+}
+
+function title({ direction, message, place, kind }: Cut): string {
+  const how = { close: 'closed', reset: 'reset', half: 'half closed', stall: 'stalled' }[kind];
+  return `${how} ${place} ${message} of the ${direction}`;
+}
+
+/** Runs the scenario whole a few times, and lists where it can be cut. */
+export async function cutPoints(scenario: Scenario): Promise<CutPoint[]> {
+  const relays: CuttingRelay[] = [];
+  for (let run = 0; run < CLEAN_RUNS; run += 1) {
+    const ending = await survives(scenario, {}, async ({ relay }) => void relays.push(relay));
+    if (ending.where !== 'destination') throw new Error(`a run without a cut ended ${ending.where}`);
+  }
+  const points: Cut[] = [];
+  const otherKind: CutKind[] = scenario.transport === 'tcp' ? ['half', 'reset'] : ['half'];
+  for (const direction of ['stream', 'return path'] satisfies Direction[]) {
+    const [first, ...others] = relays.map((relay) => relay.seen(direction));
+    const messages = first.filter(
+      ({ name }) => isSampled(name, scenario) && others.every((seen) => seen.some((other) => other.name === name)),
+    );
+    for (const [index, { name: message, length }] of messages.entries()) {
+      points.push({ direction, message, place: 'before', kind: 'close' });
+      if (length > 1) points.push({ direction, message, place: 'within', kind: 'close' });
+      if (index % OTHER_KINDS_EVERY !== 0) continue;
+      for (const kind of otherKind) points.push({ direction, message, place: 'before', kind });
+    }
+  }
+  return points.map((point) => ({ ...point, title: title(point) }));
+}
+
+/** A point that this run did not come to, though two others did, is tried again; a few times. */
+const TRIES = 4;
+
+/** Cuts there, and holds what is left against the invariants. Throws where no run comes to that point. */
+export async function survivesCut(scenario: Scenario, cut: Cut): Promise<void> {
+  for (let attempt = 1; attempt <= TRIES; attempt += 1) {
+    if ((await survives(scenario, { cut })).cut) return;
+  }
+  throw new Error(`${TRIES} runs did not come to ${cut.message}`);
+}

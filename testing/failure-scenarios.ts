@@ -1,0 +1,144 @@
+/**
+ * Whole migrations of a tiny guest with real faults, in this process, which a test makes fail at a point: over a
+ * relay that cuts, with breakpoints set, with guests that refuse.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bind, connect } from '#lib/channel/connect.js';
+import { IncomingMigration } from '#lib/destination/incoming.js';
+import { StressGuest, type StressGuestSettings } from '#lib/index.js';
+import { type Capabilities, type Parameters, resolveCapabilities, resolveParameters } from '#lib/options.js';
+import { OutgoingMigration } from '#lib/source/outgoing.js';
+import type { Breakpoint } from './breakpoint.ts';
+import { type Cut, CuttingRelay } from './cutting-relay.ts';
+import { type GuestFault, ObservedGuest, Whereabouts } from './observed-guest.ts';
+
+export interface Scenario {
+  readonly name: string;
+  readonly transport: 'unix' | 'tcp';
+  readonly guest: StressGuestSettings;
+  readonly capabilities: Partial<Capabilities>;
+  readonly parameters: Partial<Parameters>;
+  readonly postcopyAfterPasses: number | undefined;
+  /** How often a message of one kind surely comes, where it is one that comes again and again. */
+  readonly repetitions: number;
+}
+
+const PAGE = 4096;
+
+/** Small enough to be over in a moment, and writes all over its memory, so that it comes to missing pages. */
+const guest: StressGuestSettings = { memory: 72 * PAGE, workingSetShare: 7 / 8, writesPerSecond: 20_000 };
+const returnPath = { postcopyRam: true };
+
+export const scenarios = {
+  precopy: {
+    name: 'precopy',
+    transport: 'unix',
+    guest,
+    capabilities: {},
+    parameters: { maxBandwidth: 0 },
+    postcopyAfterPasses: undefined,
+    repetitions: 2,
+  },
+  'precopy with return path': {
+    name: 'precopy with return path',
+    transport: 'unix',
+    guest: { ...guest, kind: 'memfd' },
+    capabilities: returnPath,
+    parameters: { maxBandwidth: 0 },
+    postcopyAfterPasses: undefined,
+    repetitions: 2,
+  },
+  'postcopy after a pass': {
+    name: 'postcopy after a pass',
+    transport: 'tcp',
+    guest: { ...guest, kind: 'memfd', vcpus: 2 },
+    capabilities: returnPath,
+    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: 2 ** 20 },
+    postcopyAfterPasses: 1,
+    repetitions: 3,
+  },
+  'postcopy at once': {
+    name: 'postcopy at once',
+    transport: 'unix',
+    guest,
+    capabilities: returnPath,
+    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: 2 ** 20 },
+    postcopyAfterPasses: 0,
+    repetitions: 3,
+  },
+} as const satisfies Record<string, Scenario>;
+
+export type ScenarioName = keyof typeof scenarios;
+
+/** What goes wrong in a run; nothing, where all is absent. */
+export interface Faults {
+  readonly cut?: Cut;
+  /** Set already. */
+  readonly atSource?: Breakpoint;
+  readonly atDestination?: Breakpoint;
+  readonly guestAtSource?: readonly GuestFault[];
+  readonly guestAtDestination?: readonly GuestFault[];
+}
+
+/** A migration under way, and what a test needs to judge it. */
+export interface Run {
+  readonly scenario: Scenario;
+  readonly source: ObservedGuest;
+  readonly target: ObservedGuest;
+  readonly whereabouts: Whereabouts;
+  readonly relay: CuttingRelay;
+  readonly outgoing: OutgoingMigration;
+  readonly incoming: IncomingMigration;
+  /** What both sides have warned of so far. */
+  readonly warnings: readonly Error[];
+  /** Lets go of all that a test of this run holds; both sides have ended. */
+  close(): Promise<void>;
+}
+
+/** Begins a migration; both sides' threads run when it is there. */
+export async function startRun(scenario: Scenario, faults: Faults = {}): Promise<Run> {
+  const folder = mkdtempSync(join(tmpdir(), 'postcopy-failure-'));
+  const whereabouts = new Whereabouts();
+  const source = new ObservedGuest(
+    await StressGuest.create(scenario.guest),
+    'source',
+    whereabouts,
+    faults.guestAtSource ?? [],
+  );
+  const target = new ObservedGuest(
+    StressGuest.empty(scenario.guest),
+    'destination',
+    whereabouts,
+    faults.guestAtDestination ?? [],
+  );
+  await source.stress.start();
+  whereabouts.set('source', true);
+  const capabilities = resolveCapabilities(scenario.capabilities);
+  const listener = await bind(scenario.transport === 'unix' ? `unix:${join(folder, 'm.sock')}` : 'tcp:127.0.0.1:0');
+  const incoming = new IncomingMigration(listener, target, capabilities, faults.atDestination?.words);
+  const relay = await CuttingRelay.start(incoming.uri, faults.cut);
+  const outgoing = new OutgoingMigration(
+    source,
+    await connect(relay.uri),
+    `the destination at ${relay.uri}`,
+    {
+      capabilities,
+      parameters: resolveParameters(scenario.parameters),
+      postcopyAfterPasses: scenario.postcopyAfterPasses,
+    },
+    faults.atSource?.words,
+  );
+  const warnings: Error[] = [];
+  outgoing.on('warning', (warning) => warnings.push(warning));
+  const close = async (): Promise<void> => {
+    await relay.close();
+    for (const { stress } of [source, target]) {
+      if (stress.running) await stress.stop();
+      stress.close();
+    }
+    rmSync(folder, { recursive: true });
+  };
+  return { scenario, source, target, whereabouts, relay, outgoing, incoming, warnings, close };
+}

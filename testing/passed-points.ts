@@ -1,0 +1,46 @@
+/** Which trace points a run passes, on which thread, and how often: what a table of failures at them is made from. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { type TracePointName, tracePointNames } from '#lib/trace/trace-points.js';
+import type { TraceMessage } from '#lib/trace/trace-session.js';
+import { survives } from './failure-invariants.ts';
+import type { Scenario } from './failure-scenarios.ts';
+
+export interface PassedPoint {
+  readonly point: TracePointName;
+  readonly side: 'source' | 'destination';
+  /** Of the owner too, which is the thread of the test. */
+  readonly thread: string;
+  /** How often at least, in a run. */
+  readonly times: number;
+}
+
+/** Runs that a point must be passed in, to be one that a run surely comes to. */
+const CLEAN_RUNS = 2;
+
+async function passedOnce(scenario: Scenario): Promise<Map<string, PassedPoint>> {
+  const passed = new Map<string, PassedPoint>();
+  const listener = (message: unknown): void => {
+    const { name, side, thread } = message as TraceMessage;
+    const key = `${thread} ${name}`;
+    const times = (passed.get(key)?.times ?? 0) + 1;
+    passed.set(key, { point: name as TracePointName, side, thread, times });
+  };
+  for (const name of tracePointNames) subscribe(`postcopy:${name}`, listener);
+  try {
+    await survives(scenario);
+  } finally {
+    for (const name of tracePointNames) unsubscribe(`postcopy:${name}`, listener);
+  }
+  return passed;
+}
+
+/** Runs the scenario whole a few times, and lists the points that every run passed. No other migration may run. */
+export async function passedPoints(scenario: Scenario): Promise<PassedPoint[]> {
+  const runs: Map<string, PassedPoint>[] = [];
+  for (let run = 0; run < CLEAN_RUNS; run += 1) runs.push(await passedOnce(scenario));
+  const [first, ...others] = runs;
+  return [...first].flatMap(([key, passed]) => {
+    const times = Math.min(passed.times, ...others.map((run) => run.get(key)?.times ?? 0));
+    return times === 0 ? [] : [{ ...passed, times }];
+  });
+}

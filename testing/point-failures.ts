@@ -1,0 +1,97 @@
+/** Failing, cancelling and aborting at the trace points of a scenario: the tables, and what one entry of them does. */
+import { MigrationError } from '#lib/errors.js';
+import { Breakpoint } from './breakpoint.ts';
+import { type Ending, survives } from './failure-invariants.ts';
+import type { Faults, Run, Scenario } from './failure-scenarios.ts';
+import type { PassedPoint } from './passed-points.ts';
+
+export interface PointFailure extends PassedPoint {
+  /** So many times it is passed before. */
+  readonly skip: number;
+  readonly title: string;
+}
+
+/** Of a point that is passed so many times: the last of which it is sure that a run comes to it. */
+const SURE_SHARE = 3 / 4;
+
+/** Each point at its first time, its second, and late. */
+export function pointFailures(passed: readonly PassedPoint[]): PointFailure[] {
+  return passed.flatMap((each) =>
+    [...new Set([0, Math.min(1, each.times - 1), Math.floor((each.times - 1) * SURE_SHARE)])].map((skip) => ({
+      ...each,
+      skip,
+      title: `${each.point} of ${each.thread}, time ${skip + 1}`,
+    })),
+  );
+}
+
+/** Each point once, of the threads that a test can make wait: all but its own. */
+export function waitingPoints(passed: readonly PassedPoint[], side: 'source' | 'destination'): PointFailure[] {
+  return passed
+    .filter((each) => each.side === side && each.thread !== 'owner')
+    .map((each) => ({ ...each, skip: 0, title: `${each.point} of ${each.thread}` }));
+}
+
+/** A point that this run did not come to, though others did, is tried again; a few times. */
+const TRIES = 4;
+
+async function untilReached(failure: PointFailure, run: (breakpoint: Breakpoint) => Promise<Ending>): Promise<Ending> {
+  for (let attempt = 1; attempt <= TRIES; attempt += 1) {
+    const breakpoint = new Breakpoint();
+    const ending = await run(breakpoint);
+    if (breakpoint.isReached) return ending;
+  }
+  throw new Error(`${TRIES} runs did not come to ${failure.title}`);
+}
+
+function faultsOf(side: 'source' | 'destination', breakpoint: Breakpoint): Faults {
+  return side === 'source' ? { atSource: breakpoint } : { atDestination: breakpoint };
+}
+
+/** The thread throws there; its side must say so, as its error or, where it had completed, as a warning. */
+export async function survivesFailure(scenario: Scenario, failure: PointFailure): Promise<void> {
+  const { side, point, skip } = failure;
+  const ending = await untilReached(failure, (breakpoint) => {
+    breakpoint.failAt(point, skip);
+    return survives(scenario, faultsOf(side, breakpoint));
+  });
+  const error = side === 'source' ? ending.sourceError : ending.destinationError;
+  const said = error === undefined ? ending.warnings : [error];
+  if (!said.some(({ message }) => message.includes(`made to fail at ${point}`))) {
+    throw new Error(`the ${side} failed at ${point}, and says: ${error?.stack ?? 'nothing, it completed'}`);
+  }
+}
+
+/** The breakpoint is reached, or both sides have ended without coming to it. */
+async function reachedOrOver(breakpoint: Breakpoint, { outgoing, incoming }: Run): Promise<void> {
+  await Promise.race([breakpoint.reached(), Promise.allSettled([outgoing.finished, incoming.finished])]);
+}
+
+/** The source is cancelled while its thread stands there: the guest stays, or it was too late and all goes well. */
+export async function survivesCancel(scenario: Scenario, failure: PointFailure): Promise<void> {
+  let cancelled = false;
+  const ending = await untilReached(failure, (breakpoint) => {
+    breakpoint.waitAt(failure.point, failure.skip);
+    return survives(scenario, { atSource: breakpoint }, async (run) => {
+      await reachedOrOver(breakpoint, run);
+      cancelled = run.outgoing.cancel();
+      breakpoint.release();
+    });
+  });
+  const said = ending.sourceError instanceof MigrationError && ending.sourceError.code === 'CANCELLED';
+  if (said !== cancelled || (ending.where === 'source') !== cancelled) {
+    throw new Error(`cancel() was ${cancelled}, and the guest is ${ending.where}: ${ending.sourceError?.stack}`);
+  }
+}
+
+/** The destination is aborted while its thread stands there. */
+export async function survivesAbort(scenario: Scenario, failure: PointFailure): Promise<void> {
+  await untilReached(failure, (breakpoint) => {
+    breakpoint.waitAt(failure.point, failure.skip);
+    return survives(scenario, { atDestination: breakpoint }, async (run) => {
+      await reachedOrOver(breakpoint, run);
+      run.incoming.abort();
+      breakpoint.release();
+    });
+  });
+}
