@@ -53,7 +53,7 @@ export interface RelayStats {
   /** Bytes passed, over all connections. */
   readonly s2d: number;
   readonly d2s: number;
-  /** Faults that were asked for and have not happened, of connections that have come. */
+  /** Faults that were asked for and have not happened; one of all connections, once for each that has come. */
   readonly faultsLeft: readonly Fault[];
 }
 
@@ -138,9 +138,9 @@ export class Relay extends EventEmitter<RelayEvents> {
   /** The dialling of the connections before. */
   #dialled: Promise<void> = Promise.resolve();
   #uri = '';
+  #recordedAt: string | undefined;
 
-  /** @see createRelay */
-  constructor(to: string, options: RelayOptions) {
+  private constructor(to: string, options: RelayOptions) {
     super();
     this.#to = to;
     this.#settings = resolve(options);
@@ -157,6 +157,21 @@ export class Relay extends EventEmitter<RelayEvents> {
     this.#server.on('connection', (socket) => this.#came(socket));
   }
 
+  /** @see createRelay */
+  static async create(from: string, to: string, options: RelayOptions): Promise<Relay> {
+    parseUri(to);
+    const relay = new Relay(to, options);
+    await bindServer(relay.#server, from);
+    relay.#uri = boundUri(relay.#server, from);
+    try {
+      if (options.record !== undefined) relay.#record(options.record);
+    } catch (error) {
+      await relay.close();
+      throw error;
+    }
+    return relay;
+  }
+
   /** Where it listens, the port filled in. */
   get uri(): string {
     return this.#uri;
@@ -169,14 +184,16 @@ export class Relay extends EventEmitter<RelayEvents> {
       connections,
       s2d: sum('s2d'),
       d2s: sum('d2s'),
-      faultsLeft: this.#connections.flatMap((connection) => connection.faultsLeft),
+      faultsLeft: [
+        ...this.#connections.flatMap((connection) => connection.faultsLeft),
+        ...this.#faults.filter(({ connection = 0 }) => connection !== 'all' && connection >= connections.length),
+      ],
     };
   }
 
-  /** @internal Rejects with BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED. */
-  async listen(uri: string): Promise<void> {
-    await bindServer(this.#server, uri);
-    this.#uri = boundUri(this.#server, uri);
+  /** What the names of the recorded files begin with, if it records. */
+  get recordedAt(): string | undefined {
+    return this.#recordedAt;
   }
 
   /** Shows the observer all that passes from now on. */
@@ -207,6 +224,12 @@ export class Relay extends EventEmitter<RelayEvents> {
     await Promise.all([closed, this.#dialled]);
     for (const observer of this.#observers) this.#tell(observer, () => observer.close());
     this.#observers = [];
+  }
+
+  #record(path: string): void {
+    const recorder = new Recorder(path);
+    this.#recordedAt = recorder.prefix;
+    this.observe(recorder);
   }
 
   #named(connection: number | undefined): readonly RelayConnection[] {
@@ -276,14 +299,5 @@ export class Relay extends EventEmitter<RelayEvents> {
  * listens. Rejects with BAD_ARGUMENT, BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED.
  */
 export async function createRelay(from: string, to: string, options: RelayOptions = {}): Promise<Relay> {
-  parseUri(to);
-  const relay = new Relay(to, options);
-  await relay.listen(from);
-  try {
-    if (options.record !== undefined) relay.observe(new Recorder(options.record));
-  } catch (error) {
-    await relay.close();
-    throw error;
-  }
-  return relay;
+  return Relay.create(from, to, options);
 }
