@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createRelay, listen, migrate, type Relay, type RelayOptions } from '#lib/index.js';
-import { openSource } from '#lib/inspect/byte-source.js';
-import { inspect } from '#lib/inspect/inspect.js';
+import { type ByteSource, openSource } from '#lib/inspect/byte-source.js';
+import { inspect, readContext } from '#lib/inspect/inspect.js';
 import { MessageLog } from '#lib/relay/message-log.js';
 import { PatternGuest } from '../../testing/pattern-guest.ts';
 import { Qemu } from '../../testing/qemu.ts';
@@ -39,15 +39,15 @@ async function relayTo(to: string, transport: Transport, options: RelayOptions =
   return relay;
 }
 
-/** What the recording at this prefix is found to be. */
-async function verdict(prefix: string, direction: 's2d' | 'd2s') {
-  const source = await openSource(`${prefix}conn0.${direction}.bin`);
-  try {
-    const { kind, end } = await inspect(source);
-    return { kind, verdict: end.verdict, offset: end.offset };
-  } finally {
-    await source.close();
-  }
+/** What the recording at this prefix is found to be; a connection of a recovery builds on the first. */
+async function verdict(prefix: string, direction: 's2d' | 'd2s', connection = 0) {
+  const opened = async <T>(name: string, use: (source: ByteSource) => Promise<T>): Promise<T> => {
+    const source = await openSource(`${prefix}${name}.bin`);
+    return use(source).finally(() => source.close());
+  };
+  const context = connection === 0 ? {} : { context: await opened('conn0.s2d', (main) => readContext(main)) };
+  const { kind, end } = await opened(`conn${connection}.${direction}`, (source) => inspect(source, context));
+  return { kind, verdict: end.verdict, offset: end.offset };
 }
 
 function keep<T extends { close(): void }>(guest: T): T {
@@ -220,5 +220,32 @@ describe('QEMU to QEMU', () => {
     expect(await verdict(record, 'd2s')).toMatchObject({ kind: 'return-path', verdict: 'complete' });
     expect(lines.filter((line) => line.includes('POSTCOPY_RUN'))).toHaveLength(1);
     expect(lines.filter((line) => line.includes('not understood'))).toEqual([]);
+  });
+
+  test('postcopy cut in the middle, and recovered over a new connection', async () => {
+    const destination = await qemu('destination', 'anonymous', ['-incoming', 'defer']);
+    const source = await qemu('source', 'pattern');
+    await enable([source, destination], 'postcopy-ram');
+    await source.ask('migrate-set-parameters', { 'max-bandwidth': 2 ** 20, 'max-postcopy-bandwidth': 8 * 2 ** 20 });
+    const uri = await listensAt(destination, 'unix');
+    const record = `${folder}/recording/`;
+    const relay = await relayTo(uri, 'unix', { record, faults: [{ kind: 'cut', after: 6_000_000 }] });
+    const cut = once(relay, 'fault');
+    const gone = once(relay, 'closed');
+    await source.ask('migrate', { uri: relay.uri });
+    await source.queryMigrate('active');
+    await source.ask('migrate-start-postcopy');
+    await Promise.all([cut, gone]);
+    await Promise.all([source.queryMigrate('postcopy-paused'), destination.queryMigrate('postcopy-paused')]);
+
+    const idle = once(relay, 'idle');
+    await destination.ask('migrate-recover', { uri });
+    await source.ask('migrate', { uri: relay.uri, resume: true });
+    await Promise.all([source.queryMigrate('completed'), destination.queryMigrate('completed'), idle]);
+    await relay.close();
+    expect(relay.stats.connections).toMatchObject([{ state: 'cut', s2d: 6_000_000 }, { state: 'closed' }]);
+    expect(await verdict(record, 's2d')).toMatchObject({ verdict: 'cut', offset: 6_000_000 });
+    expect(await verdict(record, 's2d', 1)).toMatchObject({ kind: 'main-resumed', verdict: 'complete' });
+    expect(await verdict(record, 'd2s', 1)).toMatchObject({ kind: 'return-path', verdict: 'complete' });
   });
 });
