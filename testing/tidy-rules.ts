@@ -119,10 +119,11 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   migration: [...sides, 'migration'],
   guest: outside,
   inspect: ['errors', 'wire', 'inspect'],
+  relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'inspect', 'qmp', 'dashboard', 'cli', 'index'],
-  index: [...outside, 'qmp'],
+  cli: [...outside, 'inspect', 'relay', 'qmp', 'dashboard', 'cli', 'index'],
+  index: [...outside, 'relay', 'qmp'],
 };
 
 /** The part of lib/ that a path from lib/ belongs to: `memory/page.ts` is `memory`, `errors.js` is `errors`. */
@@ -190,6 +191,8 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-destination.ts': demoProcess,
   'lib/cli/demo-messages.ts': typesOnly,
   'lib/memory/guest.ts': typesOnly,
+  'lib/relay/observer.ts': typesOnly,
+  'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',
   'lib/wire/messages.ts': typesOnly,
 };
 

@@ -45,13 +45,23 @@ function explain(table: typeof connectErrors, fallback: ErrorCode, doing: string
   return new MigrationError(errorCode, `cannot ${doing}: ${why}`, { cause: error });
 }
 
+/** What a person is told of a system error in connecting to `uri`: CONNECT_REFUSED, CONNECT_FAILED or TIMEOUT. */
+export function connectError(uri: string, error: unknown): MigrationError {
+  return explain(connectErrors, 'CONNECT_FAILED', `connect to ${uri}`, error);
+}
+
+/** The same in listening at `uri`: ADDRESS_IN_USE or LISTEN_FAILED. */
+export function listenError(uri: string, error: unknown): MigrationError {
+  return explain(listenErrors, 'LISTEN_FAILED', `listen at ${uri}`, error);
+}
+
 /** Connects to a migration URI. Rejects with BAD_URI, CONNECT_REFUSED, CONNECT_FAILED or TIMEOUT. */
 export async function connect(uri: string, timeoutMs = CONNECT_TIMEOUT_MS): Promise<SocketHandle> {
   const address = parseUri(uri);
   try {
     return await native().socketConnect(await toNumeric(address), timeoutMs);
   } catch (error) {
-    throw explain(connectErrors, 'CONNECT_FAILED', `connect to ${uri}`, error);
+    throw connectError(uri, error);
   }
 }
 
@@ -96,7 +106,7 @@ export async function bind(uri: string): Promise<Listener> {
       },
     };
   } catch (error) {
-    throw explain(listenErrors, 'LISTEN_FAILED', `listen at ${uri}`, error);
+    throw listenError(uri, error);
   }
 }
 

@@ -5,51 +5,18 @@
  * 130 when interrupted.
  */
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import pc from 'picocolors';
 import { describeError, MigrationError } from '../errors.js';
 import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import { EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, number, onInterrupt, printJson, sized } from './command-line.js';
 import { runDemo } from './demo.js';
 import { demoTable } from './demo-report.js';
 import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
+import { addRelayCommand } from './relay-command.js';
 import { parseMs, parseRate, parseSize } from './size.js';
-
-const EXIT_FAILURE = 1;
-const EXIT_USAGE = 2;
-const EXIT_INTERRUPTED = 130;
-
-/** A commander option parser from one that throws BAD_ARGUMENT. */
-function argument<T>(parse: (text: string) => T): (text: string) => T {
-  return (text) => {
-    try {
-      return parse(text);
-    } catch (error) {
-      throw new InvalidArgumentError(describeError(error));
-    }
-  };
-}
-
-/** A number from `min` to `max`. */
-function number(min: number, max: number, whole = true): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() === '' || !(value >= min && value <= max) || (whole && !Number.isInteger(value))) {
-      throw new InvalidArgumentError(`Give a ${whole ? 'whole ' : ''}number from ${min} to ${max}.`);
-    }
-    return value;
-  };
-}
-
-/** An option whose default is shown, and read, as people write it. */
-function sized(flags: string, description: string, parse: (text: string) => number, preset: string): Option {
-  return new Option(flags, description).argParser(argument(parse)).default(parse(preset), preset);
-}
-
-function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value)}\n`);
-}
 
 interface DemoOptions {
   readonly memory: number;
@@ -67,16 +34,6 @@ interface DemoOptions {
   readonly autoConverge?: boolean;
   readonly trace?: string;
   readonly json?: boolean;
-}
-
-/** Aborted by the first Ctrl-C or SIGTERM; the second ends this process at once, and its children see that. */
-function onInterrupt(): AbortSignal {
-  const controller = new AbortController();
-  const interrupt = () => (controller.signal.aborted ? process.exit(EXIT_INTERRUPTED) : controller.abort());
-  // Not once(): a library that finds itself the last listener of a signal ends the process.
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
-  return controller.signal;
 }
 
 async function demo(options: DemoOptions): Promise<void> {
@@ -161,6 +118,7 @@ function program(): Command {
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
   addInspectCommand(postcopy);
+  addRelayCommand(postcopy);
   return postcopy;
 }
 

@@ -2,8 +2,7 @@
  * A recorded connection of a migration, read from its first byte to its last in memory that does not grow
  * with it: what it holds, and whether it is whole.
  */
-import type { StreamContext, StreamDecoderOptions } from '../wire/decode.js';
-import { GUEST_STATE_SECTION } from '../wire/machine.js';
+import type { StreamContext } from '../wire/decode.js';
 import type { MultifdRecord, ReturnPathMessageRecord, StreamRecord } from '../wire/messages.js';
 import { MultifdDecoder } from '../wire/multifd.js';
 import { DEFAULT_TARGET_PAGE_SIZE } from '../wire/protocol.js';
@@ -49,12 +48,6 @@ export type UnreadableInspection = Common & {
 };
 
 export type Inspection = StreamInspection | ReturnPathInspection | MultifdInspection | UnreadableInspection;
-
-/** Device states come in pieces and packages are walked through, so their size needs no limit here. */
-const streamOptions: StreamDecoderOptions = {
-  selfSizedDevices: [GUEST_STATE_SECTION.idstr],
-  limits: { maxDeviceBytes: Number.MAX_SAFE_INTEGER, maxPackageBytes: 2 ** 32 },
-};
 
 /** Why the other connections of a migration are not read alone. */
 const whyMain = {
@@ -125,7 +118,6 @@ async function inspectStream(
   kind: StreamKind,
 ): Promise<{ readonly inspection: StreamInspection; readonly context: StreamContext }> {
   const decoder = new StreamRecords({
-    ...streamOptions,
     ...(kind === 'main-resumed' ? { resumed: true } : {}),
     ...(kind === 'preempt' ? { channel: 'preempt' } : {}),
     ...(context === undefined ? {} : { context }),

@@ -4,7 +4,14 @@
  * A decoder as those of lib/wire, around the one of the connection and the one of the package that is open.
  */
 import { type StreamContext, StreamDecoder, type StreamDecoderOptions } from '../wire/decode.js';
+import { GUEST_STATE_SECTION } from '../wire/machine.js';
 import type { StreamRecord } from '../wire/messages.js';
+
+/** Device states come in pieces and packages are walked through, so their size needs no limit here. */
+const streamOptions: StreamDecoderOptions = {
+  selfSizedDevices: [GUEST_STATE_SECTION.idstr],
+  limits: { maxDeviceBytes: Number.MAX_SAFE_INTEGER, maxPackageBytes: 2 ** 32 },
+};
 
 export class StreamRecords {
   consumed = 0;
@@ -21,7 +28,7 @@ export class StreamRecords {
   packageEnd = Number.POSITIVE_INFINITY;
 
   constructor(options: StreamDecoderOptions) {
-    this.#outer = new StreamDecoder(options);
+    this.#outer = new StreamDecoder({ ...streamOptions, ...options });
   }
 
   /** Whether the last record was in a package. */

@@ -20,7 +20,8 @@ export interface MigrateOptions {
 }
 
 function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, capabilities: Capabilities): void {
-  new RAMList(guest.ramBlocks); // throws what it says of a guest that can't be migrated
+  const ram = new RAMList(guest.ramBlocks);
+  if (capabilities.postcopyRam) ram.requirePostcopyPageSizes();
   if (capabilities.autoConverge && guest.throttle === undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the capability autoConverge with a guest that cannot be slowed down', {
       hint: 'give the guest a throttle(percent) method, or leave autoConverge off',
