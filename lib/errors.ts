@@ -23,7 +23,7 @@ export const errorCodes = {
   PAGES_MISSING: 'the source ended before it had sent all pages; look at its log for the reason',
   PEER_GONE: 'look at the other side for why it ended',
   PEER_FAILED: 'look at the destination for why it refused',
-  PRECOPY_UNAVAILABLE: 'switch at once (postcopyAfterPasses: 0): this kernel cannot track dirty pages',
+  PRECOPY_UNAVAILABLE: 'switch on the capability postcopyRam at both sides: postcopy needs no dirty tracking',
   STREAM_CORRUPT: 'the bytes are not a migration stream, or were damaged on the way; check what is at the other end',
   TIMEOUT: 'check that the other side is there and answers',
   USERFAULTFD_FORBIDDEN:

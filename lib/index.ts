@@ -1,13 +1,9 @@
 /** The public API, and nothing else. */
 
-export type {
-  FaultInfo,
-  GuestOrFactory,
-  IncomingInfo,
-  IncomingMigration,
-  IncomingRamInfo,
-  IncomingStatus,
-} from './destination/incoming.js';
+export type { GuestOrFactory, IncomingMigration } from './destination/incoming.js';
+export type { FaultInfo, GuestLoss, IncomingInfo, IncomingRamInfo } from './destination/incoming-info.js';
+export type { IncomingStatus } from './destination/incoming-state.js';
+export { type QmpSocketAddress, type QueryIncoming, queryIncoming } from './destination/query-migrate.js';
 export { type ErrorCode, errorCodes, MigrationError } from './errors.js';
 export { STRESS_IDSTR, StressGuest, type StressGuestSettings } from './guest/stress-guest.js';
 export { type HostProbe, probeHost } from './host/probe.js';

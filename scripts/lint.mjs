@@ -37,11 +37,16 @@ const clangTidyChecks = [
   ...['-bugprone-implicit-widening-of-multiplication-result', '-clang-analyzer-cplusplus.NewDelete'],
 ].join(',');
 
+/** The addon, and the program that runs in the tests' guest. */
+const cppFolders = ['native', join('testing', 'qemu')];
+
 function cppFiles(ending) {
-  return readdirSync(join(root, 'native'))
-    .filter((name) => ending.test(name))
-    .sort()
-    .map((name) => join('native', name));
+  return cppFolders.flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => ending.test(name))
+      .sort()
+      .map((name) => join(folder, name)),
+  );
 }
 
 function biome() {

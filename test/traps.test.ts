@@ -57,6 +57,14 @@ const traps: readonly Trap[] = [
     ],
   },
   {
+    trap: 'a fault on a page of 1 GiB holds the guest for a second',
+    rule: 'postcopy refuses pages above 64 MiB, before anything is sent',
+    shownBy: [
+      ['memory/ram-list.test.ts', 'host pages that would hold the guest for long are not'],
+      ['migration/migrate.test.ts', 'postcopy of gigantic pages is refused before anybody is connected to'],
+    ],
+  },
+  {
     trap: 'a userfaultfd that is closed turns missing pages into zeroes under a running guest',
     rule: 'it stays open, and RAM registered, until every page is there (invariant 4 of docs/architecture.md)',
     shownBy: [

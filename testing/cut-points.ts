@@ -43,8 +43,8 @@ export async function cutPoints(scenario: Scenario): Promise<CutPoint[]> {
     );
     for (const [index, { name: message, length }] of messages.entries()) {
       points.push({ direction, message, place: 'before', kind: 'close' });
-      if (length > 1) points.push({ direction, message, place: 'within', kind: 'close' });
-      if (index % OTHER_KINDS_EVERY !== 0) continue;
+      if (length > 1 && scenario.thorough) points.push({ direction, message, place: 'within', kind: 'close' });
+      if (index % OTHER_KINDS_EVERY !== 0 || !scenario.thorough) continue;
       for (const kind of otherKind) points.push({ direction, message, place: 'before', kind });
     }
   }

@@ -79,7 +79,20 @@ export const destinationDone: DestinationDone = {
       postcopyRequestsServed: 5,
       pageSize: 4096,
     },
-    faults: { count: 6, p50Us: 63, p99Us: 1200, maxUs: 1500 },
+    faults: {
+      count: 6,
+      p50Us: 63,
+      p99Us: 1200,
+      maxUs: 1500,
+      stages: {
+        requestSent: { p50Us: 5, p99Us: 20, maxUs: 30 },
+        pageArrived: { p50Us: 50, p99Us: 1100, maxUs: 1400 },
+        pagePlaced: { p50Us: 8, p99Us: 80, maxUs: 90 },
+      },
+    },
+    postcopyBlocktime: undefined,
+    postcopyVcpuBlocktime: undefined,
+    lost: undefined,
   },
   guest: {
     writes: 1500,

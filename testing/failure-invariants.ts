@@ -132,7 +132,9 @@ function engineThreads(): string[] {
 
 function whereabout({ source, target, outgoing, incoming }: Run): Whereabout {
   if (source.running) return 'source';
-  if (incoming.status === 'completed') return 'destination';
+  const { postcopy, lost } = incoming.info();
+  // A destination that fails when it has all of the guest does not lose it.
+  if (incoming.status === 'completed' || (postcopy && lost === undefined)) return 'destination';
   return outgoing.handedOver || target.running ? 'lost' : 'paused';
 }
 
@@ -157,10 +159,15 @@ async function judge(run: Run, ending: Ending, violations: Violations): Promise<
     violations.require(sourceError !== undefined, 'the source completed, and runs its guest');
     await requireRuns('source', source, violations);
   } else if (where === 'destination') {
-    violations.require(target.running, 'the destination completed, and does not run the guest');
+    violations.require(target.running, 'the destination has the guest, and does not run it');
     await requireRuns('destination', target, violations);
   } else if (where === 'lost') {
-    violations.require(destinationError !== undefined, 'the guest is lost, and the destination does not say so');
+    const { postcopy, lost } = incoming.info();
+    const reason = postcopy ? lost?.reason : destinationError?.message;
+    violations.require(
+      reason !== undefined && reason === destinationError?.message,
+      'the guest is lost, and the destination does not say why',
+    );
   }
   // Its memory is not changed by a migration, wherever the guest has gone.
   await requireIntact('source', source, violations);

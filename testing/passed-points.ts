@@ -17,7 +17,8 @@ export interface PassedPoint {
 /** Runs that a point must be passed in, to be one that a run surely comes to. */
 const CLEAN_RUNS = 2;
 
-async function passedOnce(scenario: Scenario): Promise<Map<string, PassedPoint>> {
+/** Runs the scenario whole, and says what it passed, by thread and point. No other migration may run. */
+export async function passedOnce(scenario: Scenario): Promise<ReadonlyMap<string, PassedPoint>> {
   const passed = new Map<string, PassedPoint>();
   const listener = (message: unknown): void => {
     const { name, side, thread } = message as TraceMessage;
@@ -36,7 +37,7 @@ async function passedOnce(scenario: Scenario): Promise<Map<string, PassedPoint>>
 
 /** Runs the scenario whole a few times, and lists the points that every run passed. No other migration may run. */
 export async function passedPoints(scenario: Scenario): Promise<PassedPoint[]> {
-  const runs: Map<string, PassedPoint>[] = [];
+  const runs: ReadonlyMap<string, PassedPoint>[] = [];
   for (let run = 0; run < CLEAN_RUNS; run += 1) runs.push(await passedOnce(scenario));
   const [first, ...others] = runs;
   return [...first].flatMap(([key, passed]) => {

@@ -14,10 +14,10 @@ export interface PointFailure extends PassedPoint {
 /** Of a point that is passed so many times: the last of which it is sure that a run comes to it. */
 const SURE_SHARE = 3 / 4;
 
-/** Each point at its first time, its second, and late. */
-export function pointFailures(passed: readonly PassedPoint[]): PointFailure[] {
+/** Each point at its first time and, where the scenario is gone through thoroughly, late. */
+export function pointFailures({ thorough }: Scenario, passed: readonly PassedPoint[]): PointFailure[] {
   return passed.flatMap((each) =>
-    [...new Set([0, Math.min(1, each.times - 1), Math.floor((each.times - 1) * SURE_SHARE)])].map((skip) => ({
+    [...new Set([0, thorough ? Math.floor((each.times - 1) * SURE_SHARE) : 0])].map((skip) => ({
       ...each,
       skip,
       title: `${each.point} of ${each.thread}, time ${skip + 1}`,
@@ -35,7 +35,10 @@ export function waitingPoints(passed: readonly PassedPoint[], side: 'source' | '
 /** A point that this run did not come to, though others did, is tried again; a few times. */
 const TRIES = 4;
 
-async function untilReached(failure: PointFailure, run: (breakpoint: Breakpoint) => Promise<Ending>): Promise<Ending> {
+async function untilReached(
+  failure: { readonly title: string },
+  run: (breakpoint: Breakpoint) => Promise<Ending>,
+): Promise<Ending> {
   for (let attempt = 1; attempt <= TRIES; attempt += 1) {
     const breakpoint = new Breakpoint();
     const ending = await run(breakpoint);
@@ -49,7 +52,10 @@ function faultsOf(side: 'source' | 'destination', breakpoint: Breakpoint): Fault
 }
 
 /** The thread throws there; its side must say so, as its error or, where it had completed, as a warning. */
-export async function survivesFailure(scenario: Scenario, failure: PointFailure): Promise<void> {
+export async function survivesFailure(
+  scenario: Scenario,
+  failure: Pick<PointFailure, 'side' | 'point' | 'skip' | 'title'>,
+): Promise<void> {
   const { side, point, skip } = failure;
   const ending = await untilReached(failure, (breakpoint) => {
     breakpoint.failAt(point, skip);

@@ -232,8 +232,8 @@ export function mirroring(
       if (!tested && untested[path] === undefined) report(path, `no ${testOf(path)}`);
       if (tested && untested[path] !== undefined) report(path, 'has a test and is still in withoutOwnTest');
     }
-    // Tests of whole migrations, in several processes, have no single subject.
-    if (/^test\/(?!migration\/).*\.test\.ts$/.test(path) && !paths.has(subjectOf(path))) {
+    // Tests of whole migrations, in several processes or with a QEMU, have no single subject.
+    if (/^test\/(?!(?:migration|qemu)\/).*\.test\.ts$/.test(path) && !paths.has(subjectOf(path))) {
       if (unmirrored[path] === undefined) report(path, `no ${subjectOf(path)}`);
     }
     if (/^test\/.*\.ts$/.test(path) && !path.endsWith('.test.ts')) report(path, 'a helper among the tests');

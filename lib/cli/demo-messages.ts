@@ -1,5 +1,5 @@
 /** What the demo's three processes say to each other over Node's IPC: parent, source, destination. Types only. */
-import type { FaultInfo, IncomingInfo } from '../destination/incoming.js';
+import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
@@ -28,24 +28,6 @@ export interface DemoSettings {
   readonly recording: string | null;
 }
 
-/** Microseconds. */
-export interface Latency {
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly maxUs: number;
-}
-
-/** The stages of a fault, in their order: to the request's sending, to the page's arrival, to its placing. */
-export type FaultStages = Readonly<Record<'requestSent' | 'pageArrived' | 'pagePlaced', Latency>>;
-
-/** What is told of the destination, beside what every migration has. */
-export type DestinationInfo = Omit<IncomingInfo, 'faults'> & {
-  readonly faults: FaultInfo & { readonly stages?: FaultStages | undefined };
-  /** Milliseconds that all vCPUs waited at once, and that each of them waited, for pages. */
-  readonly postcopyBlocktime?: number | undefined;
-  readonly postcopyVcpuBlocktime?: readonly number[] | undefined;
-};
-
 /** Parent to both sides. */
 export type ToSide =
   /** To the source: the destination listens at this URI. */
@@ -56,7 +38,7 @@ export type ToSide =
 /** How far one side is. */
 export type SideProgress =
   | { readonly side: 'source'; readonly info: OutgoingInfo; readonly guest: StressGuestStats; readonly passes: number }
-  | { readonly side: 'destination'; readonly info: DestinationInfo; readonly guest: StressGuestStats | undefined };
+  | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
 
 /** How one side ended well. */
 export type SideDone =
@@ -71,7 +53,7 @@ export type SideDone =
     }
   | {
       readonly side: 'destination';
-      readonly info: DestinationInfo;
+      readonly info: IncomingInfo;
       /** At its stop, after it had run on for a while with all pages there. */
       readonly guest: StressGuestStats;
       readonly blocks: number;

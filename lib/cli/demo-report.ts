@@ -1,8 +1,10 @@
 /** What the demo found, as the JSON that programs read and the table that people read. Pure. */
 import Table from 'cli-table3';
+import type { LatencySummary } from '../destination/fault-latency.js';
+import type { FaultInfo } from '../destination/incoming-info.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
-import type { DemoSettings, FaultStages, Latency, SideDone } from './demo-messages.js';
+import type { DemoSettings, SideDone } from './demo-messages.js';
 import { formatBytes, formatCount, formatMs, formatUs } from './size.js';
 
 export type SourceDone = Extract<SideDone, { side: 'source' }>;
@@ -34,10 +36,10 @@ export interface DemoReport {
     readonly pageSize: number;
   };
   /** From the fault to the page's placing, and the stages of that. */
-  readonly faults: Latency & { readonly count: number; readonly stages?: FaultStages | undefined };
+  readonly faults: FaultInfo;
   /** Milliseconds that all vCPUs waited for pages at once, and that each of them waited. */
-  readonly postcopyBlocktime?: number | undefined;
-  readonly postcopyVcpuBlocktime?: readonly number[] | undefined;
+  readonly postcopyBlocktime: number | undefined;
+  readonly postcopyVcpuBlocktime: readonly number[] | undefined;
   /** The most that auto-converge held the guest back. */
   readonly cpuThrottlePercentage: number;
   /** How what the guest wrote in precopy was found; `none`: the switch came at once. */
@@ -51,7 +53,6 @@ type Settings = Pick<DemoSettings, 'transport' | 'kind'>;
 
 export function demoReport(settings: Settings, source: SourceDone, destination: DestinationDone): DemoReport {
   const { verdict, guest, info, blocks } = destination;
-  const { count, p50Us, p99Us, maxUs, stages } = info.faults;
   const lostWrites = verdict.lostWrites + guest.lostWrites;
   const { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize } =
     source.info.ram;
@@ -69,7 +70,7 @@ export function demoReport(settings: Settings, source: SourceDone, destination: 
     downtimeMs: (guest.startedUs - source.guest.stoppedUs) / 1000,
     totalTimeMs: source.info.totalTime,
     ram: { transferred, normal, duplicate, precopyBytes, postcopyBytes, postcopyRequests, dirtySyncCount, pageSize },
-    faults: { count, p50Us, p99Us, maxUs, stages },
+    faults: info.faults,
     postcopyBlocktime: info.postcopyBlocktime,
     postcopyVcpuBlocktime: info.postcopyVcpuBlocktime,
     cpuThrottlePercentage: source.throttledPercent,
@@ -78,13 +79,13 @@ export function demoReport(settings: Settings, source: SourceDone, destination: 
   };
 }
 
-const stageNames: Readonly<Record<keyof FaultStages, string>> = {
+const stageNames: Readonly<Record<keyof FaultInfo['stages'], string>> = {
   requestSent: 'to the request’s sending',
   pageArrived: 'to the page’s arrival',
   pagePlaced: 'to its placing',
 };
 
-const latency = ({ p50Us, p99Us, maxUs }: Latency): string =>
+const latency = ({ p50Us, p99Us, maxUs }: LatencySummary): string =>
   `p50 ${formatUs(p50Us)}, p99 ${formatUs(p99Us)}, max ${formatUs(maxUs)}`;
 
 type Row = readonly [name: string, text: string];
@@ -104,12 +105,11 @@ function precopyRows({ cpuThrottlePercentage, dirtyTracking }: DemoReport): Row[
 }
 
 function waitingRows({ faults, postcopyBlocktime, postcopyVcpuBlocktime }: DemoReport): Row[] {
-  const { stages } = faults;
-  const names = Object.keys(stageNames) as (keyof FaultStages)[];
-  const rows: Row[] = [['fault latency', latency(faults)]];
-  if (stages !== undefined) {
-    rows.push(['of it', names.map((name) => `${stageNames[name]}: ${latency(stages[name])}`).join('\n')]);
-  }
+  const names = Object.keys(stageNames) as (keyof FaultInfo['stages'])[];
+  const rows: Row[] = [
+    ['fault latency', latency(faults)],
+    ['of it', names.map((name) => `${stageNames[name]}: ${latency(faults.stages[name])}`).join('\n')],
+  ];
   if (postcopyBlocktime !== undefined) {
     const each = (postcopyVcpuBlocktime ?? []).map(formatMs).join(', ');
     rows.push(['vCPUs waited', `${each === '' ? '' : `${each}; `}all at once ${formatMs(postcopyBlocktime)}`]);

@@ -1,5 +1,11 @@
 /** What the destination counts: by whichever thread reads the stream, but for the faults. */
 import { Counters } from '../threads/counters.js';
+import { type LatencyStage, type LatencySummary, latencyStages } from './fault-latency.js';
+
+/** Listen thread: fault latency so far, by stage. */
+const latencyCounterNames = latencyStages.flatMap(
+  (stage) => [`${stage}.p50Us`, `${stage}.p99Us`, `${stage}.maxUs`] as const,
+);
 
 export const destinationCounterNames = [
   /** Bytes of the stream decoded. */
@@ -16,14 +22,20 @@ export const destinationCounterNames = [
   'postcopyRequests',
   /** Listen thread: of the pages asked for, those that are there. */
   'requestsServed',
-  /** Listen thread: fault latency in µs, so far. */
-  'faultP50Us',
-  'faultP99Us',
-  'faultMaxUs',
+  ...latencyCounterNames,
 ] as const;
 
-export type DestinationCounters = Counters<(typeof destinationCounterNames)[number]>;
+export type DestinationCounter = (typeof destinationCounterNames)[number];
+
+export type DestinationCounters = Counters<DestinationCounter>;
 
 export function createDestinationCounters(buffer?: SharedArrayBuffer): DestinationCounters {
   return new Counters(destinationCounterNames, buffer);
+}
+
+/** Listen thread: a stage's latency so far. */
+export function countLatency(counters: DestinationCounters, stage: LatencyStage, summary: LatencySummary): void {
+  counters.set(`${stage}.p50Us`, summary.p50Us);
+  counters.set(`${stage}.p99Us`, summary.p99Us);
+  counters.set(`${stage}.maxUs`, summary.maxUs);
 }

@@ -18,6 +18,7 @@ import { native, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
+import { Blocktime } from './blocktime.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase } from './destination-signals.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
@@ -27,6 +28,8 @@ import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
 export interface FaultThreadData {
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
+  /** Of {@link Blocktime}, with the capability. */
+  readonly blocktime: SharedArrayBuffer | undefined;
   /** From the main thread: one {@link FaultThreadWork}. */
   readonly work: MessagePort;
 }
@@ -61,6 +64,7 @@ class FaultThread {
   readonly #received: readonly PageBitmap[];
   readonly #requested: PageRequested;
   readonly #removed: RemovedPages;
+  readonly #blocktime: Blocktime | undefined;
   readonly #names: readonly Uint8Array[];
   readonly #message = new DataView(new ArrayBuffer(MAX_REQ_PAGES_BYTES));
   readonly #messageBytes = new Uint8Array(this.#message.buffer);
@@ -83,6 +87,7 @@ class FaultThread {
     this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
     this.#requested = new PageRequested(sizes, work.requested);
     this.#removed = new RemovedPages(sizes, work.removed);
+    this.#blocktime = data.blocktime === undefined ? undefined : new Blocktime(data.blocktime);
     this.#names = work.blocks.map(({ idstr }) => new TextEncoder().encode(idstr));
   }
 
@@ -110,6 +115,7 @@ class FaultThread {
       count = readEvents(this.#uffd, this.#thread.kick, this.#events, 0);
       for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
         if (this.#events[at + c.EVENT_KIND] !== c.UFFD_EVENT_PAGEFAULT) this.#mappingChanged(at);
+        else if (this.#blocktime !== undefined) this.#beginBlocktime(this.#blocktime, at);
       }
     } finally {
       lock.release();
@@ -133,17 +139,38 @@ class FaultThread {
     const { block, index } = position;
     const offset = alignDown(position.offset, block.pageSize);
     const page = pageIndexOf(offset);
-    const { trace } = this.#thread;
-    if (trace.on) trace.at('postcopy_ram_fault_thread_request', index, offset, this.#events[at + c.EVENT_THREAD]);
+    this.#thread.trace.at('postcopy_ram_fault_thread_request', index, offset, this.#events[at + c.EVENT_THREAD]);
     if (!this.#received[index].test(page)) {
-      if (this.#requested.add(index, page, monotonicUs())) this.#request(index, offset, block.pageSize);
+      if (this.#requested.add(index, page, monotonicUs())) {
+        this.#request(index, offset, block.pageSize);
+        this.#requested.sent(monotonicUs());
+      }
       if (!this.#received[index].test(page)) return;
     }
-    if (trace.on) trace.at('postcopy_request_shared_page_present', index, offset);
+    this.#thread.trace.at('postcopy_request_shared_page_present', index, offset);
     // It came while the fault was on its way here, and whoever waited then was woken. Or it is gone again, and
     // waking alone would only bring the next fault. Zeroes go in where there is no page, and wake in any case.
     this.#requested.settle(index, page);
     this.#zeroes.push({ blockIndex: index, page });
+  }
+
+  /** Under the lock. */
+  #beginBlocktime(blocktime: Blocktime, at: number): void {
+    const { constants: c, monotonicUs } = native();
+    const position = this.#ram.fromHost(this.#events[at + c.EVENT_ADDRESS]);
+    if (position === undefined) return; // which is an error, a moment later
+    const page = pageIndexOf(alignDown(position.offset, position.block.pageSize));
+    blocktime.begin(this.#events[at + c.EVENT_THREAD], position.index, page, monotonicUs());
+  }
+
+  #endBlocktime(blockIndex: number, page: number): void {
+    if (this.#blocktime === undefined) return;
+    this.#removed.lock.acquire();
+    try {
+      this.#blocktime.end(blockIndex, page, native().monotonicUs());
+    } finally {
+      this.#removed.lock.release();
+    }
   }
 
   #request(blockIndex: number, offset: number, length: number): void {
@@ -183,7 +210,7 @@ class FaultThread {
     this.#received[index].setRange(first, end - first);
     const requested = this.#requested;
     for (let page = requested.findNext(index, first); page < end; page = requested.findNext(index, page + 1)) {
-      if (requested.settle(index, page) < 0) continue; // the listen thread was faster
+      if (requested.settle(index, page) === undefined) continue; // the listen thread was faster
       this.#zeroes.push({ blockIndex: index, page });
     }
   }
@@ -197,6 +224,7 @@ class FaultThread {
     if (this.#outcome[0] === c.OUTCOME_RETRY) return false;
     // Unmapped: whoever waits there goes on into what the guest has made of it.
     if (this.#outcome[0] === c.OUTCOME_GONE) userfaultfdWake(this.#uffd, handle, pageOffset(page), pageSize);
+    this.#endBlocktime(blockIndex, page);
     return true;
   }
 }
@@ -210,6 +238,9 @@ runThread<FaultThreadData, void>((data, thread) => {
     thread.trace.at('postcopy_ram_fault_thread_entry');
     signals.set('FAULT_THREAD', FaultThreadPhase.SERVING);
     faults.serve();
+  } catch (error) {
+    if (error instanceof Kicked) thread.trace.at('postcopy_ram_fault_thread_quit');
+    throw error;
   } finally {
     signals.set('FAULT_THREAD', FaultThreadPhase.ENDED);
   }

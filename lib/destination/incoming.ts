@@ -6,18 +6,22 @@ import { EventEmitter } from 'node:events';
 import { MessageChannel } from 'node:worker_threads';
 import type { Listener } from '../channel/connect.js';
 import { fromPlainError, MigrationError } from '../errors.js';
+import { PageBitmap } from '../memory/bitmap.js';
 import type { Guest } from '../memory/guest.js';
-import { TARGET_PAGE_SIZE } from '../memory/page.js';
+import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
-import { startThread, type Thread } from '../threads/thread.js';
+import { startThread, type Thread, type ThreadOutcome } from '../threads/thread.js';
 import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
+import { Blocktime } from './blocktime.js';
 import { createDestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, Handed, Package } from './destination-signals.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
+import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info.js';
+import { IncomingState, type IncomingStatus } from './incoming-state.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
 import type { DestinationEvent, DestinationOwnerCalls, MainThreadData, MainThreadResult } from './main-thread.js';
 import { postcopyStates } from './postcopy-state.js';
@@ -25,38 +29,6 @@ import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 
 /** A guest that is there, or what makes one to fit the source's blocks. */
 export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>);
-
-export type IncomingStatus = 'setup' | 'active' | 'postcopy-active' | 'completed' | 'failed';
-
-export interface FaultInfo {
-  /** Page faults read from the kernel. */
-  readonly count: number;
-  /** From the fault's reading to the page's placing, in µs; 0 where there was none. */
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly maxUs: number;
-}
-
-/** RAM as it came in, under the names of QMP's MigrationStats. */
-export interface IncomingRamInfo {
-  readonly transferred: number;
-  readonly duplicate: number;
-  readonly normal: number;
-  readonly precopyBytes: number;
-  readonly postcopyBytes: number;
-  readonly postcopyRequests: number;
-  /** Of those, how many pages are there. */
-  readonly postcopyRequestsServed: number;
-  readonly pageSize: number;
-}
-
-export interface IncomingInfo {
-  readonly status: IncomingStatus;
-  /** Whether the guest was started before all of its pages were there. */
-  readonly postcopy: boolean;
-  readonly ram: IncomingRamInfo;
-  readonly faults: FaultInfo;
-}
 
 export interface IncomingEvents {
   status: [status: IncomingStatus];
@@ -78,12 +50,18 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #signals = createDestinationSignals();
   readonly #counters = createDestinationCounters();
   readonly #trace: TraceSession;
+  readonly #state = new IncomingState();
+  /** With the capability. */
+  readonly #blocktime: Blocktime | undefined;
+  readonly #guestCallsAbandoned: Promise<never>;
+  #abandonGuestCalls: (reason: unknown) => void = () => {};
   readonly #threads: Threads;
   #guest: Guest | undefined;
   #socket: SocketHandle | undefined;
   #uffd: UserfaultfdHandle | undefined;
   #memoryBefore: MemoryBefore = [];
-  #status: IncomingStatus = 'setup';
+  #received: readonly PageBitmap[] = [];
+  #lost: GuestLoss | undefined;
   #firstError: Error | undefined;
   #patience: NodeJS.Timeout | undefined;
 
@@ -97,6 +75,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#guestOrFactory = guest;
     this.#capabilities = capabilities;
     this.#trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates }, traceWords);
+    this.#blocktime = capabilities.postcopyBlocktime ? new Blocktime() : undefined;
+    this.#guestCallsAbandoned = new Promise<never>((_, reject) => {
+      this.#abandonGuestCalls = reject;
+    });
+    this.#guestCallsAbandoned.catch(() => {});
+    this.#state.move('setup');
     this.#threads = this.#startThreads();
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
@@ -108,7 +92,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   get status(): IncomingStatus {
-    return this.#status;
+    return this.#state.status;
   }
 
   /** Where its threads trace, and a test has them fail or wait. */
@@ -123,25 +107,20 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** How it stands now, or how it ended. */
   info(): IncomingInfo {
-    const c = this.#counters.snapshot();
-    return {
-      status: this.#status,
+    const blocktime = this.#blocktime;
+    return incomingInfo({
+      status: this.#state.status,
       postcopy: this.#listens,
-      ram: {
-        transferred: c.transferred,
-        duplicate: c.duplicate,
-        normal: c.normal,
-        precopyBytes: c.precopyBytes,
-        postcopyBytes: c.postcopyBytes,
-        postcopyRequests: c.postcopyRequests,
-        postcopyRequestsServed: c.requestsServed,
-        pageSize: TARGET_PAGE_SIZE,
-      },
-      faults: { count: c.faults, p50Us: c.faultP50Us, p99Us: c.faultP99Us, maxUs: c.faultMaxUs },
-    };
+      counters: this.#counters.snapshot(),
+      blocktime: blocktime === undefined ? undefined : { overallUs: blocktime.overallUs, vcpuUs: blocktime.vcpuUs() },
+      lost: this.#lost,
+    });
   }
 
-  /** Ends it, as if the source had gone. Once the guest runs here, its missing pages are lost with this. */
+  /**
+   * Ends it, as if the source had gone. Once the guest was handed over to here, it is lost with this, unless all
+   * has come by then: a migration that is complete stays so.
+   */
   abort(): void {
     this.#firstError ??= new MigrationError('CANCELLED', 'the incoming migration was ended here', {
       hint: 'start the destination again',
@@ -150,38 +129,42 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   /**
-   * Lets go of the memory of a guest that was lost here: whoever waits for a missing page goes on, and finds
-   * zeroes. Only for a guest whose state does not matter any more; otherwise does nothing.
+   * Lets go of the memory of a guest that was lost here (`info().lost`): whoever waits for a missing page goes on,
+   * and finds zeroes. Only for a guest whose state does not matter any more; otherwise does nothing.
    */
   abandon(): void {
-    if (this.#status === 'failed') this.#letGoOfMemory();
+    if (this.#lost !== undefined) this.#letGoOfMemory();
   }
 
   #startThreads(): Threads {
     const signals = this.#signals.buffer;
     const counters = this.#counters.buffer;
+    const blocktime = this.#blocktime?.buffer;
     const faultWork = new MessageChannel();
     const listenWork = new MessageChannel();
     const fault = startThread<FaultThreadData, void>({
       name: 'mig/dst/fault',
       entry: new URL('./fault-thread.js', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
-      data: { signals, counters, work: faultWork.port2 },
+      data: { signals, counters, blocktime, work: faultWork.port2 },
       transfer: [faultWork.port2],
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
       name: 'mig/dst/listen',
       entry: new URL('./listen-thread.js', import.meta.url),
       trace: this.#trace.open('mig/dst/listen'),
-      data: { signals, counters, faultKick: fault.kickHandle, work: listenWork.port2 },
+      data: { signals, counters, blocktime, faultKick: fault.kickHandle, work: listenWork.port2 },
       transfer: [listenWork.port2],
       onEvent: (event) => this.#onEvent(event),
     });
     const calls: DestinationOwnerCalls = {
       connected: (socket) => this.#connected(socket),
       ramBlocks: (blocks) => this.#ramBlocks(blocks),
-      willPrepareMemory: (before) => {
+      willPrepareMemory: ({ before, received }) => {
         this.#memoryBefore = before;
+        this.#received = this.#requireGuest().ramBlocks.map(
+          ({ size }, index) => new PageBitmap(pageCount(size), received[index]),
+        );
       },
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
       resumeGuest: ({ state, start }) => this.#resumeGuest(state, start),
@@ -208,21 +191,26 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   async #run(): Promise<IncomingInfo> {
     const { main, listen, fault } = this.#threads;
-    await Promise.all([main, listen, fault].map((thread) => this.#watch(thread)));
-    this.#cleanUp();
-    this.#setStatus(this.#firstError === undefined ? 'completed' : 'failed');
-    if (this.#firstError !== undefined) throw this.#firstError;
+    const kinds = await Promise.all([main, listen, fault].map((thread) => this.#watch(thread)));
+    // What came in between, such as an abort, came too late.
+    const isComplete = kinds[0] === 'returned' && kinds[1] === 'returned' && kinds[2] !== 'failed';
+    const error = isComplete ? undefined : (this.#firstError ?? new Error('a thread ended early'));
+    this.#cleanUp(error);
+    this.#setStatus(error === undefined ? 'completed' : 'failed');
+    if (error !== undefined) throw error;
     return this.info();
   }
 
   /** Waits for one thread's end; the first that fails ends the others. */
-  async #watch(thread: Thread<unknown>): Promise<void> {
+  async #watch(thread: Thread<unknown>): Promise<ThreadOutcome<unknown>['kind']> {
     const outcome = await thread.ended;
     // After a precopy nobody else ends the fault thread.
     if (thread === this.#threads.main && !this.#listens) this.#threads.fault.kick();
-    if (outcome.kind !== 'failed') return;
-    this.#firstError ??= outcome.error;
-    this.#release();
+    if (outcome.kind === 'failed') {
+      this.#firstError ??= outcome.error;
+      this.#release();
+    }
+    return outcome.kind;
   }
 
   /** Frees every thread from whatever it waits for. */
@@ -231,6 +219,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
+    this.#abandonGuestCalls(this.#firstError);
     for (const thread of Object.values(this.#threads)) thread.kick();
   }
 
@@ -267,8 +256,21 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   async #resumeGuest(state: Uint8Array, start: boolean): Promise<void> {
     const guest = this.#requireGuest();
-    await guest.loadDeviceState(state);
-    if (start) await guest.start();
+    await this.#ask('take over its device state', guest.loadDeviceState(state));
+    if (start) await this.#ask('start', guest.start());
+    this.#blocktime?.setVcpus(guest.vcpuThreads ?? []);
+  }
+
+  /** Throws GUEST_FAILED; or the error of a migration that fails meanwhile, which does not wait for the guest. */
+  async #ask(what: string, answer: Promise<void>): Promise<void> {
+    answer.catch(() => {}); // also where it comes too late
+    try {
+      await Promise.race([answer, this.#guestCallsAbandoned]);
+    } catch (cause) {
+      if (cause instanceof MigrationError) throw cause;
+      const message = cause instanceof Error ? cause.message : String(cause);
+      throw new MigrationError('GUEST_FAILED', `the guest failed to ${what}: ${message}`, { cause });
+    }
   }
 
   #requireGuest(): Guest {
@@ -277,14 +279,21 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     return this.#guest;
   }
 
-  #cleanUp(): void {
+  #cleanUp(error: Error | undefined): void {
     clearTimeout(this.#patience);
     this.#trace.close();
     this.#listener.close();
     if (this.#socket !== undefined) native().socketClose(this.#socket);
-    // Who waits for a missing page, or comes to one, must go on waiting: closed, they would read as zeroes.
-    const lost = this.#firstError !== undefined && this.#listens;
-    if (!lost) this.#letGoOfMemory();
+    if (error !== undefined && this.#listens) this.#lost = this.#assessLoss(error);
+    // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.
+    if ((this.#lost?.missingPages ?? 0) === 0) this.#letGoOfMemory();
+  }
+
+  /** After LISTEN the source never runs the guest again. Undefined if it is whole here, and runs or may be started. */
+  #assessLoss({ message }: Error): GuestLoss | undefined {
+    const missingPages = this.#received.reduce((sum, pages) => sum + pages.pageCount - pages.count(), 0);
+    const hasRun = this.#signals.get('PACKAGE') === Package.DONE || this.#guest?.running === true;
+    return missingPages === 0 && hasRun ? undefined : { missingPages, hasRun, reason: message };
   }
 
   #letGoOfMemory(): void {
@@ -294,7 +303,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #setStatus(status: IncomingStatus): void {
-    this.#status = status;
+    this.#state.move(status);
     this.emit('status', status);
   }
 }

@@ -10,14 +10,14 @@ import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
-import { runThread } from '../threads/thread.js';
-import { encodePong, encodeShut } from '../wire/encode.js';
+import { runThread, type ThreadContext } from '../threads/thread.js';
+import { encodePong } from '../wire/encode.js';
 import type { PageRecord, StreamRecord } from '../wire/messages.js';
-import { SHUT_SUCCESS } from '../wire/protocol.js';
-import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
+import { Blocktime } from './blocktime.js';
+import { countLatency, createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Package } from './destination-signals.js';
-import { sayFailed } from './farewell.js';
-import { FaultLatency, type FaultLatencySummary } from './fault-latency.js';
+import { sayCompleted, sayFailed } from './farewell.js';
+import { FaultLatency, latencyStages } from './fault-latency.js';
 import { HostPageAssembly } from './host-page.js';
 import type { DestinationEvent } from './main-thread.js';
 import { PageCollector } from './page-collector.js';
@@ -33,6 +33,8 @@ export interface ListenThreadData {
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly faultKick: EventfdHandle;
+  /** Of {@link Blocktime}, with the capability. */
+  readonly blocktime: SharedArrayBuffer | undefined;
   /** From the main thread: one {@link ListenThreadWork}. */
   readonly work: MessagePort;
 }
@@ -52,10 +54,17 @@ export interface ListenThreadWork {
 export interface ListenThreadResult {
   /** False where the migration never came to postcopy. */
   readonly listened: boolean;
-  readonly latency: FaultLatencySummary;
 }
 
+/** Microseconds between two summaries of latency, which take long. */
+const SUMMARY_US = 100_000;
+/** Ranges of missing pages that an error names. */
+const RANGES_MAX = 8;
+
+type Context = ThreadContext<DestinationEvent, Record<string, never>>;
+
 class ListenThread {
+  readonly #thread: Context;
   readonly #signals: DestinationSignals;
   readonly #counters: DestinationCounters;
   readonly #faultKick: EventfdHandle;
@@ -67,20 +76,23 @@ class ListenThread {
   readonly #before: MemoryBefore;
   readonly #collector: PageCollector;
   readonly #hostPages: HostPageAssembly;
+  readonly #place: PlacePage;
   readonly #latency = new FaultLatency();
+  #summarisedUs = 0;
 
-  constructor(data: ListenThreadData, work: ListenThreadWork, kick: EventfdHandle) {
+  constructor(data: ListenThreadData, work: ListenThreadWork, thread: Context) {
+    this.#thread = thread;
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
     this.#faultKick = data.faultKick;
     this.#uffd = this.#signals.get('USERFAULTFD') as UserfaultfdHandle;
-    this.#channel = new Channel(work.channel, kick);
+    this.#channel = new Channel(work.channel, thread.kick);
     this.#reader = new StreamReader(this.#channel, work.arena, this.#counters, work.position);
     this.#blocks = work.blocks;
     this.#before = work.before;
     const sizes = work.blocks.map(({ size }) => size);
     this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
-    const place = new PlacePage({
+    this.#place = new PlacePage({
       uffd: this.#uffd,
       blocks: work.blocks,
       received: this.#received,
@@ -90,24 +102,28 @@ class ListenThread {
       counters: this.#counters,
       signals: this.#signals,
       latency: this.#latency,
+      blocktime: data.blocktime === undefined ? undefined : new Blocktime(data.blocktime),
+      trace: thread.trace,
     });
-    this.#collector = new PageCollector(place);
+    this.#collector = new PageCollector(this.#place);
     this.#hostPages = new HostPageAssembly(
       work.blocks.map(({ pageSize }) => pageSize),
-      place,
+      this.#place,
     );
   }
 
-  run(): FaultLatencySummary {
+  run(): void {
+    this.#thread.trace.at('postcopy_ram_listen_thread_start');
     this.#readToEof();
     this.#requireAllPages();
     this.#awaitPackage();
     this.#end();
-    return this.#latency.summary;
   }
 
   #readToEof(): void {
     const start = this.#counters.get('transferred');
+    const { monotonicUs } = native();
+    this.#place.arrivedUs = monotonicUs();
     for (;;) {
       const record = this.#reader.tryNext();
       if (record !== undefined) {
@@ -116,8 +132,9 @@ class ListenThread {
       }
       this.#collector.flush();
       this.#counters.set('postcopyBytes', this.#counters.get('transferred') - start);
-      this.#publishLatency();
+      if (this.#place.arrivedUs - this.#summarisedUs > SUMMARY_US) this.#summarise();
       if (!this.#reader.fill()) this.#reader.next(); // throws: the peer has gone
+      this.#place.arrivedUs = monotonicUs();
     }
   }
 
@@ -159,50 +176,62 @@ class ListenThread {
 
   /** Before userfaultfd lets go of the memory: what is missing then reads as zeroes for ever. */
   #requireAllPages(): void {
-    for (const [index, received] of this.#received.entries()) {
-      const page = received.findNextClear(0);
-      if (page === received.pageCount) continue;
-      const missing = received.pageCount - received.count();
-      throw new MigrationError(
-        'PAGES_MISSING',
-        `the stream ended, and ${missing} pages of RAM block ${this.#blocks[index].idstr} are missing, first ${page}`,
-      );
-    }
+    const missing = this.#received.flatMap((received, index) => {
+      const pages = received.pageCount - received.count();
+      const { idstr } = this.#blocks[index];
+      return pages === 0 ? [] : [`${pages} of RAM block ${idstr}: ${describeClear(received, RANGES_MAX)}`];
+    });
+    if (missing.length === 0) return;
+    throw new MigrationError('PAGES_MISSING', `the stream ended, and pages are missing, ${missing.join('; ')}`);
   }
 
   #awaitPackage(): void {
     this.#signals.waitWhile('PACKAGE', Package.PENDING);
-    if (this.#signals.get('PACKAGE') === Package.FAILED) {
-      throw new MigrationError('GUEST_FAILED', 'the package with the device state could not be loaded');
-    }
+    // The main thread has failed or was kicked, and says so itself.
+    if (this.#signals.get('PACKAGE') === Package.FAILED) throw new Kicked();
   }
 
-  /** D10. */
+  /** D10. From here on the guest is whole, and what fails is no loss. */
   #end(): void {
     const { eventfdSignal, userfaultfdUnregister } = native();
-    for (const { handle, size } of this.#blocks) userfaultfdUnregister(this.#uffd, handle, 0, size);
+    const { trace } = this.#thread;
+    trace.at('postcopy_ram_incoming_cleanup_entry');
+    for (const [index, { handle, size }] of this.#blocks.entries()) {
+      trace.at('postcopy_cleanup_range', index);
+      userfaultfdUnregister(this.#uffd, handle, 0, size);
+    }
     restoreMemory(this.#signals, this.#blocks, this.#before);
+    trace.at('postcopy_ram_incoming_cleanup_join');
     eventfdSignal(this.#faultKick);
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.SERVING);
-    this.#publishLatency();
+    trace.at('postcopy_ram_incoming_cleanup_exit');
+    this.#summarise();
     this.#signals.set('STATE', postcopyStates.indexOf('end'));
-    this.#channel.send(encodeShut(SHUT_SUCCESS));
+    trace.at('postcopy_ram_listen_thread_exit');
+    sayCompleted(this.#channel);
   }
 
-  #publishLatency(): void {
-    const { p50Us, p99Us, maxUs } = this.#latency.summary;
-    this.#counters.set('faultP50Us', p50Us);
-    this.#counters.set('faultP99Us', p99Us);
-    this.#counters.set('faultMaxUs', maxUs);
+  #summarise(): void {
+    this.#summarisedUs = this.#place.arrivedUs;
+    for (const stage of latencyStages) countLatency(this.#counters, stage, this.#latency.summary(stage));
   }
+}
+
+/** The clear bits as text, as {@link PageBitmap.describeRanges} has the set ones. */
+function describeClear(pages: PageBitmap, limit: number): string {
+  const clear = new PageBitmap(pages.pageCount);
+  clear.setAll();
+  for (const [index, word] of pages.words.entries()) clear.words[index] &= ~word;
+  return clear.describeRanges(limit);
 }
 
 runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread) => {
   const signals = createDestinationSignals(data.signals);
   const work = awaitWork<ListenThreadWork>(signals, 'LISTEN', data.work);
-  if (work === undefined) return { listened: false, latency: { p50Us: 0, p99Us: 0, maxUs: 0 } };
+  if (work === undefined) return { listened: false };
   try {
-    return { listened: true, latency: new ListenThread(data, work, thread.kick).run() };
+    new ListenThread(data, work, thread).run();
+    return { listened: true };
   } catch (error) {
     if (!(error instanceof Kicked)) thread.emit({ kind: 'failing', error: toPlainError(error) });
     sayFailed(new Channel(work.channel, thread.kick));

@@ -16,6 +16,7 @@ import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js'
 import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
+import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import {
   decodeGlobalStateBody,
@@ -26,7 +27,7 @@ import {
   RAM_SECTION,
 } from '../wire/machine.js';
 import type { CommandRecord, DeviceDataRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
-import { SHUT_SUCCESS } from '../wire/protocol.js';
+import { Command } from '../wire/protocol.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
@@ -36,7 +37,7 @@ import {
   Package,
 } from './destination-signals.js';
 import { DeviceStates } from './device-states.js';
-import { SHUT_FAILURE, sayFailed } from './farewell.js';
+import { SHUT_FAILURE, sayCompleted, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import { findPartialHostPage } from './host-page.js';
 import type { ListenThreadWork } from './listen-thread.js';
@@ -66,8 +67,11 @@ export type DestinationOwnerCalls = {
   connected: (socket: SocketHandle) => void;
   /** The guest's blocks, made to fit the list where a factory makes the guest. */
   ramBlocks: (blocks: readonly RamBlockEntry[]) => Promise<readonly RAMBlockDescriptor[]>;
-  /** What the memory is like now; the owner puts it back where this fails. */
-  willPrepareMemory: (before: MemoryBefore) => void;
+  /** What the owner needs where this fails: what the memory is like now, and the bitmaps of received pages. */
+  willPrepareMemory: (memory: {
+    readonly before: MemoryBefore;
+    readonly received: readonly SharedArrayBuffer[];
+  }) => void;
   /** Opens a userfaultfd that can do what the blocks need, and tries it. */
   openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
   /** Loads the guest's device state and, if it ran at the source, starts it. */
@@ -104,6 +108,8 @@ class MainThread {
   #uffd: UserfaultfdHandle | undefined;
   #pageSizeSummary = 0;
   #returnPath = false;
+  /** Once the records are those of the package. */
+  #package: StreamDecoder | undefined;
 
   constructor(data: MainThreadData, thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>) {
     this.#data = data;
@@ -114,6 +120,7 @@ class MainThread {
     thread.owner.call('connected', this.#socket);
     this.#channel = new Channel({ socket: this.#socket, peer: `the source at ${data.uri}` }, thread.kick);
     this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters);
+    thread.trace.at('migration_incoming_connected');
   }
 
   run(): MainThreadResult {
@@ -163,6 +170,8 @@ class MainThread {
         this.#collector?.flush();
         return;
       case 'header':
+        this.#thread.trace.at('loadvm_state_header');
+        return;
       case 'section-part':
       case 'section-end':
         return;
@@ -182,6 +191,7 @@ class MainThread {
   }
 
   #checkMachine(machine: string): void {
+    this.#thread.trace.at('loadvm_state_configuration');
     if (machine === MACHINE_NAME) return;
     throw new MigrationError('GUEST_MISMATCH', `the source runs a machine "${machine}", this is "${MACHINE_NAME}"`, {
       hint: 'only another postcopy can send to this guest',
@@ -200,6 +210,7 @@ class MainThread {
   }
 
   #setBlocks(entries: readonly RamBlockEntry[]): void {
+    this.#thread.trace.at('loadvm_ram_blocks', entries.length);
     this.#blocks = this.#thread.owner.call('ramBlocks', entries);
     checkBlocks(this.#blocks, entries);
     const sizes = this.#blocks.map(({ size }) => size);
@@ -218,12 +229,15 @@ class MainThread {
   // --- commands ----------------------------------------------------------------------------------
 
   #command(record: CommandRecord): void {
+    const { trace } = this.#thread;
+    trace.at('loadvm_process_command', Command[record.command]);
     switch (record.command) {
       case 'OPEN_RETURN_PATH':
         this.#returnPath = true;
         return;
       case 'PING':
         if (!this.#returnPath) throw this.#illegal('PING', 'before OPEN_RETURN_PATH');
+        trace.at('loadvm_process_command_ping', record.value);
         this.#channel.send(encodePong(record.value));
         return;
       case 'POSTCOPY_ADVISE':
@@ -244,6 +258,7 @@ class MainThread {
       });
     }
     this.#step('POSTCOPY_ADVISE');
+    this.#thread.trace.at('loadvm_postcopy_handle_advise');
     if (targetPageSize !== TARGET_PAGE_SIZE) {
       throw new MigrationError(
         'GUEST_MISMATCH',
@@ -255,7 +270,9 @@ class MainThread {
 
   /** D4, the rest. */
   #prepareForPostcopy(entries: readonly RamBlockEntry[]): void {
-    const { pageSizeSummary } = new RAMList(this.#blocks);
+    const ram = new RAMList(this.#blocks);
+    ram.requirePostcopyPageSizes();
+    const { pageSizeSummary } = ram;
     checkPageSizes(this.#blocks, entries);
     if (pageSizeSummary !== this.#pageSizeSummary) {
       throw new MigrationError(
@@ -264,8 +281,11 @@ class MainThread {
       );
     }
     this.#before = readMappingFlags(this.#blocks);
-    this.#thread.owner.call('willPrepareMemory', this.#before);
-    prepareMemory(this.#signals, this.#blocks, this.#before);
+    this.#thread.owner.call('willPrepareMemory', {
+      before: this.#before,
+      received: this.#received.map(({ buffer }) => buffer),
+    });
+    prepareMemory(this.#signals, this.#blocks, this.#before, this.#thread.trace);
     this.#uffd = this.#thread.owner.call('openUserfaultfd', this.#blocks);
     this.#startFaultThread(this.#uffd);
   }
@@ -289,11 +309,12 @@ class MainThread {
       pairs[i * 2 + 1] = length;
       this.#received[index].clearRange(pageCount(start), pageCount(length));
     }
+    this.#thread.trace.at('loadvm_postcopy_ram_handle_discard', index, ranges.length);
     native().ramBlockDiscard(this.#blocks[index].handle, pairs, ranges.length);
   }
 
   #torn(idstr: string, pageSize: number, start: number, length: number): MigrationError {
-    const offset = this.#reader.recordOffset;
+    const offset = this.#recordOffset;
     const range = `${length} bytes from ${start} of RAM block ${idstr}`;
     return new MigrationError(
       'STREAM_CORRUPT',
@@ -308,8 +329,10 @@ class MainThread {
   #runPackage(length: number): void {
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
+    this.#thread.trace.at('loadvm_handle_cmd_packaged', length);
     const { bytes, decoder } = this.#reader.takePackage(length);
     const view = new DataView(bytes.buffer);
+    this.#package = decoder;
     for (let at = 0; at < length; at += decoder.consumed) {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
@@ -330,6 +353,7 @@ class MainThread {
     if (uffd === undefined)
       throw this.#illegal('POSTCOPY_LISTEN', 'without both POSTCOPY_ADVISE and a block list before it');
     this.#step('POSTCOPY_LISTEN');
+    this.#thread.trace.at('loadvm_postcopy_handle_listen');
     this.#requireWholeHostPages();
     const { constants, userfaultfdRegister } = native();
     inhibitDiscards(this.#signals, this.#blocks);
@@ -337,9 +361,9 @@ class MainThread {
       userfaultfdRegister(uffd, handle, 0, size, constants.UFFDIO_REGISTER_MODE_MISSING);
     }
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.PARKED);
-    if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) {
-      throw new MigrationError('GUEST_FAILED', 'the fault thread ended before it served');
-    }
+    // It has failed or was kicked, and says so itself.
+    if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) throw new Kicked();
+    this.#thread.trace.at('postcopy_ram_enable_notify');
     handWork<ListenThreadWork>(this.#data.listenWork, {
       ...this.#shared,
       arena: this.#arena,
@@ -354,7 +378,7 @@ class MainThread {
     for (const [index, { idstr, pageSize }] of this.#blocks.entries()) {
       const hostPage = pageSize === TARGET_PAGE_SIZE ? -1 : findPartialHostPage(this.#received[index], pageSize);
       if (hostPage < 0) continue;
-      const offset = this.#reader.recordOffset;
+      const offset = this.#recordOffset;
       throw new MigrationError(
         'STREAM_CORRUPT',
         `at LISTEN, offset ${offset}, only a part of host page ${hostPage} of RAM block ${idstr} is here`,
@@ -366,8 +390,11 @@ class MainThread {
   /** D8. */
   #run(bytesBehind: number): void {
     if (bytesBehind > 0) throw this.#illegal('PACKAGED', `with ${bytesBehind} bytes behind POSTCOPY_RUN`);
+    const { trace } = this.#thread;
     this.#step('POSTCOPY_RUN');
+    trace.at('loadvm_postcopy_handle_run');
     this.#resumeGuest();
+    trace.at('loadvm_postcopy_handle_run_vmstart');
     this.#thread.emit({ kind: 'postcopy-active' });
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.DONE);
   }
@@ -376,17 +403,20 @@ class MainThread {
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
     this.#reader.nextOrEnd(); // the VM description, where there is one
-    this.#resumeGuest();
     restoreMemory(this.#signals, this.#blocks, this.#before);
-    if (this.#returnPath) this.#channel.send(encodeShut(SHUT_SUCCESS));
+    this.#thread.trace.at('loadvm_state_main_end');
+    this.#resumeGuest();
+    // The guest is here now: whatever happens, the source must not be told that it failed.
+    if (this.#returnPath) sayCompleted(this.#channel);
   }
 
   #resumeGuest(): void {
-    const offset = this.#reader.recordOffset;
+    const offset = this.#recordOffset;
     const guestState = this.#devices.take(GUEST_STATE_SECTION.idstr, offset);
     const globalState = this.#devices.take(GLOBAL_STATE_SECTION.idstr, offset);
     const runState = asMigrationError(() => decodeGlobalStateBody(globalState, offset));
     const state = asMigrationError(() => decodeGuestStateBody(guestState, offset));
+    this.#thread.trace.at('loadvm_device_state', state.length);
     this.#thread.owner.call('resumeGuest', { state, start: runState === 'running' });
   }
 
@@ -399,6 +429,11 @@ class MainThread {
       requested: this.#requested.descriptor,
       removed: this.#removed.descriptor,
     };
+  }
+
+  /** Stream offset of the record that is acted on. */
+  get #recordOffset(): number {
+    return (this.#package ?? this.#reader).recordOffset;
   }
 
   // --- state -------------------------------------------------------------------------------------
@@ -414,7 +449,7 @@ class MainThread {
   }
 
   #illegal(record: string, where: string): MigrationError {
-    const offset = this.#reader.recordOffset;
+    const offset = this.#recordOffset;
     return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, ${where}`, { offset, record });
   }
 }

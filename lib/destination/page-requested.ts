@@ -12,28 +12,39 @@ import { pageCount } from '../memory/page.js';
 const SLOTS = 1024;
 const FREE = 0;
 const TAKEN = 1;
-const BYTES_PER_SLOT = 4 + 4 + 4 + 8;
+const BYTES_PER_SLOT = 8 + 8 + 4 + 4 + 4;
 
 export interface PageRequestedDescriptor {
   readonly bitmaps: readonly SharedArrayBuffer[];
   readonly slots: SharedArrayBuffer;
 }
 
+/** When a page's fault was read and when it was asked for, in µs; 0 where it was not measured, or is not yet. */
+export interface RequestTimes {
+  readonly faultUs: number;
+  readonly sentUs: number;
+}
+
 export class PageRequested {
   readonly #bitmaps: readonly PageBitmap[];
   readonly #slots: SharedArrayBuffer;
-  readonly #times: Float64Array;
+  readonly #faultUs: Float64Array;
+  readonly #sentUs: Float64Array;
   readonly #taken: Int32Array;
   readonly #blocks: Uint32Array;
   readonly #pages: Uint32Array;
+  readonly #settled = { faultUs: 0, sentUs: 0 };
+  /** Fault thread: of the page added last; -1 if it got none. */
+  #lastSlot = -1;
 
   constructor(blockSizes: readonly number[], shared?: PageRequestedDescriptor) {
     this.#bitmaps = blockSizes.map((size, index) => new PageBitmap(pageCount(size), shared?.bitmaps[index]));
     this.#slots = shared?.slots ?? new SharedArrayBuffer(SLOTS * BYTES_PER_SLOT);
-    this.#times = new Float64Array(this.#slots, 0, SLOTS);
-    this.#taken = new Int32Array(this.#slots, SLOTS * 8, SLOTS);
-    this.#blocks = new Uint32Array(this.#slots, SLOTS * 12, SLOTS);
-    this.#pages = new Uint32Array(this.#slots, SLOTS * 16, SLOTS);
+    this.#faultUs = new Float64Array(this.#slots, 0, SLOTS);
+    this.#sentUs = new Float64Array(this.#slots, SLOTS * 8, SLOTS);
+    this.#taken = new Int32Array(this.#slots, SLOTS * 16, SLOTS);
+    this.#blocks = new Uint32Array(this.#slots, SLOTS * 20, SLOTS);
+    this.#pages = new Uint32Array(this.#slots, SLOTS * 24, SLOTS);
   }
 
   get descriptor(): PageRequestedDescriptor {
@@ -45,8 +56,10 @@ export class PageRequested {
     if (this.#bitmaps[blockIndex].test(page)) return false;
     // The slot first: who finds the bit set must find its moment.
     const slot = this.#taken.indexOf(FREE);
+    this.#lastSlot = slot;
     if (slot >= 0) {
-      this.#times[slot] = nowUs;
+      this.#faultUs[slot] = nowUs;
+      this.#sentUs[slot] = 0;
       this.#blocks[slot] = blockIndex;
       this.#pages[slot] = page;
       Atomics.store(this.#taken, slot, TAKEN);
@@ -59,19 +72,25 @@ export class PageRequested {
     return this.#bitmaps[blockIndex].findNext(from);
   }
 
-  /**
-   * Any thread: the page is there. When its fault was read, in µs; 0 if it was asked for but not
-   * measured; -1 if nobody had asked.
-   */
-  settle(blockIndex: number, page: number): number {
-    if (!this.#bitmaps[blockIndex].clear(page)) return -1;
+  /** Fault thread: the page added last was asked for at `nowUs`. Only this thread gives slots anew. */
+  sent(nowUs: number): void {
+    if (this.#lastSlot >= 0) this.#sentUs[this.#lastSlot] = nowUs;
+  }
+
+  /** Any thread: the page is there. Undefined if nobody had asked; else the same object at each call. */
+  settle(blockIndex: number, page: number): RequestTimes | undefined {
+    if (!this.#bitmaps[blockIndex].clear(page)) return undefined;
+    const settled = this.#settled;
+    settled.faultUs = 0;
+    settled.sentUs = 0;
     for (let slot = 0; slot < SLOTS; slot += 1) {
       if (Atomics.load(this.#taken, slot) === FREE || this.#pages[slot] !== page || this.#blocks[slot] !== blockIndex)
         continue;
-      const since = this.#times[slot];
+      settled.faultUs = this.#faultUs[slot];
+      settled.sentUs = this.#sentUs[slot];
       Atomics.store(this.#taken, slot, FREE);
-      return since;
+      break;
     }
-    return 0;
+    return settled;
   }
 }

@@ -9,10 +9,12 @@
 
 import { MigrationError } from '../errors.js';
 import type { PageBitmap } from '../memory/bitmap.js';
-import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
+import { pageCount, pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
+import type { Trace } from '../trace/trace.js';
+import type { Blocktime } from './blocktime.js';
 import type { DestinationCounters } from './destination-counters.js';
 import type { DestinationSignals } from './destination-signals.js';
 import type { FaultLatency } from './fault-latency.js';
@@ -36,6 +38,9 @@ export interface PlacePageOptions {
   readonly counters: DestinationCounters;
   readonly signals: DestinationSignals;
   readonly latency: FaultLatency;
+  /** With the capability. */
+  readonly blocktime: Blocktime | undefined;
+  readonly trace: Trace;
 }
 
 export class PlacePage implements PageInstaller, HostPageInstaller {
@@ -47,6 +52,8 @@ export class PlacePage implements PageInstaller, HostPageInstaller {
   readonly #one = new Uint32Array(1);
   readonly #atBegin = new Uint32Array(1);
   #mustRetry = false;
+  /** When the bytes that are placed now came in, in µs. */
+  arrivedUs = 0;
 
   constructor(options: PlacePageOptions) {
     this.#o = options;
@@ -93,8 +100,9 @@ export class PlacePage implements PageInstaller, HostPageInstaller {
     bytes: Uint8Array,
     offsets: Uint32Array,
   ): void {
-    const { uffd, blocks } = this.#o;
+    const { uffd, blocks, trace } = this.#o;
     const { handle } = blocks[blockIndex];
+    trace.at('postcopy_place_page', blockIndex, pages[0] * pageSize, count * pageSize);
     this.#place(blockIndex, pageSize, pages, count, (from, rest) =>
       native().placePages(
         uffd,
@@ -111,8 +119,9 @@ export class PlacePage implements PageInstaller, HostPageInstaller {
   }
 
   #placeZero(blockIndex: number, pageSize: number, pages: Uint32Array, count: number): void {
-    const { uffd, blocks } = this.#o;
+    const { uffd, blocks, trace } = this.#o;
     const { handle } = blocks[blockIndex];
+    trace.at('postcopy_place_page_zero', blockIndex, pages[0] * pageSize, count * pageSize);
     this.#place(blockIndex, pageSize, pages, count, (from, rest) =>
       native().placeZeroPages(uffd, handle, pageSize, pages.subarray(from), rest, this.#outcomes),
     );
@@ -181,9 +190,21 @@ export class PlacePage implements PageInstaller, HostPageInstaller {
     const targetPages = pageCount(pageSize);
     const first = page * targetPages;
     for (let i = 0; i < targetPages; i += 1) received[blockIndex].set(first + i);
-    const since = requested.settle(blockIndex, first);
-    if (since < 0) return;
+    const { blocktime } = this.#o;
+    const times = requested.settle(blockIndex, first);
+    if (times === undefined) return;
     counters.add('requestsServed', 1);
-    if (since > 0) latency.record(native().monotonicUs() - since);
+    const nowUs = native().monotonicUs();
+    blocktime?.end(blockIndex, first, nowUs);
+    if (times.faultUs === 0) return;
+    latency.record(times.faultUs, times.sentUs, this.arrivedUs, nowUs);
+    const { arrivedUs } = this;
+    this.#o.trace.at(
+      'postcopy_page_served',
+      blockIndex,
+      pageOffset(first),
+      arrivedUs - times.faultUs,
+      nowUs - arrivedUs,
+    );
   }
 }

@@ -11,6 +11,7 @@
 import { type MappingFlags, usesHugepagesUnsaid } from '../memory/mapping-flags.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type NativeError, native, type RamBlockHandle } from '../native.js';
+import type { Trace } from '../trace/trace.js';
 import { type DestinationSignals, Memory } from './destination-signals.js';
 
 /** What each block was like before, as readMappingFlags tells. */
@@ -32,10 +33,12 @@ export function prepareMemory(
   signals: DestinationSignals,
   blocks: readonly RAMBlockDescriptor[],
   before: MemoryBefore,
+  trace: Trace,
 ): void {
   const { constants: c, ramBlockDiscard, ramBlockUnlock } = native();
   signals.set('MEMORY', Memory.PREPARED);
   for (const [index, { handle, size, kind }] of blocks.entries()) {
+    trace.at('postcopy_init_range', index);
     if (before[index].isLocked) ramBlockUnlock(handle);
     // Before the discard: no huge page may come between the two.
     if (kind !== 'hugetlb') advise(handle, size, c.MADV_NOHUGEPAGE);

@@ -82,7 +82,7 @@ export class StreamReader {
         },
       );
     }
-    const received = this.#channel.receive(this.bytes, this.#end, this.bytes.length - this.#end);
+    const received = this.#receive();
     this.#end += received;
     return received > 0;
   }
@@ -133,6 +133,16 @@ export class StreamReader {
       context: this.#decoder.context(),
       lastBlock: lastBlockIdstr,
     };
+  }
+
+  #receive(): number {
+    try {
+      return this.#channel.receive(this.bytes, this.#end, this.bytes.length - this.#end);
+    } catch (error) {
+      if (!(error instanceof MigrationError) || error.code !== 'PEER_GONE') throw error;
+      const offset = this.#decoder.offset + this.#end - this.#start;
+      throw new MigrationError('PEER_GONE', `${error.message} at offset ${offset}`, { offset, cause: error });
+    }
   }
 
   #gone(): MigrationError {

@@ -10,8 +10,9 @@ export interface MigrateOptions {
   readonly capabilities?: Partial<Capabilities>;
   readonly parameters?: Partial<Parameters>;
   /**
-   * Switch to postcopy after so many whole passes of precopy, even where precopy could end by itself;
-   * 0 switches at once, and needs no dirty tracking. Absent: only when `startPostcopy` is called.
+   * Switch to postcopy after so many whole passes of precopy, even where the rest would fit into the downtime
+   * limit; where nothing at all is left by then, the precopy ends. 0 switches at once, and needs no dirty
+   * tracking. Absent: only when `startPostcopy` is called.
    */
   readonly postcopyAfterPasses?: number;
   /** Aborted: the migration is cancelled, if it still can be. */
@@ -19,7 +20,8 @@ export interface MigrateOptions {
 }
 
 function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, capabilities: Capabilities): void {
-  new RAMList(guest.ramBlocks); // throws what it says of a guest that can't be migrated
+  const ram = new RAMList(guest.ramBlocks);
+  if (capabilities.postcopyRam) ram.requirePostcopyPageSizes();
   if (capabilities.autoConverge && guest.throttle === undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the capability autoConverge with a guest that cannot be slowed down', {
       hint: 'give the guest a throttle(percent) method, or leave autoConverge off',

@@ -27,8 +27,8 @@ function completePrecopy(source: SourceContext): void {
   trace.at('savevm_state_complete_precopy');
   for (const piece of deviceSections(state, source.guestRan)) stream.send(piece);
   source.handOver(encode.encodeEof());
-  source.endDowntime();
   stream.send(encode.encodeVmDescription(JSON.stringify({ page_size: TARGET_PAGE_SIZE, devices: [] })));
+  source.endDowntime();
 }
 
 function completePostcopy(source: SourceContext): void {

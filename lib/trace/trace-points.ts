@@ -92,7 +92,7 @@ export const tracePoints = {
   migration_incoming_connected: { step: 'D1', values: {} },
   loadvm_state_header: { step: 'D1', values: {} },
   loadvm_state_configuration: { step: 'D1', values: {} },
-  loadvm_process_command: { step: 'D2', values: { command: 'value', length: 'bytes' } },
+  loadvm_process_command: { step: 'D2', values: { command: 'value' } },
   loadvm_process_command_ping: { step: 'D3', values: { value: 'value' } },
   loadvm_postcopy_handle_advise: { step: 'D4', values: {} },
   loadvm_ram_blocks: { step: 'D4', values: { blocks: 'count' } },
@@ -112,7 +112,6 @@ export const tracePoints = {
   postcopy_request_shared_page_present: { step: 'D9', values: { block: 'block', offset: 'bytes' } },
   postcopy_ram_removed: { step: 'D9', values: { block: 'block', offset: 'bytes', length: 'bytes' } },
   postcopy_ram_fault_thread_quit: { step: 'D10', values: {} },
-  postcopy_ram_fault_thread_exit: { step: 'D10', values: {} },
 
   // --- destination, listen thread ----------------------------------------------------------------
   postcopy_ram_listen_thread_start: { step: 'D7', values: {} },

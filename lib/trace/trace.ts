@@ -68,11 +68,6 @@ export class Trace {
     this.#capacity = this.#records.length / TRACE_RECORD_NUMBERS;
   }
 
-  /** Whether a point does anything: for loops over pages, where even the values of one cost something. */
-  get on(): boolean {
-    return Atomics.load(this.#words, TraceWord.MODE) !== TraceMode.OFF;
-  }
-
   /** This thread is at that point. */
   at(name: BarePointName): void;
   at(name: ValuedPointName, first: number, second?: number, third?: number, fourth?: number): void;

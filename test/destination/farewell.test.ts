@@ -1,6 +1,6 @@
 /** The last word of a destination that fails: it is heard, and nobody waits for ever. */
 import { expect, test } from 'vitest';
-import { sayFailed } from '#lib/destination/farewell.js';
+import { sayCompleted, sayFailed } from '#lib/destination/farewell.js';
 import { native } from '#lib/native.js';
 import { channelPair } from '../../testing/channel-pair.ts';
 
@@ -33,5 +33,23 @@ test('a peer that is gone needs none', () => {
 test('a peer that does not close is left at the kick', () => {
   const pair = channelPair();
   sayFailed(pair.near, () => native().eventfdSignal(pair.kick));
+  pair.close();
+});
+
+test('SHUT with success arrives', () => {
+  const pair = channelPair();
+  sayCompleted(pair.near);
+  const received = new Uint8Array(64);
+  expect([...received.subarray(0, pair.far.receive(received, 0, received.length))]).toEqual([0, 1, 0, 4, 0, 0, 0, 0]);
+  pair.close();
+});
+
+test.each<[string, (pair: ReturnType<typeof channelPair>) => void]>([
+  ['a peer that is gone', (pair) => pair.closeFar()],
+  ['a kick', ({ kick }) => native().eventfdSignal(kick)],
+])('success is not undone by %s', (_what, disturb) => {
+  const pair = channelPair();
+  disturb(pair);
+  expect(() => sayCompleted(pair.near)).not.toThrow();
   pair.close();
 });

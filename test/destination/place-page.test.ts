@@ -1,5 +1,6 @@
 /** Placing pages in memory that a real userfaultfd watches, also under threads that wait for them. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Blocktime } from '#lib/destination/blocktime.js';
 import { createDestinationCounters } from '#lib/destination/destination-counters.js';
 import { createDestinationSignals } from '#lib/destination/destination-signals.js';
 import { FaultLatency } from '#lib/destination/fault-latency.js';
@@ -10,6 +11,7 @@ import { PageBitmap } from '#lib/memory/bitmap.js';
 import { type MemoryKind, RAMBlock } from '#lib/memory/ram-block.js';
 import { openUserfaultfd } from '#lib/memory/userfaultfd.js';
 import { native, type UserfaultfdHandle } from '#lib/native.js';
+import { createTraceWords, Trace } from '#lib/trace/trace.js';
 import { isInFault, onThread, until } from '../../testing/native-thread.ts';
 
 const PAGE = 4096;
@@ -24,6 +26,7 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
   let requested: PageRequested;
   let removed: RemovedPages;
   let latency: FaultLatency;
+  let blocktime: Blocktime;
   const arena = new Uint8Array(8 * PAGE);
   const counters = createDestinationCounters();
   const signals = createDestinationSignals();
@@ -37,6 +40,7 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
     requested = new PageRequested([block.size]);
     removed = new RemovedPages([block.size]);
     latency = new FaultLatency();
+    blocktime = new Blocktime();
     for (const name of counters.names) counters.set(name, 0);
     for (let i = 0; i < arena.length; i += 1) arena[i] = (i * 13 + (i >> 9)) & 0xff;
     place = new PlacePage({
@@ -49,6 +53,8 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
       counters,
       signals,
       latency,
+      blocktime,
+      trace: new Trace({ words: createTraceWords(), ring: undefined }),
     });
   });
 
@@ -112,14 +118,23 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
       return bytes;
     });
     await until('the guest waits', () => isInFault('test/guest'));
-    requested.add(0, 21, n.monotonicUs() - 1000);
+    const faultUs = n.monotonicUs() - 1000;
+    requested.add(0, 21, faultUs);
+    requested.sent(faultUs + 100);
+    place.arrivedUs = faultUs + 700;
+    blocktime.setVcpus([77]);
+    blocktime.begin(77, 0, 21, faultUs);
     requested.add(0, 22, n.monotonicUs());
     place.pages(0, Uint32Array.of(20, 21), 2, Uint32Array.of(0, 3 * PAGE));
     expect(Buffer.from(await reader.result).equals(arena.subarray(3 * PAGE, 4 * PAGE))).toBe(true);
     expect(counters.get('requestsServed')).toBe(1);
-    expect(latency.summary.maxUs).toBeGreaterThanOrEqual(1000);
-    expect(requested.settle(0, 21)).toBe(-1);
-    expect(requested.settle(0, 22)).toBeGreaterThan(0);
+    expect(latency.summary('total').maxUs).toBeGreaterThanOrEqual(1000);
+    expect(latency.summary('requestSent').maxUs).toBe(100);
+    expect(latency.summary('pageArrived').maxUs).toBe(600);
+    expect(latency.summary('pagePlaced').maxUs).toBeGreaterThanOrEqual(300);
+    expect(blocktime.overallUs).toBeGreaterThanOrEqual(1000);
+    expect(requested.settle(0, 21)).toBeUndefined();
+    expect(requested.settle(0, 22)?.faultUs).toBeGreaterThan(0);
   });
 
   test('received is set only once the page is there', async () => {
@@ -143,6 +158,25 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
       place.pages(0, Uint32Array.of(page, page + 1), 2, Uint32Array.of(0, PAGE));
     }
     expect(await watcher.result).toBe(0);
+  });
+
+  test('what comes for pages that the guest has let go of is dropped', () => {
+    removed.mark(0, 4, 2);
+    place.pages(0, Uint32Array.of(3, 4, 5, 6), 4, Uint32Array.of(0, PAGE, 2 * PAGE, 3 * PAGE));
+    place.fills(0, Uint32Array.of(5), 1, Uint8Array.of(9));
+    expect(receivedPages()).toEqual([3, 6]);
+    expect(n.countPages(block.handle, 0, block.size, c.PAGE_IS_PRESENT)).toBe(2);
+  });
+
+  test('a mapping that never stops changing is given up at the release', () => {
+    vi.spyOn(n, 'placePages').mockImplementation((...call) => {
+      call[8].fill(c.OUTCOME_RETRY);
+      signals.set('RELEASED', 1);
+      return 0;
+    });
+    const call = () => place.pages(0, Uint32Array.of(8), 1, Uint32Array.of(0));
+    expect(call).toThrow(expect.objectContaining({ name: 'Kicked' }));
+    signals.set('RELEASED', 0);
   });
 
   test('a page outside the block throws, and nothing is received', () => {

@@ -6,10 +6,12 @@ import { inhibitDiscards, prepareMemory, restoreMemory } from '#lib/destination/
 import { type MappingFlags, readMappingFlags } from '#lib/memory/mapping-flags.js';
 import { type MemoryKind, RAMBlock } from '#lib/memory/ram-block.js';
 import { native } from '#lib/native.js';
+import { createTraceWords, Trace } from '#lib/trace/trace.js';
 
 const n = native();
 const c = n.constants;
 const SIZE = 4 * 4096;
+const trace = new Trace({ words: createTraceWords(), ring: undefined });
 
 const unsaid: MappingFlags = { hugepages: 'unsaid', isLocked: false, isKeptFromChildren: false };
 /** Huge pages of memory of which nothing is said, on this host. */
@@ -31,7 +33,7 @@ const flagsOf = (block: RAMBlock): MappingFlags => readMappingFlags([block])[0];
 function roundTrip(block: RAMBlock): MappingFlags {
   const signals = createDestinationSignals();
   const before = readMappingFlags([block]);
-  prepareMemory(signals, [block], before);
+  prepareMemory(signals, [block], before, trace);
   expect(flagsOf(block)).toEqual({ hugepages: 'unwanted', isLocked: false, isKeptFromChildren: true });
   expect(n.countPages(block.handle, 0, SIZE, c.PAGE_IS_PRESENT)).toBe(0);
   restoreMemory(signals, [block], before);
@@ -74,7 +76,7 @@ test('discards of others are inhibited from LISTEN until it is put back, once', 
   withBlock('anonymous', (block) => {
     const signals = createDestinationSignals();
     const before = readMappingFlags([block]);
-    prepareMemory(signals, [block], before);
+    prepareMemory(signals, [block], before, trace);
     expect(block.discard(0, 4096)).toBe(true);
     inhibitDiscards(signals, [block]);
     expect(block.discard(0, 4096)).toBe(false);

@@ -134,7 +134,7 @@ test('after the stop the blocks are plain memory and no userfaultfd is left', ()
   expect(leaks()).toEqual({});
 });
 
-/** What a sync finds after pages 5 to 8 of ten host pages were discarded, and after all was read as a sender reads it. */
+/** What a sync finds after pages 5 to 8 of ten host pages were discarded, then after all was read to be sent. */
 function discardAndSync(kind: MemoryKind): { found: number[]; later: number[]; hostPages: number } {
   const block = RAMBlock.create({ idstr: 'ram', size: 10 * (kind === 'hugetlb' ? HUGEPAGE : PAGE), kind });
   const { size, pageSize } = block;

@@ -83,3 +83,14 @@ describe('refuses', () => {
     expect(() => new RAMList(blocks)).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
   });
 });
+
+test.each([4096, 2 ** 21, 2 ** 26])('host pages of %i bytes are taken in postcopy', (pageSize) => {
+  new RAMList([descriptor(0, 0, 1), descriptor(1, 2 ** 30, 1, pageSize)]).requirePostcopyPageSizes();
+});
+
+test('host pages that would hold the guest for long are not', () => {
+  const ram = new RAMList([descriptor(0, 0, 1), descriptor(1, 2 ** 30, 1, 2 ** 30)]);
+  expect(() => ram.requirePostcopyPageSizes()).toThrow(
+    expect.objectContaining({ code: 'UNSUPPORTED', message: expect.stringContaining('ram1') }),
+  );
+});

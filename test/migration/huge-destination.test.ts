@@ -1,6 +1,6 @@
 /** A destination with blocks of hugepages, fed by hand: real hugetlb memory, real faults. */
 import { describe, expect, test } from 'vitest';
-import { type IncomingMigration, listen, RAMBlock } from '#lib/index.js';
+import { type IncomingMigration, listen } from '#lib/index.js';
 import { native } from '#lib/native.js';
 import { allPages, HandFedSource, piece } from '../../testing/hand-fed-source.ts';
 import { HUGEPAGE, withHugepages } from '../../testing/hugepages.ts';
@@ -151,12 +151,3 @@ describe('refused', () => {
       await expect(incoming.finished).rejects.toThrow(/small has pages of 2097152 bytes at the source; .* 4096/);
     }));
 });
-
-test('hugepages are tried in the guest itself: no spare one is needed', () =>
-  withGuest(async () => {
-    const spare = RAMBlock.create.bind(RAMBlock, { idstr: 'spare', size: HUGEPAGE, kind: 'hugetlb' });
-    expect(spare).toThrow(/ENOMEM/);
-    source.send(piece.start(), piece.advise(guest.ramBlocks), piece.blocks(guest.ramBlocks));
-    await source.settled();
-    expect(incoming.status).toBe('active');
-  }));

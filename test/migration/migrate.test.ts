@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { listen, type MigrateOptions, migrate, StressGuest } from '#lib/index.js';
+import { listen, type MigrateOptions, migrate, type RAMBlock, StressGuest } from '#lib/index.js';
 import { native } from '#lib/native.js';
 import { type PatternBlock, PatternGuest } from '../../testing/pattern-guest.ts';
 import { resources } from '../../testing/resources.ts';
@@ -282,6 +282,16 @@ describe('a migration that can not go on', () => {
   ])('%s is a BAD_ARGUMENT', async (_name, options) => {
     const source = keep(new PatternGuest(oneBlock));
     await expect(migrate(source, 'tcp:127.0.0.1:1', options)).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
+  });
+
+  test('postcopy of gigantic pages is refused before anybody is connected to; precopy of them is not', async () => {
+    const source = keep(new PatternGuest(oneBlock));
+    const [block] = source.ramBlocks;
+    const gigantic = { ...block, descriptor: block.descriptor, pageSize: 2 ** 30 } as unknown as RAMBlock;
+    const guest = Object.assign(Object.create(source) as PatternGuest, { ramBlocks: [gigantic] });
+    const nobody = 'tcp:127.0.0.1:1';
+    await expect(migrate(guest, nobody, { capabilities })).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+    await expect(migrate(guest, nobody)).rejects.toMatchObject({ code: 'CONNECT_REFUSED' });
   });
 
   test('startPostcopy without the capability', async () => {

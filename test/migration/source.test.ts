@@ -291,22 +291,20 @@ describe('auto-converge', () => {
   test('slows the guest down step by step, says so, and stops at the stop', async () => {
     const guest = running(larger);
     const bytes = guest.ramBlocks[0].bytes();
-    const writing = setInterval(() => {
-      for (let at = 1; at < bytes.length; at += PAGE) bytes[at] += 1;
-    }, 10);
     const percents: number[] = [];
     const told: number[] = [];
     guest.throttle = (percent) => percents.push(percent);
-    const stop = guest.stop.bind(guest);
-    guest.stop = async () => {
-      clearInterval(writing);
-      await stop();
-    };
-    await listening();
+    await listening({
+      // It writes to every page while each section of them is on its way.
+      onRecord: (record) => {
+        if (record.type !== 'section-part' || !guest.running) return;
+        for (let at = 1; at < bytes.length; at += PAGE) bytes[at] += 1;
+      },
+    });
     const outgoing = await start(guest, {
       capabilities: { ...capabilities, autoConverge: true },
-      // A pass takes a second, and finds all written again; nothing fits into the downtime.
-      parameters: { maxBandwidth: 8 * 2 ** 20, downtimeLimit: 0, cpuThrottleInitial: 20 },
+      // A pass takes a third of a second, and finds all written again; nothing fits into the downtime.
+      parameters: { maxBandwidth: 24 * 2 ** 20, downtimeLimit: 0, cpuThrottleInitial: 20 },
     });
     outgoing.on('throttle', (percent) => {
       told.push(percent);
@@ -599,4 +597,16 @@ describe('page requests', () => {
     expect(await failureOf(outgoing)).toMatchObject({ code: 'ILLEGAL_COMMAND' });
     expect(guest.running).toBe(true);
   });
+});
+
+test.each<[string, MigrateOptions, boolean]>([
+  ['a precopy ends with a VM description', { capabilities, parameters }, true],
+  ['a postcopy ends without one', { capabilities, parameters, postcopyAfterPasses: 0 }, false],
+])('%s', async (_what, options, described) => {
+  const destination = await listening();
+  await (await start(running(small), options)).finished;
+  await destination.closed();
+  const types = destination.records.map(({ type }) => type);
+  expect(types).toContain('eof');
+  expect(types.includes('vmdescription')).toBe(described);
 });

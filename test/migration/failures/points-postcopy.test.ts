@@ -17,7 +17,7 @@ const scenario = scenarios['postcopy after a pass'];
 const passed = await passedPoints(scenario);
 
 describe('fails at', () => {
-  test.each(pointFailures(passed))('$title', (failure) => survivesFailure(scenario, failure));
+  test.each(pointFailures(scenario, passed))('$title', (failure) => survivesFailure(scenario, failure));
 });
 
 describe('cancelled at', () => {

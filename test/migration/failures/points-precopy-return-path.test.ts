@@ -17,7 +17,7 @@ const scenario = scenarios['precopy with return path'];
 const passed = await passedPoints(scenario);
 
 describe('fails at', () => {
-  test.each(pointFailures(passed))('$title', (failure) => survivesFailure(scenario, failure));
+  test.each(pointFailures(scenario, passed))('$title', (failure) => survivesFailure(scenario, failure));
 });
 
 describe('cancelled at', () => {

@@ -1,0 +1,59 @@
+/** The info of an incoming migration: each figure from its counter, under its name. */
+import { expect, test } from 'vitest';
+import { createDestinationCounters } from '#lib/destination/destination-counters.js';
+import { incomingInfo } from '#lib/destination/incoming-info.js';
+
+/** Counters with a number of their own each. */
+const counters = createDestinationCounters();
+for (const [index, name] of counters.names.entries()) counters.set(name, index + 1);
+const c = counters.snapshot();
+
+const parts = {
+  status: 'postcopy-active',
+  postcopy: true,
+  counters: c,
+  blocktime: undefined,
+  lost: undefined,
+} as const;
+
+test('each figure has its place', () => {
+  const info = incomingInfo(parts);
+  expect(info).toMatchObject({
+    status: 'postcopy-active',
+    postcopy: true,
+    ram: {
+      transferred: c.transferred,
+      duplicate: c.duplicate,
+      normal: c.normal,
+      precopyBytes: c.precopyBytes,
+      postcopyBytes: c.postcopyBytes,
+      postcopyRequests: c.postcopyRequests,
+      postcopyRequestsServed: c.requestsServed,
+      pageSize: 4096,
+    },
+    faults: {
+      count: c.faults,
+      p50Us: c['total.p50Us'],
+      maxUs: c['total.maxUs'],
+      stages: {
+        requestSent: { p50Us: c['requestSent.p50Us'], p99Us: c['requestSent.p99Us'] },
+        pageArrived: { p99Us: c['pageArrived.p99Us'] },
+        pagePlaced: { maxUs: c['pagePlaced.maxUs'] },
+      },
+    },
+    postcopyBlocktime: undefined,
+    postcopyVcpuBlocktime: undefined,
+    lost: undefined,
+  });
+});
+
+test('blocktimes are milliseconds', () => {
+  const info = incomingInfo({ ...parts, blocktime: { overallUs: 1500, vcpuUs: [2000, 250] } });
+  expect(info.postcopyBlocktime).toBe(1.5);
+  expect(info.postcopyVcpuBlocktime).toEqual([2, 0.25]);
+});
+
+test('a loss is told', () => {
+  const lost = { missingPages: 3, hasRun: true, reason: 'the source has gone' };
+  expect(incomingInfo({ ...parts, status: 'failed', lost }).lost).toEqual(lost);
+});
