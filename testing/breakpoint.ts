@@ -4,7 +4,9 @@
  */
 import { BreakAction, createTraceWords, TraceMode, TraceWord } from '#lib/trace/trace.js';
 import { type TracePointName, tracePointNames } from '#lib/trace/trace-points.js';
-import { until } from './native-thread.ts';
+
+/** Milliseconds in which a thread must come to a breakpoint that is waited for. */
+const REACHED_WITHIN_MS = 20_000;
 
 export class Breakpoint {
   readonly #words: Int32Array<SharedArrayBuffer>;
@@ -37,7 +39,8 @@ export class Breakpoint {
 
   /** Resolved once a thread has come there. */
   async reached(): Promise<void> {
-    await until('a thread comes to the breakpoint', () => this.isReached);
+    const { value } = Atomics.waitAsync(this.#words, TraceWord.BREAK_REACHED, 0, REACHED_WITHIN_MS);
+    if ((await value) === 'timed-out') throw new Error(`no thread came to the breakpoint in ${REACHED_WITHIN_MS} ms`);
   }
 
   release(): void {

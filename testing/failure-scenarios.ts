@@ -28,7 +28,9 @@ export interface Scenario {
 }
 
 const PAGE = 4096;
+/** How much of the time vCPUs are held back, until there is something to see and then. */
 const IDLE_PERCENT = 95;
+const BUSY_PERCENT = 67;
 
 /** Small enough to be over in a moment, and writes all over its memory, so that it comes to missing pages. */
 const guest: StressGuestSettings = { memory: 72 * PAGE, workingSetShare: 7 / 8, writesPerSecond: 20_000 };
@@ -62,7 +64,7 @@ export const scenarios = {
   'postcopy after a pass': {
     name: 'postcopy after a pass',
     transport: 'tcp',
-    guest: { ...guest, kind: 'memfd', vcpus: 2 },
+    guest: { ...guest, kind: 'memfd' },
     capabilities: returnPath,
     parameters: { maxBandwidth: TWO_STEPS, maxPostcopyBandwidth: FEW_STEPS },
     postcopyAfterPasses: 1,
@@ -72,7 +74,7 @@ export const scenarios = {
   'postcopy at once': {
     name: 'postcopy at once',
     transport: 'unix',
-    guest,
+    guest: { ...guest, vcpus: 2 },
     capabilities: returnPath,
     parameters: { maxBandwidth: 0, maxPostcopyBandwidth: FEW_STEPS },
     postcopyAfterPasses: 0,
@@ -126,6 +128,7 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
   );
   // A vCPU spins; until there is something to see, that would only be taken from the threads that are to start.
   source.stress.throttle(IDLE_PERCENT);
+  target.stress.throttle(BUSY_PERCENT);
   await source.stress.start();
   whereabouts.set('source', true);
   const capabilities = resolveCapabilities(scenario.capabilities);
@@ -144,7 +147,7 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
     faults.atSource?.words,
   );
   outgoing.on('status', (status) => {
-    if (status === 'active') source.stress.throttle(0);
+    if (status === 'active') source.stress.throttle(BUSY_PERCENT);
   });
   const warnings: Error[] = [];
   outgoing.on('warning', (warning) => warnings.push(warning));

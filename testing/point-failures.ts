@@ -12,7 +12,7 @@ export interface PointFailure extends PassedPoint {
 }
 
 /** Of a point that is passed so many times: the last of which it is sure that a run comes to it. */
-const SURE_SHARE = 3 / 4;
+const SURE_SHARE = 1 / 2;
 
 /** Each point at its first time and, where the scenario is gone through thoroughly, late. */
 export function pointFailures({ thorough }: Scenario, passed: readonly PassedPoint[]): PointFailure[] {

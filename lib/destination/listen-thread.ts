@@ -20,6 +20,7 @@ import { sayCompleted, sayFailed } from './farewell.js';
 import { FaultLatency, latencyStages } from './fault-latency.js';
 import { HostPageAssembly } from './host-page.js';
 import type { DestinationEvent } from './main-thread.js';
+import { requireAllPages } from './missing-pages.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { awaitWork } from './parked-work.js';
@@ -58,8 +59,6 @@ export interface ListenThreadResult {
 
 /** Microseconds between two summaries of latency, which take long. */
 const SUMMARY_US = 100_000;
-/** Ranges of missing pages that an error names. */
-const RANGES_MAX = 8;
 
 type Context = ThreadContext<DestinationEvent, Record<string, never>>;
 
@@ -115,7 +114,8 @@ class ListenThread {
   run(): void {
     this.#thread.trace.at('postcopy_ram_listen_thread_start');
     this.#readToEof();
-    this.#requireAllPages();
+    // Before userfaultfd lets go of the memory.
+    requireAllPages(this.#blocks, this.#received);
     this.#awaitPackage();
     this.#end();
   }
@@ -174,17 +174,6 @@ class ListenThread {
     return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, after LISTEN`, { offset, record });
   }
 
-  /** Before userfaultfd lets go of the memory: what is missing then reads as zeroes for ever. */
-  #requireAllPages(): void {
-    const missing = this.#received.flatMap((received, index) => {
-      const pages = received.pageCount - received.count();
-      const { idstr } = this.#blocks[index];
-      return pages === 0 ? [] : [`${pages} of RAM block ${idstr}: ${describeClear(received, RANGES_MAX)}`];
-    });
-    if (missing.length === 0) return;
-    throw new MigrationError('PAGES_MISSING', `the stream ended, and pages are missing, ${missing.join('; ')}`);
-  }
-
   #awaitPackage(): void {
     this.#signals.waitWhile('PACKAGE', Package.PENDING);
     // The main thread has failed or was kicked, and says so itself.
@@ -215,14 +204,6 @@ class ListenThread {
     this.#summarisedUs = this.#place.arrivedUs;
     for (const stage of latencyStages) countLatency(this.#counters, stage, this.#latency.summary(stage));
   }
-}
-
-/** The clear bits as text, as {@link PageBitmap.describeRanges} has the set ones. */
-function describeClear(pages: PageBitmap, limit: number): string {
-  const clear = new PageBitmap(pages.pageCount);
-  clear.setAll();
-  for (const [index, word] of pages.words.entries()) clear.words[index] &= ~word;
-  return clear.describeRanges(limit);
 }
 
 runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread) => {

@@ -41,6 +41,7 @@ import { SHUT_FAILURE, sayCompleted, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import { findPartialHostPage } from './host-page.js';
 import type { ListenThreadWork } from './listen-thread.js';
+import { requireAllPages } from './missing-pages.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested } from './page-requested.js';
 import { handWork } from './parked-work.js';
@@ -402,12 +403,22 @@ class MainThread {
   #completePrecopy(): void {
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
-    this.#reader.nextOrEnd(); // the VM description, where there is one
+    requireAllPages(this.#blocks, this.#received);
+    this.#passVmDescription();
     restoreMemory(this.#signals, this.#blocks, this.#before);
     this.#thread.trace.at('loadvm_state_main_end');
     this.#resumeGuest();
     // The guest is here now: whatever happens, the source must not be told that it failed.
     if (this.#returnPath) sayCompleted(this.#channel);
+  }
+
+  /** It is for those who read recordings. From EOF on the guest is this side's, so nothing behind it may stop it. */
+  #passVmDescription(): void {
+    try {
+      this.#reader.nextOrEnd();
+    } catch (error) {
+      if (error instanceof Kicked) throw error;
+    }
   }
 
   #resumeGuest(): void {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type IncomingMigration, listen, migrate, StressGuest } from '#lib/index.js';
 import { readMappingFlags } from '#lib/memory/mapping-flags.js';
 import { native } from '#lib/native.js';
+import { encodeVmDescription } from '#lib/wire/encode.js';
 import { allPages, HandFedSource, piece } from '../../testing/hand-fed-source.ts';
 import { handleLeaks } from '../../testing/lib-thread.ts';
 import { isInFault, onThread, until } from '../../testing/native-thread.ts';
@@ -141,6 +142,35 @@ describe('a guest that is not lost', () => {
     expect(incoming.status).toBe('completed');
     incoming.abandon();
     expect(guest.wrongPages(SEED)).toEqual([]);
+  });
+});
+
+describe('at the end of a precopy', () => {
+  const handedOver = () => [piece.devices(), piece.eof()];
+  const finish = (bytes: Uint8Array) => {
+    source.send(bytes);
+    source.end();
+  };
+
+  test.each<[string, () => void]>([
+    ['no VM description', () => source.end()],
+    ['a VM description that is cut', () => finish(encodeVmDescription('{"devices": []}').subarray(0, 9))],
+    ['no VM description, but bytes that are none', () => finish(Uint8Array.of(6, 255, 255, 255, 255, 0))],
+  ])('%s behind EOF: the source has let go of the guest, so it runs here', async (_what, goOn) => {
+    source.send(...advised(), piece.end(...pages()), ...handedOver());
+    goOn();
+    await incoming.finished;
+    expect(guest.asked).toEqual(['load', 'start']);
+    expect(guest.wrongPages(SEED)).toEqual([]);
+  });
+
+  test('a page that never came fails it, and the source is told: the guest runs on there', async () => {
+    source.send(...advised(), piece.end(...pages().slice(0, -1)), ...handedOver());
+    expect(await source.hears('SHUT')).toEqual({ type: 'SHUT', value: 1 });
+    source.end();
+    await expect(incoming.finished).rejects.toMatchObject({ code: 'PAGES_MISSING' });
+    await expect(incoming.finished).rejects.toThrow(`1 of RAM block ram: ${PAGES - 1}`);
+    expect(guest.asked).toEqual([]);
   });
 });
 
