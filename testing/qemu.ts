@@ -22,15 +22,12 @@ export class Qemu {
     this.#ended = ended;
   }
 
-  /**
-   * Starts one of 16 MiB, with these options more; its files go to `folder`. Throws, saying how to install it,
-   * where there is none.
-   */
-  static async start(folder: string, options: readonly string[] = ['-M', 'none']): Promise<Qemu> {
+  /** Starts one of 16 MiB; its files go to `folder`. Throws, saying how to install it, where there is none. */
+  static async start(folder: string): Promise<Qemu> {
     const path = join(folder, 'qmp.sock');
     const child = spawn(
       BINARY,
-      [...options, '-m', '16', '-nodefaults', '-display', 'none', '-qmp', `unix:${path},server=on,wait=off`],
+      ['-M', 'none', '-m', '16', '-nodefaults', '-display', 'none', '-qmp', `unix:${path},server=on,wait=off`],
       { stdio: ['ignore', 'ignore', 'inherit'] },
     );
     const failed = new Promise<never>((_, reject) => {

@@ -1,6 +1,8 @@
 /** Reads what `postcopy relay --record` wrote: the bytes of each connection and direction, and in which pieces. */
 import { readFileSync } from 'node:fs';
 import type { Direction } from '#lib/index.js';
+import { type ByteSource, openSource } from '#lib/inspect/byte-source.js';
+import { inspect, readContext } from '#lib/inspect/inspect.js';
 
 /** A line of the index. */
 export type Note = { readonly t: number; readonly conn: number } & (
@@ -34,4 +36,15 @@ export function readRecording(prefix: string): Recording {
       );
     },
   };
+}
+
+/** What the inspector finds a recorded connection to be. One of a recovery builds on the first. */
+export async function recorded(prefix: string, direction: Direction, connection = 0) {
+  const opened = async <T>(name: string, use: (source: ByteSource) => Promise<T>): Promise<T> => {
+    const source = await openSource(`${prefix}${name}.bin`);
+    return use(source).finally(() => source.close());
+  };
+  const context = connection === 0 ? {} : { context: await opened('conn0.s2d', (main) => readContext(main)) };
+  const { kind, end } = await opened(`conn${connection}.${direction}`, (source) => inspect(source, context));
+  return { kind, verdict: end.verdict, offset: end.offset };
 }

@@ -70,8 +70,9 @@ function beginsWithMessage(view: DataView): boolean {
   return entry !== undefined && lengthAllowed(entry.length, view.getUint16(2));
 }
 
-/** The first page on a connection names its block. */
-function beginsWithPage(view: DataView, head: Uint8Array): boolean {
+/** The first page on a connection names its block. A preempt channel that no page was asked on has EOS alone. */
+function beginsWithRamRecord(view: DataView, head: Uint8Array): boolean {
+  if (view.byteLength >= WORD_BYTES && view.getUint32(0) === 0 && view.getUint32(4) === RamFlag.EOS) return true;
   if (view.byteLength <= WORD_BYTES || view.getUint32(0) > MAX_HIGH_WORD) return false;
   if (!PAGE_FLAGS.includes(view.getUint32(4) & (SMALLEST_PAGE - 1))) return false;
   const nameEnd = WORD_BYTES + 1 + view.getUint8(WORD_BYTES);
@@ -95,6 +96,6 @@ export function recognize(head: Uint8Array): Recognized {
   }
   if (beginsWithCommand(view)) return { kind: 'main-resumed' };
   if (beginsWithMessage(view)) return { kind: 'return-path' };
-  if (beginsWithPage(view, head)) return { kind: 'preempt' };
+  if (beginsWithRamRecord(view, head)) return { kind: 'preempt' };
   return { kind: 'unrecognized', looksLike: isText(head) ? 'text' : 'none of the connections of a migration' };
 }

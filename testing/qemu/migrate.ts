@@ -6,6 +6,8 @@ export type Transport = 'unix' | 'tcp';
 
 export interface MigrationSettings {
   readonly transport: Transport;
+  /** Where the source connects to instead, given where the destination listens. */
+  readonly via?: (uri: string) => Promise<string>;
   readonly mode: 'precopy' | 'postcopy';
   /** The pass of precopy in which postcopy is started, 1 by default. The parameters must keep precopy from ending. */
   readonly postcopyInPass?: number;
@@ -83,7 +85,7 @@ export async function migrate(
   await setUp(destination, wanted, destinationParameters);
   await setUp(source, wanted, sourceParameters);
   const uri = await listenForMigration(destination, transport);
-  await source.qmp.execute('migrate', { uri });
+  await source.qmp.execute('migrate', { uri: (await settings.via?.(uri)) ?? uri });
   if (mode === 'postcopy') {
     await source.qmp.event('MIGRATION_PASS', ({ pass }) => Number(pass) >= postcopyInPass);
     await source.qmp.execute('migrate-start-postcopy');
