@@ -5,6 +5,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type IncomingMigration, listen, type MemoryKind } from '#lib/index.js';
 import { type Native, native } from '#lib/native.js';
+import { Breakpoint } from '../../testing/breakpoint.ts';
 import { allPages, type FedPage, HandFedSource, piece } from '../../testing/hand-fed-source.ts';
 import { blockedIn, isInFault, type NativeThread, onThread, systemCallOf, until } from '../../testing/native-thread.ts';
 import { PatternGuest, patternPage } from '../../testing/pattern-guest.ts';
@@ -152,4 +153,34 @@ test('a discard waits until its event is read, and no page is placed meanwhile t
   source.send(piece.end(...pages()), piece.eof());
   await incoming.finished;
   expect(n.countPages(block(), 0, PAGES * PAGE, n.constants.PAGE_IS_PRESENT)).toBe(0);
+});
+
+describe('the fault thread fails', () => {
+  test('at a removal: the guest is lost, and who waits stays blocked', async () => {
+    await postcopy('anonymous');
+    const waiting = reads('test/wait', 5);
+    await until('it waits', () => isInFault('test/wait'));
+    new Breakpoint(incoming.traceWords).failAt('postcopy_ram_removed');
+    const discarder = discards('test/discard', 4, 4);
+    await expect(incoming.finished).rejects.toThrow('made to fail at postcopy_ram_removed');
+    await discarder.result; // the event was read
+    expect(isInFault('test/wait')).toBe(true);
+    expect(incoming.info().lost?.missingPages).toBe(PAGES);
+    incoming.abandon();
+    expect(await waiting.result).toBe(0);
+  });
+
+  test('at a fault on a page that was received: the same', async () => {
+    await postcopy('anonymous');
+    source.send(piece.part(...pages().slice(0, 8)));
+    await source.settled();
+    await discards('test/discard', 3, 1).result;
+    new Breakpoint(incoming.traceWords).failAt('postcopy_request_shared_page_present');
+    const waiting = reads('test/wait', 3);
+    await expect(incoming.finished).rejects.toThrow('made to fail at postcopy_request_shared_page_present');
+    expect(isInFault('test/wait')).toBe(true);
+    expect(incoming.info().lost?.missingPages).toBe(PAGES - 8);
+    incoming.abandon();
+    expect(await waiting.result).toBe(0);
+  });
 });

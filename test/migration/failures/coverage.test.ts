@@ -17,8 +17,8 @@ const elsewhere: Partial<Record<TracePointName, string>> = {
   migrate_fd_cancel: 'passed by the owner in cancel(): below',
   migration_throttle: 'passed with auto-converge, which takes seconds to begin: test/source/auto-converge.test.ts',
   get_queued_page_not_dirty: 'a page that was sent while its request was on its way: by chance',
-  postcopy_request_shared_page_present: 'a page that arrives while its fault is on its way: by chance',
-  postcopy_ram_removed: 'a guest that gives back memory while faults are live: test/destination/',
+  postcopy_request_shared_page_present: 'a received page that faults: test/migration/guest-changes-memory.test.ts',
+  postcopy_ram_removed: 'memory given back while faults are live: test/migration/guest-changes-memory.test.ts',
 };
 
 const scenario = scenarios['postcopy at once'];
