@@ -133,7 +133,11 @@ describe('demo', () => {
 
     test('so does an interrupted demo', async () => {
       const args = ['demo', '--memory', '256M', '--max-bandwidth', '4M/s', '--trace', path];
-      const child = execa(process.execPath, [main, ...args], { reject: false, timeout: 60_000 });
+      const child = execa(process.execPath, [main, ...args], {
+        reject: false,
+        env: { NO_COLOR: '1' },
+        timeout: 60_000,
+      });
       await new Promise<void>((resolve) => {
         child.stderr.on('data', (chunk: Buffer) => {
           if (/source {7}active/.test(chunk.toString())) resolve();

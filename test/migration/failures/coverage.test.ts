@@ -8,7 +8,7 @@ import { Breakpoint } from '../../../testing/breakpoint.ts';
 import type { Cut } from '../../../testing/cutting-relay.ts';
 import { survives } from '../../../testing/failure-invariants.ts';
 import { scenarios } from '../../../testing/failure-scenarios.ts';
-import { passedOnce } from '../../../testing/passed-points.ts';
+import { passedByChance, passedOnce } from '../../../testing/passed-points.ts';
 
 /** Points that are passed after a failure only. */
 const afterFailure: readonly TracePointName[] = ['migration_thread_file_err', 'source_return_path_thread_bad_end'];
@@ -16,7 +16,7 @@ const afterFailure: readonly TracePointName[] = ['migration_thread_file_err', 's
 const elsewhere: Partial<Record<TracePointName, string>> = {
   migrate_fd_cancel: 'passed by the owner in cancel(): below',
   migration_throttle: 'passed with auto-converge, which takes seconds to begin: test/source/auto-converge.test.ts',
-  get_queued_page_not_dirty: 'a page that was sent while its request was on its way: by chance',
+  ...passedByChance,
   postcopy_request_shared_page_present: 'a received page that faults: test/migration/guest-changes-memory.test.ts',
   postcopy_ram_removed: 'memory given back while faults are live: test/migration/guest-changes-memory.test.ts',
 };
