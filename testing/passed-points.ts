@@ -17,6 +17,7 @@ export interface PassedPoint {
 /** Points that a run comes to by chance, with what they say of it; no table may rely on them. */
 export const passedByChance: Partial<Record<TracePointName, string>> = {
   get_queued_page_not_dirty: 'a page was sent while its request was on its way (test/source/page-search.test.ts)',
+  postcopy_request_shared_page_present: 'a received page faults (test/migration/guest-changes-memory.test.ts)',
 };
 
 /** Runs that a point must be passed in, to be one that a run surely comes to. */

@@ -38,7 +38,7 @@ async function untilReached(
 ): Promise<Ending> {
   for (let attempt = 0; attempt < TRIES; attempt += 1) {
     const breakpoint = new Breakpoint();
-    const ending = await run(breakpoint, skip >> attempt);
+    const ending = await run(breakpoint, Math.floor((skip * (TRIES - 1 - attempt)) / (TRIES - 1)));
     if (breakpoint.isReached) return ending;
   }
   throw new Error(`${TRIES} runs did not come to ${title}`);

@@ -17,7 +17,6 @@ const elsewhere: Partial<Record<TracePointName, string>> = {
   migrate_fd_cancel: 'passed by the owner in cancel(): below',
   migration_throttle: 'passed with auto-converge, which takes seconds to begin: test/source/auto-converge.test.ts',
   ...passedByChance,
-  postcopy_request_shared_page_present: 'a received page that faults: test/migration/guest-changes-memory.test.ts',
   postcopy_ram_removed: 'memory given back while faults are live: test/migration/guest-changes-memory.test.ts',
 };
 
