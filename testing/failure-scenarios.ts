@@ -34,10 +34,11 @@ const BUSY_PERCENT = 67;
 
 /** Small enough to be over in a moment, and writes all over its memory, so that it comes to missing pages. */
 const guest: StressGuestSettings = { memory: 72 * PAGE, workingSetShare: 7 / 8, writesPerSecond: 20_000 };
-/** Bytes a second of which the guest's pages take two steps of the rate limit: there is a rest, and time to write. */
-const TWO_STEPS = 2 * 2 ** 20;
-/** The same in postcopy: few enough at a time that the guest comes to pages which are still missing. */
-const FEW_STEPS = 2 ** 20;
+/**
+ * Bytes a second of which the guest's pages take more than two steps of the rate limit: in precopy there is a whole
+ * step of rest in which it writes, and in postcopy time for it to come to pages that are still missing.
+ */
+const SLOW = 2 ** 20;
 const returnPath = { postcopyRam: true };
 
 export const scenarios = {
@@ -66,7 +67,7 @@ export const scenarios = {
     transport: 'tcp',
     guest: { ...guest, kind: 'memfd' },
     capabilities: returnPath,
-    parameters: { maxBandwidth: TWO_STEPS, maxPostcopyBandwidth: FEW_STEPS },
+    parameters: { maxBandwidth: SLOW, maxPostcopyBandwidth: SLOW },
     postcopyAfterPasses: 1,
     repetitions: 3,
     thorough: true,
@@ -76,7 +77,7 @@ export const scenarios = {
     transport: 'unix',
     guest: { ...guest, vcpus: 2 },
     capabilities: returnPath,
-    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: FEW_STEPS },
+    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: SLOW },
     postcopyAfterPasses: 0,
     repetitions: 3,
     thorough: false,
