@@ -1,6 +1,6 @@
 /** Which trace points a run passes, on which thread, and how often: what a table of failures at them is made from. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { type TracePointName, tracePointNames } from '#lib/trace/trace-points.js';
+import { type TracePointName, tracePointNames, tracePoints } from '#lib/trace/trace-points.js';
 import type { TraceMessage } from '#lib/trace/trace-session.js';
 import { survives } from './failure-invariants.ts';
 import type { Scenario } from './failure-scenarios.ts';
@@ -23,11 +23,12 @@ export const passedByChance: Partial<Record<TracePointName, string>> = {
 /** Runs that a point must be passed in, to be one that a run surely comes to. */
 const CLEAN_RUNS = 2;
 
-/** Runs the scenario whole, and says what it passed, by thread and point. No other migration may run. */
+/** Runs the scenario whole, and says what of its own it passed, by thread and point. No other migration may run. */
 export async function passedOnce(scenario: Scenario): Promise<ReadonlyMap<string, PassedPoint>> {
   const passed = new Map<string, PassedPoint>();
   const listener = (message: unknown): void => {
     const { name, side, thread } = message as TraceMessage;
+    if (!scenario.ownSteps.test(tracePoints[name as TracePointName].step)) return;
     const key = `${thread} ${name}`;
     const times = (passed.get(key)?.times ?? 0) + 1;
     passed.set(key, { point: name as TracePointName, side, thread, times });
@@ -41,7 +42,7 @@ export async function passedOnce(scenario: Scenario): Promise<ReadonlyMap<string
   return passed;
 }
 
-/** Runs the scenario whole a few times, and lists the points that every run passed. No other migration may run. */
+/** Runs the scenario whole a few times, and lists the points of its own that every run passed. No other may run. */
 export async function passedPoints(scenario: Scenario): Promise<PassedPoint[]> {
   const runs: ReadonlyMap<string, PassedPoint>[] = [];
   for (let run = 0; run < CLEAN_RUNS; run += 1) runs.push(await passedOnce(scenario));

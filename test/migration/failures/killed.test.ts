@@ -16,7 +16,8 @@ const settings: DemoSettings = {
   writesPerSecond: 20_000,
   workingSetShare: 0.5,
   precopyPasses: 0,
-  maxBandwidth: 0,
+  // Its memory takes more than two steps of the rate limit, so it surely writes behind a pass.
+  maxBandwidth: 4 * 2 ** 20,
   maxPostcopyBandwidth: 2 ** 20,
   transport: 'tcp',
   uri: 'tcp:127.0.0.1:0',
@@ -53,7 +54,11 @@ async function heldAt({ precopyPasses, direction, message }: Moment) {
   const relay = await CuttingRelay.start(uri, { direction, message, place: 'before', kind: 'stall' });
   ends.push(() => relay.close());
   source.say({ kind: 'migrate', uri: relay.uri });
-  await relay.broken;
+  const ended = source.exit.then(() => {
+    throw new Error(`the source ended and never came to ${message} of the ${direction}`);
+  });
+  ended.catch(() => {}); // also when it is killed, later
+  await Promise.race([relay.broken, ended]);
   return { source, destination, relay };
 }
 

@@ -1,4 +1,4 @@
-/** A postcopy at once: made to fail at every trace point it passes. */
+/** A postcopy at once: made to fail at every trace point it passes from the switch on. */
 import { test } from 'vitest';
 import { scenarios } from '../../../testing/failure-scenarios.ts';
 import { passedPoints } from '../../../testing/passed-points.ts';
