@@ -31,7 +31,7 @@ const examples: Record<string, { breaks: readonly [SourceFile, line: number][]; 
       [at('lib/wire/decode.ts', "// Decoder.\nimport { x } from '../errors.js';"), 2],
       [at('lib/wire/decode.ts', "import { readFile } from 'node:fs/promises';"), 1],
       [at('lib/memory/page.ts', "import { x } from '../threads/ring.js';"), 1],
-      [at('lib/memory/page.ts', "import { x } from '../wire/protocol.js';"), 1],
+      [at('lib/memory/page.ts', "import { x } from '../source/ram-save.js';"), 1],
       [at('lib/threads/ring.ts', "import { x } from '../channel/channel.js';"), 1],
       [at('lib/source/ram-save.ts', "import { x } from '../destination/place-page.js';"), 1],
       [at('lib/destination/incoming.ts', "export * from '../source/outgoing.js';"), 1],

@@ -109,7 +109,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   options: ['errors'],
   native: [],
-  memory: ['errors', 'options', 'native', 'memory'],
+  memory: ['errors', 'options', 'native', 'wire', 'memory'],
   host: base,
   trace: ['native', 'trace'],
   threads: [...base, 'trace', 'threads'],
@@ -118,12 +118,13 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   destination: [...engine, 'destination'],
   migration: [...sides, 'migration'],
   guest: outside,
+  machine: [...outside, 'machine'],
   inspect: ['errors', 'wire', 'inspect'],
   relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'inspect', 'relay', 'qmp', 'dashboard', 'cli', 'index'],
-  index: [...outside, 'relay', 'qmp'],
+  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'dashboard', 'cli', 'index'],
+  index: [...outside, 'relay', 'machine', 'qmp'],
 };
 
 /** The part of lib/ that a path from lib/ belongs to: `memory/page.ts` is `memory`, `errors.js` is `errors`. */

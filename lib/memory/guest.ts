@@ -1,7 +1,23 @@
 /** What is migrated: RAM and device state. The engine knows no more of a guest than this. */
+import type { Configuration } from '../wire/encode.js';
+import type { RamBlockEntry, SectionEntry } from '../wire/messages.js';
 import type { RAMBlock } from './ram-block.js';
 
+/** A machine that is none of ours, by what its stream says of it besides RAM and devices. Plain data. */
+export interface Machine {
+  readonly configuration: Configuration;
+  /** As which section its RAM is sent: PART and END name the number, and its devices have others. */
+  readonly ramSection: SectionEntry;
+  /** JSON, as it follows a precopy. */
+  readonly vmDescription?: string;
+}
+
 export interface Guest {
+  /**
+   * Only of a machine that is none of ours, such as QEMU's. Its device state is its device sections, one behind
+   * the other, each from its type byte to its footer, exactly as they stand on the stream.
+   */
+  readonly machine?: Machine;
   /** In the order they go on the wire. */
   readonly ramBlocks: readonly RAMBlock[];
   /** Whether its vCPUs run. */
@@ -18,6 +34,14 @@ export interface Guest {
   readonly vcpuThreads?: readonly number[];
   /** All that is not RAM, as bytes of the guest's own format. Only while stopped. */
   saveDeviceState(): Promise<Uint8Array>;
-  /** Takes over what {@link saveDeviceState} gave. May touch RAM that is still to come. */
-  loadDeviceState(state: Uint8Array): Promise<void>;
+  /**
+   * Takes over what {@link saveDeviceState} gave. May touch RAM that is still to come. `vmDescription`: where the
+   * guest is a {@link Machine} and the stream had one.
+   */
+  loadDeviceState(state: Uint8Array, vmDescription?: string): Promise<void>;
+}
+
+/** Makes a guest of whatever machine comes, which {@link Guest.machine} of it then is. */
+export interface MachineReceiver {
+  receive(machine: Machine, blocks: readonly RamBlockEntry[]): Guest | Promise<Guest>;
 }
