@@ -176,7 +176,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       data: {
         listener: this.#listener.socket,
         uri: this.#listener.uri,
-        machine: 'receive' in this.#guestOrFactory ? 'any' : 'own',
+        machine: 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own',
         capabilities: this.#capabilities,
         signals,
         counters,

@@ -206,6 +206,7 @@ class MainThread {
 
   #setBlocks(entries: readonly RamBlockEntry[]): void {
     this.#thread.trace.at('loadvm_ram_blocks', entries.length);
+    this.#machine.blocks(entries);
     this.#blocks = this.#thread.owner.call('ramBlocks', { blocks: entries, machine: this.#machine.machine });
     checkBlocks(this.#blocks, entries);
     const sizes = this.#blocks.map(({ size }) => size);
