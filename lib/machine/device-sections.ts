@@ -1,0 +1,82 @@
+/**
+ * The device state of a machine that is none of ours, taken apart: its sections one behind the other, as on the
+ * stream (memory/guest.ts). Pure.
+ */
+import { asMigrationError, MigrationError } from '../errors.js';
+import { concatenate } from '../memory/bytes.js';
+import { StreamDecoder } from '../wire/decode.js';
+import { encodeEof } from '../wire/encode.js';
+import { DEFAULT_TARGET_PAGE_SIZE } from '../wire/protocol.js';
+
+/** A device by the name of its section; `offset` and `length` in bytes of the device state, footer included. */
+export interface DeviceSection {
+  readonly name: string;
+  readonly instanceId: number;
+  readonly versionId: number;
+  readonly sectionId: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface DeviceSections {
+  readonly devices: readonly DeviceSection[];
+  /** Of the source when it was stopped, under QEMU's names; undefined where no section tells. */
+  readonly runState: string | undefined;
+}
+
+const GLOBAL_STATE = 'globalstate';
+const LENGTH_BYTES = 4;
+
+/** The state's name in the body of a globalstate section: behind its length, up to the first NUL. */
+function runStateIn(body: Uint8Array): string | undefined {
+  const padded = body.subarray(LENGTH_BYTES);
+  const end = padded.indexOf(0);
+  const name = new TextDecoder('latin1').decode(padded.subarray(0, end < 0 ? padded.length : end));
+  return /^[ -~]{1,100}$/.test(name) ? name : undefined;
+}
+
+/** A decoder that stands where the sections of a stream begin. */
+function sectionDecoder(): StreamDecoder {
+  const decoder = new StreamDecoder({
+    resumed: true,
+    context: {
+      targetPageSize: DEFAULT_TARGET_PAGE_SIZE,
+      pageSizeSummary: 0,
+      ignoreShared: false,
+      sections: [],
+      blocks: [],
+    },
+  });
+  decoder.endOfInput();
+  return decoder;
+}
+
+/** Throws STREAM_CORRUPT or UNSUPPORTED where it is anything but whole sections of devices. */
+export function deviceSections(state: Uint8Array): DeviceSections {
+  // The end of a section is found by what follows it.
+  const bytes = concatenate([state, encodeEof()]);
+  const view = new DataView(bytes.buffer);
+  const decoder = sectionDecoder();
+  const devices: DeviceSection[] = [];
+  let runState: string | undefined;
+  let open: Omit<DeviceSection, 'length'> | undefined;
+  for (let at = 0; at < state.length; at += decoder.consumed) {
+    const record = asMigrationError(() => decoder.next(bytes, view, at, bytes.length));
+    if (record?.type === 'section-start' && record.kind === 'FULL') {
+      const { idstr: name, instanceId, versionId, id: sectionId } = record;
+      open = { name, instanceId, versionId, sectionId, offset: at };
+    } else if (record?.type === 'device-data') {
+      const { dataStart, dataLength } = record;
+      if (open?.name === GLOBAL_STATE) runState ??= runStateIn(bytes.subarray(dataStart, dataStart + dataLength));
+    } else if (record?.type === 'section-end' && open !== undefined) {
+      devices.push({ ...open, length: at + decoder.consumed - open.offset });
+      open = undefined;
+    } else {
+      throw new MigrationError('STREAM_CORRUPT', `device state: ${record?.type ?? 'an end'} at byte ${at}`, {
+        offset: at,
+        hint: 'device state is whole device sections and nothing else',
+      });
+    }
+  }
+  return { devices, runState };
+}
