@@ -6,6 +6,7 @@ import { asMigrationError, MigrationError } from '../errors.js';
 import { concatenate } from '../memory/bytes.js';
 import { StreamDecoder } from '../wire/decode.js';
 import { encodeEof } from '../wire/encode.js';
+import { decodeRunState, GLOBAL_STATE_SECTION } from '../wire/machine.js';
 import { DEFAULT_TARGET_PAGE_SIZE } from '../wire/protocol.js';
 
 /** A device by the name of its section; `offset` and `length` in bytes of the device state, footer included. */
@@ -22,17 +23,6 @@ export interface DeviceSections {
   readonly devices: readonly DeviceSection[];
   /** Of the source when it was stopped, under QEMU's names; undefined where no section tells. */
   readonly runState: string | undefined;
-}
-
-const GLOBAL_STATE = 'globalstate';
-const LENGTH_BYTES = 4;
-
-/** The state's name in the body of a globalstate section: behind its length, up to the first NUL. */
-function runStateIn(body: Uint8Array): string | undefined {
-  const padded = body.subarray(LENGTH_BYTES);
-  const end = padded.indexOf(0);
-  const name = new TextDecoder('latin1').decode(padded.subarray(0, end < 0 ? padded.length : end));
-  return /^[ -~]{1,100}$/.test(name) ? name : undefined;
 }
 
 /** A decoder that stands where the sections of a stream begin. */
@@ -58,7 +48,7 @@ export function deviceSections(state: Uint8Array): DeviceSections {
   const view = new DataView(bytes.buffer);
   const decoder = sectionDecoder();
   const devices: DeviceSection[] = [];
-  let runState: string | undefined;
+  const globalState: Uint8Array[] = [];
   let open: Omit<DeviceSection, 'length'> | undefined;
   for (let at = 0; at < state.length; at += decoder.consumed) {
     const record = asMigrationError(() => decoder.next(bytes, view, at, bytes.length));
@@ -67,7 +57,8 @@ export function deviceSections(state: Uint8Array): DeviceSections {
       open = { name, instanceId, versionId, sectionId, offset: at };
     } else if (record?.type === 'device-data') {
       const { dataStart, dataLength } = record;
-      if (open?.name === GLOBAL_STATE) runState ??= runStateIn(bytes.subarray(dataStart, dataStart + dataLength));
+      if (open?.name === GLOBAL_STATE_SECTION.idstr)
+        globalState.push(bytes.subarray(dataStart, dataStart + dataLength));
     } else if (record?.type === 'section-end' && open !== undefined) {
       devices.push({ ...open, length: at + decoder.consumed - open.offset });
       open = undefined;
@@ -78,5 +69,6 @@ export function deviceSections(state: Uint8Array): DeviceSections {
       });
     }
   }
-  return { devices, runState };
+  if (globalState.length === 0) return { devices, runState: undefined };
+  return { devices, runState: asMigrationError(() => decodeRunState(concatenate(globalState), 0)) };
 }
