@@ -41,6 +41,11 @@ function sectionDecoder(): StreamDecoder {
   return decoder;
 }
 
+function corrupt(what: string, offset: number): MigrationError {
+  const hint = 'device state is whole device sections and nothing else';
+  return new MigrationError('STREAM_CORRUPT', `device state: ${what} at byte ${offset}`, { offset, hint });
+}
+
 /** Throws STREAM_CORRUPT or UNSUPPORTED where it is anything but whole sections of devices. */
 export function deviceSections(state: Uint8Array): DeviceSections {
   // The end of a section is found by what follows it.
@@ -63,12 +68,10 @@ export function deviceSections(state: Uint8Array): DeviceSections {
       devices.push({ ...open, length: at + decoder.consumed - open.offset });
       open = undefined;
     } else {
-      throw new MigrationError('STREAM_CORRUPT', `device state: ${record?.type ?? 'an end'} at byte ${at}`, {
-        offset: at,
-        hint: 'device state is whole device sections and nothing else',
-      });
+      throw corrupt(record?.type ?? 'an end', at);
     }
   }
+  if (open !== undefined) throw corrupt(`an end inside of ${open.name}`, state.length);
   if (globalState.length === 0) return { devices, runState: undefined };
   return { devices, runState: asMigrationError(() => decodeRunState(concatenate(globalState), 0)) };
 }
