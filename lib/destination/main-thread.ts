@@ -28,6 +28,7 @@ import {
 } from '../wire/machine.js';
 import type { CommandRecord, DeviceDataRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
 import { Command } from '../wire/protocol.js';
+import { requireHandled } from './capability-check.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
@@ -163,6 +164,7 @@ class MainThread {
   // --- records -----------------------------------------------------------------------------------
 
   #handle(record: StreamRecord): void {
+    if (record.type !== 'page') requireHandled(record, this.#reader.recordOffset);
     switch (record.type) {
       case 'page':
         this.#needCollector(record.type).add(record, this.#reader.recordOffset);
@@ -337,6 +339,7 @@ class MainThread {
     for (let at = 0; at < length; at += decoder.consumed) {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
+      requireHandled(record, this.#recordOffset);
       if (record.type === 'device-data') this.#deviceData(record, bytes);
       else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
       else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
