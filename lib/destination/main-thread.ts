@@ -38,6 +38,7 @@ import {
   Package,
 } from './destination-signals.js';
 import { DeviceStates } from './device-states.js';
+import { ExtraConnections } from './extra-connections.js';
 import { SHUT_FAILURE, sayCompleted, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import { findPartialHostPage } from './host-page.js';
@@ -98,6 +99,7 @@ class MainThread {
   readonly #counters: DestinationCounters;
   readonly #socket: SocketHandle;
   readonly #channel: Channel;
+  readonly #extra: ExtraConnections;
   readonly #arena = new SharedArrayBuffer(ARENA_BYTES);
   readonly #reader: StreamReader;
   readonly #devices = new DeviceStates();
@@ -121,6 +123,7 @@ class MainThread {
     this.#socket = accept(data.listener, thread.kick);
     thread.owner.call('connected', this.#socket);
     this.#channel = new Channel({ socket: this.#socket, peer: `the source at ${data.uri}` }, thread.kick);
+    this.#extra = new ExtraConnections(data.listener, thread.kick);
     this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters);
     thread.trace.at('migration_incoming_connected');
   }
@@ -143,6 +146,11 @@ class MainThread {
         this.#handle(record);
       }
     }
+  }
+
+  /** Once it has ended. */
+  close(): void {
+    this.#extra.close();
   }
 
   /** Tells the source that there will be no more, if it can be told, and waits for it to close. */
@@ -171,6 +179,7 @@ class MainThread {
         return;
       case 'ram-eos':
         this.#collector?.flush();
+        this.#lookForConnections();
         return;
       case 'header':
         this.#thread.trace.at('loadvm_state_header');
@@ -191,6 +200,14 @@ class MainThread {
       default:
         throw this.#illegal(record.type, 'here');
     }
+  }
+
+  /**
+   * Where a source can only be when its other connections are made: those of multifd at the end of each section of
+   * RAM, that of preempt, the latest, before what follows the switch.
+   */
+  #lookForConnections(): void {
+    this.#extra.look(this.#state !== 'none', this.#recordOffset);
   }
 
   #checkMachine(machine: string): void {
@@ -246,6 +263,7 @@ class MainThread {
       case 'POSTCOPY_ADVISE':
         return this.#advise(record.pageSizeSummary ?? 0, record.targetPageSize ?? 0);
       case 'POSTCOPY_RAM_DISCARD':
+        this.#lookForConnections();
         this.#step(record.command);
         return this.#discard(record.idstr, record.ranges);
       default:
@@ -330,6 +348,7 @@ class MainThread {
 
   /** D7 and D8: the package is read whole first, as the stream behind it belongs to the listen thread. */
   #runPackage(length: number): void {
+    this.#lookForConnections();
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
     this.#thread.trace.at('loadvm_handle_cmd_packaged', length);
@@ -502,6 +521,7 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     main?.fail();
     throw error;
   } finally {
+    main?.close();
     // Who is still parked is not needed any more.
     signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
     signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
