@@ -6,12 +6,12 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { capabilityHandling, isHandled } from '#lib/destination/capability-check.js';
 import { type IncomingMigration, listen } from '#lib/index.js';
 import { handleLeaks } from '../../testing/lib-thread.ts';
+import { MachineKeeper } from '../../testing/machine-keeper.ts';
 import { type GuestImage, guestImage } from '../../testing/qemu/guest-image.ts';
 import { GUEST_RAM, linuxGuest } from '../../testing/qemu/linux-guest.ts';
 import { migrationCompleted, migrationStatus, setUp } from '../../testing/qemu/migrate.ts';
 import { QemuProcess } from '../../testing/qemu/qemu-process.ts';
 import { memfdContent } from '../../testing/qemu/ram.ts';
-import { KeepingReceiver } from '../../testing/qemu/received-machine.ts';
 
 let image: GuestImage;
 beforeAll(async () => {
@@ -63,10 +63,7 @@ const rows: readonly Row[] = [
 ];
 
 /** A destination, a source with its guest at work, and what the row switches on. */
-async function begin(
-  row: Row,
-  receiver: KeepingReceiver,
-): Promise<{ source: QemuProcess; incoming: IncomingMigration }> {
+async function begin(row: Row, receiver: MachineKeeper): Promise<{ source: QemuProcess; incoming: IncomingMigration }> {
   const capabilities = {
     postcopyRam: row.capability === 'postcopy-ram' || row.with?.includes('postcopy-ram') === true,
   };
@@ -86,7 +83,7 @@ describe('QEMU with a capability on, to us', { timeout: 180_000 }, () => {
   });
 
   test.each(rows.filter(({ refusedFor }) => refusedFor === undefined))('$capability is handled', async (row) => {
-    using receiver = new KeepingReceiver();
+    using receiver = new MachineKeeper();
     const { source, incoming } = await begin(row, receiver);
     await using _ = source;
     if (row.stopped) await source.qmp.execute('stop');
@@ -104,8 +101,8 @@ describe('QEMU with a capability on, to us', { timeout: 180_000 }, () => {
     const info = await incoming.finished;
     expect(await migrationCompleted(source)).toMatchObject(row.shows ?? {});
     expect(info).toMatchObject({ status: 'completed', postcopy: row.postcopy ?? false });
-    expect(receiver.content(GUEST_RAM).equals(before ?? (await memfdContent(source)))).toBe(true);
-    expect(receiver.received.deviceState.length).toBeGreaterThan(0);
+    expect((before ?? (await memfdContent(source))).equals(receiver.kept.bytesOf(GUEST_RAM))).toBe(true);
+    expect(receiver.kept.deviceState.length).toBeGreaterThan(0);
   });
 
   test.each(rows.filter(({ refusedFor }) => refusedFor !== undefined))(
@@ -113,7 +110,7 @@ describe('QEMU with a capability on, to us', { timeout: 180_000 }, () => {
     async (row) => {
       const leaks = handleLeaks();
       {
-        using receiver = new KeepingReceiver();
+        using receiver = new MachineKeeper();
         const { source, incoming } = await begin(row, receiver);
         await using _ = source;
         await source.qmp.execute('migrate', { uri: incoming.uri });
