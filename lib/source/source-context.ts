@@ -75,6 +75,7 @@ export class SourceContext {
   #guestRan = false;
   #stopMs = 0;
   #inPostcopy = false;
+  #hasSentAll = false;
 
   constructor(data: MigrationThreadData, thread: ThreadContext<SourceEvent, SourceOwnerCalls>) {
     this.data = data;
@@ -121,6 +122,12 @@ export class SourceContext {
     if (phase === ReturnPathPhase.BROKEN) {
       throw new MigrationError('PEER_GONE', `the return path from ${peer} broke at offset ${offset} of the stream`, {
         offset,
+      });
+    }
+    if (phase === ReturnPathPhase.CLOSED && !this.#hasSentAll) {
+      throw new MigrationError('PEER_FAILED', `${peer} said that it is done, at offset ${offset} of the stream`, {
+        offset,
+        hint: 'it has not had all of RAM; look at the destination for why it ended',
       });
     }
     if (phase === ReturnPathPhase.REFUSED) {
@@ -183,6 +190,11 @@ export class SourceContext {
       this.signals.set('HANDED_OVER', 0);
       throw error;
     }
+  }
+
+  /** The end of the stream has gone: the destination may say that it is done. */
+  sentAll(): void {
+    this.#hasSentAll = true;
   }
 
   enterPostcopy(): void {
