@@ -59,8 +59,11 @@ export async function sendFromQemu(qemu: QemuProcess, uri: string, mode: Mode): 
   await qemu.qmp.execute('migrate', { uri });
   if (mode === 'postcopy') await qemu.qmp.execute('migrate-start-postcopy');
   await completed(qemu);
-  const info = await qemu.qmp.execute<Record<string, number>>('query-migrate');
-  return { totalMs: info['total-time'], downtimeMs: info.downtime };
+  for (;;) {
+    const info = await qemu.qmp.execute<Record<string, number>>('query-migrate');
+    // Counted up only behind the event.
+    if (info['total-time'] > 0) return { totalMs: info['total-time'], downtimeMs: info.downtime };
+  }
 }
 
 /** Before {@link sendFromQemu}. */
