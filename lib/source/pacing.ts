@@ -11,6 +11,13 @@ import type { PageRequestQueue } from './page-request-queue.js';
 import { RateLimit } from './rate-limit.js';
 import type { SourceSignals } from './source-signals.js';
 
+/** Pages sent at once: many while nobody waits for one, few once somebody may, as that one goes behind them. */
+export const PRECOPY_BATCH_PAGES = 128;
+const QUIET_BATCH_PAGES = 64;
+const BATCH_PAGES = 16;
+/** Milliseconds without a request after which it is quiet, in postcopy. */
+const QUIET_MS = 20;
+
 export class Pacing {
   readonly #queue: PageRequestQueue;
   readonly #signals: SourceSignals;
@@ -18,6 +25,8 @@ export class Pacing {
   readonly #limit: RateLimit;
   readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
   #inPostcopy = false;
+  #askedMs = 0;
+  #isQuiet = false;
 
   /** `bytesPerSecond` 0 is no limit. */
   constructor(queue: PageRequestQueue, signals: SourceSignals, trace: Trace, bytesPerSecond: number) {
@@ -31,6 +40,13 @@ export class Pacing {
   enterPostcopy(bytesPerSecond: number): void {
     this.#limit.reset(bytesPerSecond, nowMs());
     this.#inPostcopy = true;
+    this.#askedMs = nowMs(); // the guest has yet to begin
+  }
+
+  /** The most pages to send in one go, as of the last {@link maySend}. */
+  get batchPages(): number {
+    if (!this.#inPostcopy) return PRECOPY_BATCH_PAGES;
+    return this.#isQuiet ? QUIET_BATCH_PAGES : BATCH_PAGES;
   }
 
   /** The guest stands still at the end of a precopy: nothing holds back the rest. */
@@ -40,8 +56,17 @@ export class Pacing {
 
   /** Somebody waits for pages, or neither rate limit nor credit says that it is enough for now. */
   maySend(): boolean {
-    if (this.#queue.length > 0) return true;
-    return this.#limit.restMs(nowMs()) === 0 && this.#credit.isOpen && !this.#credit.pingIsDue;
+    const now = nowMs();
+    const isAsked = this.#queue.length > 0;
+    if (isAsked) this.#askedMs = now;
+    this.#setQuiet(now - this.#askedMs >= QUIET_MS);
+    if (isAsked) return true;
+    return this.#limit.restMs(now) === 0 && this.#credit.isOpen && !this.#credit.pingIsDue;
+  }
+
+  #setQuiet(isQuiet: boolean): void {
+    this.#isQuiet = isQuiet;
+    this.#credit.isQuiet = isQuiet;
   }
 
   /** Pages that nobody waits for were sent. */

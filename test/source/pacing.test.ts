@@ -45,6 +45,15 @@ test('in precopy no credit is needed, in postcopy a ping is due behind 128 KiB',
   expect(pacing.maySend()).toBe(true);
 });
 
+test('batches are long in precopy, and short when the guest has just begun at the destination', () => {
+  const { pacing } = rig(0);
+  expect(pacing.maySend()).toBe(true);
+  expect(pacing.batchPages).toBe(128);
+  pacing.enterPostcopy(0);
+  expect(pacing.maySend()).toBe(true);
+  expect(pacing.batchPages).toBe(16);
+});
+
 test('a page request is never held back', () => {
   const { pacing, queue } = rig(1);
   pacing.enterPostcopy(1);
