@@ -2,7 +2,7 @@
 import type { Mode } from './benchmark.ts';
 
 export type PeerCommand =
-  /** Listen at `uri` and keep what comes. `reads`: touch every page in order from when the guest has been handed over. */
+  /** Listen at `uri` and keep what comes. `reads`: touch every page in order once the guest has been handed over. */
   | { readonly do: 'listen'; readonly uri: string; readonly mode: Mode; readonly reads: boolean }
   /** Wait until what was listened for has completed. */
   | { readonly do: 'await-received' }

@@ -133,7 +133,7 @@ async function provideQemu() {
   try {
     if (process.getuid() !== 0 || !onPath('apt-get')) {
       throw new StepError(
-        'qemu-system-x86_64 is missing, which some tests and benchmarks migrate to and from: install the package "qemu-system-x86".',
+        'qemu-system-x86_64 is missing, which tests and benchmarks need: install the package "qemu-system-x86".',
       );
     }
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };

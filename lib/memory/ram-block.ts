@@ -82,8 +82,8 @@ export class RAMBlock implements RAMBlockDescriptor {
 
   /**
    * Maps a new block of missing pages; anonymous memory of huge pages where the kernel has some to spare, as QEMU
-   * maps its guests' (a precopy then faults once for 512 pages). Throws BAD_ARGUMENT, or the NativeError of mmap: ENOMEM where it is
-   * too big, or too few hugepages are reserved.
+   * maps its guests' (a precopy then faults once for 512 pages). Throws BAD_ARGUMENT, or the NativeError of mmap:
+   * ENOMEM where it is too big, or too few hugepages are reserved.
    */
   static create(options: RAMBlockOptions): RAMBlock {
     const { idstr, size, kind = 'anonymous' } = options;
