@@ -48,7 +48,7 @@ export class CreditWindow {
     return Math.max(STEPS_MIN * this.#stepBytes, this.#linkBytes);
   }
 
-  /** Nobody has waited for a page lately: fewer and longer steps, which cost both ends less. */
+  /** Whether nobody has waited for a page lately: fewer and longer steps, which cost both ends less. */
   set isQuiet(isQuiet: boolean) {
     this.#stepBytes = isQuiet ? QUIET_STEP_BYTES : STEP_BYTES;
   }
