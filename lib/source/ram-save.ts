@@ -5,6 +5,7 @@
  * The guest may write a page while it is read: its dirty bit, cleared before, is set again then, and
  * the page goes once more.
  */
+import { concatenate } from '../memory/bytes.js';
 import { pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native } from '../native.js';
@@ -25,6 +26,7 @@ import type { SourceCounters } from './source-counters.js';
 
 /** A page header and the fill byte behind it. */
 const HEADER_BYTES_MAX = MAX_PAGE_HEADER_BYTES + 1;
+const NOTHING = new Uint8Array();
 
 export class RamSave {
   readonly #stream: OutgoingStream;
@@ -37,6 +39,10 @@ export class RamSave {
   readonly #ends: Uint32Array;
   readonly #bodies: Uint32Array;
   readonly #zero: Uint8Array;
+  readonly #heads: Readonly<Record<'PART' | 'END', Uint8Array>>;
+  readonly #tail: Uint8Array;
+  /** What opens the section, until it goes in front of the first page: each send costs both ends. */
+  #head: Uint8Array = NOTHING;
   /** The block named last on the stream, which CONTINUE refers to. */
   #lastBlock = -1;
 
@@ -53,7 +59,9 @@ export class RamSave {
     this.#blocks = blocks;
     this.#names = blocks.map(({ idstr }) => new TextEncoder().encode(idstr));
     this.#counters = counters;
-    this.#arena = new Uint8Array(batchPages * HEADER_BYTES_MAX);
+    this.#heads = { PART: encodeSectionPart('PART', section.id), END: encodeSectionPart('END', section.id) };
+    this.#tail = concatenate([encodeRamEos(), encodeFooter(section.id)]);
+    this.#arena = new Uint8Array(this.#heads.PART.length + batchPages * HEADER_BYTES_MAX);
     this.#view = new DataView(this.#arena.buffer);
     this.#ends = new Uint32Array(batchPages);
     this.#bodies = new Uint32Array(batchPages);
@@ -85,12 +93,12 @@ export class RamSave {
 
   /** Opens a PART or the END of the section. */
   beginSection(kind: 'PART' | 'END'): void {
-    this.#stream.send(encodeSectionPart(kind, this.#section.id));
+    this.#head = this.#heads[kind];
   }
 
   endSection(): void {
-    this.#stream.send(encodeRamEos());
-    this.#stream.send(encodeFooter(this.#section.id));
+    this.#stream.send(this.#head.length === 0 ? this.#tail : concatenate([this.#head, this.#tail]));
+    this.#head = NOTHING;
   }
 
   /** Puts a batch into the open section. */
@@ -98,7 +106,9 @@ export class RamSave {
     const { constants, findZeroPages } = native();
     const block = this.#blocks[batch.blockIndex];
     const zeroPages = findZeroPages(block.handle, TARGET_PAGE_SIZE, batch.pages, batch.count, this.#zero);
-    let at = 0;
+    this.#arena.set(this.#head);
+    let at = this.#head.length;
+    this.#head = NOTHING;
     for (let i = 0; i < batch.count; i += 1) {
       const isZero = this.#zero[i] === 1;
       at = this.#putHeader(at, batch.blockIndex, batch.pages[i], isZero);
