@@ -4,7 +4,7 @@
  */
 import { asMigrationError, MigrationError } from '../errors.js';
 import { concatenate } from '../memory/bytes.js';
-import type { Machine } from '../memory/guest.js';
+import type { Machine, MachineLike } from '../memory/guest.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { encodeFooter, encodeSectionStart } from '../wire/encode.js';
 import {
@@ -16,11 +16,18 @@ import {
   MACHINE_NAME,
   RAM_SECTION,
 } from '../wire/machine.js';
-import type { ConfigurationRecord, DeviceDataRecord, SectionEndRecord, SectionStartRecord } from '../wire/messages.js';
+import type {
+  ConfigurationRecord,
+  DeviceDataRecord,
+  RamBlockEntry,
+  SectionEndRecord,
+  SectionEntry,
+  SectionStartRecord,
+} from '../wire/messages.js';
 import { DeviceStates } from './device-states.js';
 
-/** `own`: a guest of ours; `any`: whatever machine comes. */
-export type ExpectedMachine = 'own' | 'any';
+/** `own`: a guest of ours; else any machine, or any like that one. */
+export type ExpectedMachine = 'own' | { readonly like: MachineLike | undefined };
 
 export interface IncomingDeviceState {
   /** As {@link Guest.loadDeviceState} takes it. */
@@ -32,7 +39,9 @@ export interface IncomingDeviceState {
 export interface IncomingMachine {
   /** Of a machine that is none of ours, once its RAM has been announced. */
   readonly machine: Machine | undefined;
+  /** This and the next two throw GUEST_MISMATCH or UNSUPPORTED where it is not one to be taken. */
   configuration(record: ConfigurationRecord): void;
+  blocks(blocks: readonly RamBlockEntry[]): void;
   sectionStart(record: SectionStartRecord): void;
   /** A piece of a section's body, which is copied. */
   deviceData(record: DeviceDataRecord, bytes: Uint8Array): void;
@@ -42,7 +51,7 @@ export interface IncomingMachine {
 }
 
 export function createIncomingMachine(expected: ExpectedMachine): IncomingMachine {
-  return expected === 'own' ? new OwnMachine() : new AnyMachine();
+  return expected === 'own' ? new OwnMachine() : new AnyMachine(expected.like);
 }
 
 class OwnMachine implements IncomingMachine {
@@ -69,6 +78,9 @@ class OwnMachine implements IncomingMachine {
 
   sectionEnd(): void {}
 
+  /** They are held against the guest's own. */
+  blocks(): void {}
+
   take(offset: number): IncomingDeviceState {
     const guestState = this.#devices.take(GUEST_STATE_SECTION.idstr, offset);
     const globalState = this.#devices.take(GLOBAL_STATE_SECTION.idstr, offset);
@@ -83,11 +95,16 @@ class OwnMachine implements IncomingMachine {
 const SECTIONS = 'sections';
 
 class AnyMachine implements IncomingMachine {
+  readonly #like: MachineLike | undefined;
   readonly #devices = new DeviceStates();
   #configuration: Machine['configuration'] | undefined;
   #ramSection: Machine['ramSection'] | undefined;
   #isAnyDevice = false;
   #globalState: Uint8Array[] = [];
+
+  constructor(like: MachineLike | undefined) {
+    this.#like = like;
+  }
 
   get machine(): Machine | undefined {
     if (this.#configuration === undefined || this.#ramSection === undefined) return undefined;
@@ -95,7 +112,9 @@ class AnyMachine implements IncomingMachine {
   }
 
   configuration({ type: _, ...configuration }: ConfigurationRecord): void {
-    const { targetPageBits } = configuration;
+    const { machine, targetPageBits } = configuration;
+    if (this.#like !== undefined && machine !== this.#like.machine)
+      throw mismatch(`a machine "${machine}"`, `"${this.#like.machine}"`);
     if (targetPageBits !== undefined && 2 ** targetPageBits !== TARGET_PAGE_SIZE) {
       throw new MigrationError(
         'UNSUPPORTED',
@@ -107,21 +126,42 @@ class AnyMachine implements IncomingMachine {
   }
 
   sectionStart({ type: _, kind, ...section }: SectionStartRecord): void {
-    if (section.idstr === RAM_SECTION.idstr) {
-      this.#ramSection = section;
-      return;
-    }
+    if (section.idstr === RAM_SECTION.idstr) return this.#ram(section);
     if (kind === 'START') {
-      throw new MigrationError(
-        'UNSUPPORTED',
-        `the source sends a section "${section.idstr}" in parts, as only RAM may be`,
-        {
-          hint: 'switch off at the source what sends its disks or its devices along (capabilities block, dirty-bitmaps)',
-        },
-      );
+      throw new MigrationError('UNSUPPORTED', `the source sends a section "${section.idstr}" in parts, like RAM`, {
+        hint: 'switch off at the source what sends its disks or its devices along (capabilities block, dirty-bitmaps)',
+      });
     }
+    this.#checkDevice(section);
     this.#isAnyDevice = true;
     this.#devices.add(SECTIONS, encodeSectionStart({ type: kind, ...section }));
+  }
+
+  #ram(section: SectionEntry): void {
+    const { versionId } = RAM_SECTION;
+    if (section.versionId > versionId) {
+      throw new MigrationError(
+        'UNSUPPORTED',
+        `the source sends RAM in version ${section.versionId}, over ${versionId}`,
+      );
+    }
+    this.#ramSection = section;
+  }
+
+  #checkDevice({ idstr, instanceId, versionId }: SectionEntry): void {
+    if (this.#like === undefined) return;
+    const device = this.#like.devices.find((known) => known.idstr === idstr && known.instanceId === instanceId);
+    if (device === undefined) throw mismatch(`a device "${idstr}" (instance ${instanceId})`, 'none');
+    if (versionId > device.versionId) {
+      throw mismatch(`device "${idstr}" in version ${versionId}`, `it in version ${device.versionId}`);
+    }
+  }
+
+  blocks(blocks: readonly RamBlockEntry[]): void {
+    if (this.#like === undefined) return;
+    const there = describeBlocks(blocks);
+    const here = describeBlocks(this.#like.blocks);
+    if (there !== here) throw mismatch(`RAM blocks ${there}`, here);
   }
 
   deviceData(record: DeviceDataRecord, bytes: Uint8Array): void {
@@ -142,6 +182,15 @@ class AnyMachine implements IncomingMachine {
     return { state, ran: runState === 'running' };
   }
 }
+
+function mismatch(there: string, here: string): MigrationError {
+  return new MigrationError('GUEST_MISMATCH', `the source sends ${there}; the machine expected here has ${here}`, {
+    hint: 'expect another machine, or start the source as the expected one was',
+  });
+}
+
+const describeBlocks = (blocks: MachineLike['blocks']): string =>
+  blocks.map(({ idstr, usedLength }) => `${idstr} ${usedLength}`).join(', ');
 
 function dataOf({ dataStart, dataLength }: DeviceDataRecord, bytes: Uint8Array): Uint8Array {
   return bytes.subarray(dataStart, dataStart + dataLength);

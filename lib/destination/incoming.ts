@@ -86,6 +86,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
   }
 
+  /** Its threads have started, and a source is not kept waiting for them. Never rejects. */
+  async ready(): Promise<void> {
+    const { main, listen, fault } = this.#threads;
+    await Promise.all([main.ready, listen.ready, fault.ready]);
+  }
+
   /** Where it listens, the port filled in. */
   get uri(): string {
     return this.#listener.uri;
@@ -158,7 +164,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       onEvent: (event) => this.#onEvent(event),
     });
     const calls: DestinationOwnerCalls = {
-      connected: (socket) => this.#connected(socket),
+      connected: (socket) => {
+        this.#socket = socket;
+      },
       ramBlocks: ({ blocks, machine }) => this.#ramBlocks(blocks, machine),
       willPrepareMemory: ({ before, received }) => {
         this.#memoryBefore = before;
@@ -176,7 +184,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       data: {
         listener: this.#listener.socket,
         uri: this.#listener.uri,
-        machine: 'receive' in this.#guestOrFactory ? 'any' : 'own',
+        machine: 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own',
         capabilities: this.#capabilities,
         signals,
         counters,
@@ -205,8 +213,11 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** Waits for one thread's end; the first that fails ends the others. */
   async #watch(thread: Thread<unknown>): Promise<ThreadOutcome<unknown>['kind']> {
     const outcome = await thread.ended;
-    // After a precopy nobody else ends the fault thread.
-    if (thread === this.#threads.main && !this.#listens) this.#threads.fault.kick();
+    if (thread === this.#threads.main) {
+      this.#listener.close();
+      // After a precopy nobody else ends the fault thread.
+      if (!this.#listens) this.#threads.fault.kick();
+    }
     if (outcome.kind === 'failed') {
       this.#firstError ??= outcome.error;
       this.#release();
@@ -231,11 +242,6 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     }
     this.#firstError ??= fromPlainError(event.error);
     this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
-  }
-
-  #connected(socket: SocketHandle): void {
-    this.#socket = socket;
-    this.#listener.close();
   }
 
   async #ramBlocks(

@@ -19,6 +19,7 @@ import { complete } from './completion.js';
 import { type Convergence, type NextStep, needsSync, nextStep, pendingBytes, ramPending } from './convergence.js';
 import { startPostcopy } from './postcopy-start.js';
 import { type MigrationThreadData, SourceContext, type SourceEvent, type SourceOwnerCalls } from './source-context.js';
+import { Begin, createSourceSignals } from './source-signals.js';
 
 /** Bytes of a window from which there is a figure for the downtime to expect, as in QEMU. */
 const EXPECTED_DOWNTIME_BYTES = 10_000;
@@ -37,7 +38,7 @@ class MigrationThread {
 
   constructor(data: MigrationThreadData, thread: ThreadContext<SourceEvent, SourceOwnerCalls>) {
     this.#source = new SourceContext(data, thread);
-    this.#autoConverge = data.capabilities.autoConverge ? new AutoConverge(data.parameters) : undefined;
+    this.#autoConverge = data.capabilities.autoConverge ? new AutoConverge(this.#source.parameters.all()) : undefined;
     this.#postcopyAfterPasses = data.postcopyAfterPasses;
   }
 
@@ -147,10 +148,10 @@ class MigrationThread {
   }
 
   #convergence(): Convergence {
-    const { ram, signals, inPostcopy, data } = this.#source;
+    const { ram, signals, inPostcopy, data, parameters } = this.#source;
     return {
       pending: ramPending(pageOffset(ram.remainingPages), data.capabilities.postcopyRam),
-      thresholdBytes: (this.#meter.bytesPerSecond * data.parameters.downtimeLimit) / 1000,
+      thresholdBytes: (this.#meter.bytesPerSecond * parameters.get('downtimeLimit')) / 1000,
       inPostcopy,
       postcopyAsked: data.capabilities.postcopyRam && signals.get('START_POSTCOPY') === 1,
       passes: this.#passes,
@@ -178,6 +179,9 @@ class MigrationThread {
   }
 }
 
-runThread<MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls>((data, thread) =>
-  new MigrationThread(data, thread).run(),
-);
+runThread<MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls>((data, thread) => {
+  const signals = createSourceSignals(data.signals);
+  signals.waitWhile('BEGIN', Begin.NOT_YET);
+  if (signals.get('BEGIN') === Begin.NEVER) throw new Kicked();
+  return new MigrationThread(data, thread).run();
+});

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { CapturedMachine } from '../../testing/qemu/captured-machine.ts';
 import { saveCaptured } from '../../testing/saved-machine.ts';
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
@@ -124,6 +125,23 @@ describe('a migration that fails', { timeout: 60_000 }, () => {
     expect(stderr).toContain('postcopy-ram is off');
     expect(existsSync(path('two'))).toBe(false);
   });
+});
+
+test('only a machine like the one that is named is taken', { timeout: 60_000 }, async () => {
+  await saveCaptured(path('one'));
+  const taken = receive('--like', path('one'));
+  await taken.says(/^listening at unix:/);
+  expect((await run('send', uri, '--from', path('one'))).exitCode).toBe(0);
+  expect((await taken.running).exitCode).toBe(0);
+
+  await saveCaptured(path('other'), new CapturedMachine('a4-machine-none'));
+  const refused = receive('--like', path('other'), '--save', path('two'));
+  await refused.says(/^listening at unix:/);
+  expect((await run('send', uri, '--from', path('one'))).exitCode).toBe(1);
+  const { exitCode, stderr } = await refused.running;
+  expect(exitCode).toBe(1);
+  expect(stderr).toContain('the source sends a machine "microvm"; the machine expected here has "none"');
+  expect(existsSync(path('two'))).toBe(false);
 });
 
 test('a directory that is not empty is refused before it listens', async () => {

@@ -1,4 +1,4 @@
-/** `postcopy send` as a user runs it: its report, and errors of one sentence. Its way is receive-command.test.ts. */
+/** `postcopy send` as a user runs it: its report, and errors of one sentence. receive-command.test.ts has its way. */
 import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
