@@ -7,6 +7,11 @@ import { MigrationError } from './errors.js';
 export interface Capabilities {
   /** Run first, pull later. Off by default, as in QEMU: both sides must ask for it. */
   readonly postcopyRam: boolean;
+  /**
+   * Source: hear from the destination in a precopy too how it ended; without, the end of the stream is the end. In
+   * postcopy always.
+   */
+  readonly returnPath: boolean;
   /** Source: slow the guest down while precopy does not converge. */
   readonly autoConverge: boolean;
   /** Destination: account for how long each vCPU waits for pages in postcopy. */
@@ -29,7 +34,17 @@ export interface Parameters {
   readonly maxCpuThrottle: number;
 }
 
-export const defaultCapabilities: Capabilities = { postcopyRam: false, autoConverge: false, postcopyBlocktime: false };
+export const defaultCapabilities: Capabilities = {
+  postcopyRam: false,
+  returnPath: false,
+  autoConverge: false,
+  postcopyBlocktime: false,
+};
+
+/** Whether the source opens a return path. */
+export function opensReturnPath({ postcopyRam, returnPath }: Capabilities): boolean {
+  return postcopyRam || returnPath;
+}
 
 export const defaultParameters: Parameters = {
   maxBandwidth: 128 * 1024 * 1024,

@@ -14,7 +14,12 @@ test('nothing given is the defaults', () => {
   expect(resolveCapabilities()).toEqual(defaultCapabilities);
   expect(resolveParameters()).toEqual(defaultParameters);
   // QEMU 7.2's: shared by all who know it.
-  expect(defaultCapabilities).toEqual({ postcopyRam: false, autoConverge: false, postcopyBlocktime: false });
+  expect(defaultCapabilities).toEqual({
+    postcopyRam: false,
+    returnPath: false,
+    autoConverge: false,
+    postcopyBlocktime: false,
+  });
   expect(defaultParameters).toEqual({
     maxBandwidth: 134_217_728,
     maxPostcopyBandwidth: 0,

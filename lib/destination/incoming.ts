@@ -7,7 +7,7 @@ import { MessageChannel } from 'node:worker_threads';
 import type { Listener } from '../channel/connect.js';
 import { fromPlainError, MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
-import type { Guest } from '../memory/guest.js';
+import type { Guest, Machine, MachineReceiver } from '../memory/guest.js';
 import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
@@ -27,8 +27,8 @@ import type { DestinationEvent, DestinationOwnerCalls, MainThreadData, MainThrea
 import { postcopyStates } from './postcopy-state.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 
-/** A guest that is there, or what makes one to fit the source's blocks. */
-export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>);
+/** A guest of ours that is there, or what makes one to fit the source's blocks; or what takes any machine. */
+export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>) | MachineReceiver;
 
 export interface IncomingEvents {
   status: [status: IncomingStatus];
@@ -159,7 +159,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     });
     const calls: DestinationOwnerCalls = {
       connected: (socket) => this.#connected(socket),
-      ramBlocks: (blocks) => this.#ramBlocks(blocks),
+      ramBlocks: ({ blocks, machine }) => this.#ramBlocks(blocks, machine),
       willPrepareMemory: ({ before, received }) => {
         this.#memoryBefore = before;
         this.#received = this.#requireGuest().ramBlocks.map(
@@ -167,7 +167,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         );
       },
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
-      resumeGuest: ({ state, start }) => this.#resumeGuest(state, start),
+      resumeGuest: ({ state, vmDescription, start }) => this.#resumeGuest(state, vmDescription, start),
     };
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
       name: 'mig/dst/main',
@@ -176,6 +176,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       data: {
         listener: this.#listener.socket,
         uri: this.#listener.uri,
+        machine: 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own',
         capabilities: this.#capabilities,
         signals,
         counters,
@@ -237,11 +238,21 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#listener.close();
   }
 
-  async #ramBlocks(entries: readonly RamBlockEntry[]): Promise<readonly RAMBlockDescriptor[]> {
-    this.#guest =
-      typeof this.#guestOrFactory === 'function' ? await this.#guestOrFactory(entries) : this.#guestOrFactory;
+  async #ramBlocks(
+    entries: readonly RamBlockEntry[],
+    machine: Machine | undefined,
+  ): Promise<readonly RAMBlockDescriptor[]> {
+    this.#guest = await this.#guestFor(entries, machine);
     this.#trace.name({ block: this.#guest.ramBlocks.map(({ idstr }) => idstr) });
     return this.#guest.ramBlocks.map(({ descriptor }) => descriptor);
+  }
+
+  async #guestFor(entries: readonly RamBlockEntry[], machine: Machine | undefined): Promise<Guest> {
+    const given = this.#guestOrFactory;
+    if (machine !== undefined && 'receive' in given) return given.receive(machine, entries);
+    if (typeof given === 'function') return given(entries);
+    if ('receive' in given) throw new MigrationError('ILLEGAL_COMMAND', 'the source announced RAM before its machine');
+    return given;
   }
 
   #openUserfaultfd(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
@@ -254,9 +265,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     return this.#signals.get('LISTEN') === Handed.YES;
   }
 
-  async #resumeGuest(state: Uint8Array, start: boolean): Promise<void> {
+  async #resumeGuest(state: Uint8Array, vmDescription: string | undefined, start: boolean): Promise<void> {
     const guest = this.#requireGuest();
-    await this.#ask('take over its device state', guest.loadDeviceState(state));
+    await this.#ask('take over its device state', guest.loadDeviceState(state, vmDescription));
     if (start) await this.#ask('start', guest.start());
     this.#blocktime?.setVcpus(guest.vcpuThreads ?? []);
   }

@@ -8,6 +8,7 @@ import { Channel } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
 import { asMigrationError, MigrationError, type PlainError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
+import type { Machine } from '../memory/guest.js';
 import { readMappingFlags } from '../memory/mapping-flags.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
@@ -18,15 +19,7 @@ import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
-import {
-  decodeGlobalStateBody,
-  decodeGuestStateBody,
-  GLOBAL_STATE_SECTION,
-  GUEST_STATE_SECTION,
-  MACHINE_NAME,
-  RAM_SECTION,
-} from '../wire/machine.js';
-import type { CommandRecord, DeviceDataRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
+import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
 import { Command } from '../wire/protocol.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
@@ -36,10 +29,10 @@ import {
   Handed,
   Package,
 } from './destination-signals.js';
-import { DeviceStates } from './device-states.js';
 import { SHUT_FAILURE, sayCompleted, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import { findPartialHostPage } from './host-page.js';
+import { createIncomingMachine, type ExpectedMachine, type IncomingMachine } from './incoming-machine.js';
 import type { ListenThreadWork } from './listen-thread.js';
 import { requireAllPages } from './missing-pages.js';
 import { PageCollector } from './page-collector.js';
@@ -54,6 +47,7 @@ import { ARENA_BYTES, StreamReader } from './stream-reader.js';
 export interface MainThreadData {
   readonly listener: SocketHandle;
   readonly uri: string;
+  readonly machine: ExpectedMachine;
   readonly capabilities: Capabilities;
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
@@ -66,8 +60,11 @@ export interface MainThreadData {
 export type DestinationOwnerCalls = {
   /** The connection is there; the owner closes it. */
   connected: (socket: SocketHandle) => void;
-  /** The guest's blocks, made to fit the list where a factory makes the guest. */
-  ramBlocks: (blocks: readonly RamBlockEntry[]) => Promise<readonly RAMBlockDescriptor[]>;
+  /** The guest's blocks, made to fit what is announced where there is no guest yet. `machine`: if none of ours. */
+  ramBlocks: (announced: {
+    readonly blocks: readonly RamBlockEntry[];
+    readonly machine: Machine | undefined;
+  }) => Promise<readonly RAMBlockDescriptor[]>;
   /** What the owner needs where this fails: what the memory is like now, and the bitmaps of received pages. */
   willPrepareMemory: (memory: {
     readonly before: MemoryBefore;
@@ -76,7 +73,11 @@ export type DestinationOwnerCalls = {
   /** Opens a userfaultfd that can do what the blocks need, and tries it. */
   openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
   /** Loads the guest's device state and, if it ran at the source, starts it. */
-  resumeGuest: (guest: { readonly state: Uint8Array; readonly start: boolean }) => Promise<void>;
+  resumeGuest: (guest: {
+    readonly state: Uint8Array;
+    readonly vmDescription: string | undefined;
+    readonly start: boolean;
+  }) => Promise<void>;
 };
 
 /** What this side has come to. */
@@ -90,6 +91,11 @@ export interface MainThreadResult {
   readonly postcopy: boolean;
 }
 
+type SectionRecord = Extract<
+  StreamRecord,
+  { readonly type: 'section-start' | 'section-part' | 'device-data' | 'section-end' }
+>;
+
 class MainThread {
   readonly #data: MainThreadData;
   readonly #thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>;
@@ -99,7 +105,7 @@ class MainThread {
   readonly #channel: Channel;
   readonly #arena = new SharedArrayBuffer(ARENA_BYTES);
   readonly #reader: StreamReader;
-  readonly #devices = new DeviceStates();
+  readonly #machine: IncomingMachine;
   #blocks: readonly RAMBlockDescriptor[] = [];
   #received: readonly PageBitmap[] = [];
   #requested = new PageRequested([]);
@@ -115,6 +121,7 @@ class MainThread {
   constructor(data: MainThreadData, thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>) {
     this.#data = data;
     this.#thread = thread;
+    this.#machine = createIncomingMachine(data.machine);
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
     this.#socket = accept(data.listener, thread.kick);
@@ -173,17 +180,16 @@ class MainThread {
       case 'header':
         this.#thread.trace.at('loadvm_state_header');
         return;
-      case 'section-part':
-      case 'section-end':
-        return;
       case 'configuration':
-        return this.#checkMachine(record.machine);
-      case 'section-start':
-        return this.#checkSection(record.idstr);
+        this.#thread.trace.at('loadvm_state_configuration');
+        return this.#machine.configuration(record);
       case 'ram-blocks':
         return this.#setBlocks(record.blocks);
+      case 'section-start':
+      case 'section-part':
       case 'device-data':
-        return this.#deviceData(record, this.#reader.bytes);
+      case 'section-end':
+        return this.#section(record, this.#reader.bytes);
       case 'command':
         return this.#command(record);
       default:
@@ -191,28 +197,17 @@ class MainThread {
     }
   }
 
-  #checkMachine(machine: string): void {
-    this.#thread.trace.at('loadvm_state_configuration');
-    if (machine === MACHINE_NAME) return;
-    throw new MigrationError('GUEST_MISMATCH', `the source runs a machine "${machine}", this is "${MACHINE_NAME}"`, {
-      hint: 'only another postcopy can send to this guest',
-      record: 'configuration',
-    });
-  }
-
-  #checkSection(idstr: string): void {
-    const known = [RAM_SECTION, GUEST_STATE_SECTION, GLOBAL_STATE_SECTION].some((section) => section.idstr === idstr);
-    if (!known)
-      throw new MigrationError('GUEST_MISMATCH', `the source sends a section "${idstr}" that this guest does not have`);
-  }
-
-  #deviceData(record: DeviceDataRecord, bytes: Uint8Array): void {
-    this.#devices.add(record.idstr, bytes.subarray(record.dataStart, record.dataStart + record.dataLength));
+  /** `bytes`: where the data of a device is. */
+  #section(record: SectionRecord, bytes: Uint8Array): void {
+    if (record.type === 'section-start') this.#machine.sectionStart(record);
+    else if (record.type === 'device-data') this.#machine.deviceData(record, bytes);
+    else if (record.type === 'section-end') this.#machine.sectionEnd(record);
   }
 
   #setBlocks(entries: readonly RamBlockEntry[]): void {
     this.#thread.trace.at('loadvm_ram_blocks', entries.length);
-    this.#blocks = this.#thread.owner.call('ramBlocks', entries);
+    this.#machine.blocks(entries);
+    this.#blocks = this.#thread.owner.call('ramBlocks', { blocks: entries, machine: this.#machine.machine });
     checkBlocks(this.#blocks, entries);
     const sizes = this.#blocks.map(({ size }) => size);
     this.#received = sizes.map((size) => new PageBitmap(pageCount(size)));
@@ -241,6 +236,8 @@ class MainThread {
         trace.at('loadvm_process_command_ping', record.value);
         this.#channel.send(encodePong(record.value));
         return;
+      case 'SWITCHOVER_START':
+        return; // the source stops its guest now, which changes nothing here
       case 'POSTCOPY_ADVISE':
         return this.#advise(record.pageSizeSummary ?? 0, record.targetPageSize ?? 0);
       case 'POSTCOPY_RAM_DISCARD':
@@ -337,13 +334,12 @@ class MainThread {
     for (let at = 0; at < length; at += decoder.consumed) {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
-      if (record.type === 'device-data') this.#deviceData(record, bytes);
+      if (isOfDevice(record)) this.#section(record, bytes);
       else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
       else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
         return this.#run(length - at - decoder.consumed);
       else if (record.type === 'command' && record.command === 'PING') this.#command(record);
-      else if (record.type === 'section-start') this.#checkSection(record.idstr);
-      else if (record.type !== 'section-end') throw this.#illegal(record.type, 'inside the package');
+      else throw this.#illegal(record.type, 'inside the package');
     }
     throw this.#illegal('PACKAGED', 'without POSTCOPY_RUN');
   }
@@ -404,31 +400,29 @@ class MainThread {
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
     requireAllPages(this.#blocks, this.#received);
-    this.#passVmDescription();
+    const vmDescription = this.#passVmDescription();
     restoreMemory(this.#signals, this.#blocks, this.#before);
     this.#thread.trace.at('loadvm_state_main_end');
-    this.#resumeGuest();
+    this.#resumeGuest(vmDescription);
     // The guest is here now: whatever happens, the source must not be told that it failed.
     if (this.#returnPath) sayCompleted(this.#channel);
   }
 
   /** It is for those who read recordings. From EOF on the guest is this side's, so nothing behind it may stop it. */
-  #passVmDescription(): void {
+  #passVmDescription(): string | undefined {
     try {
-      this.#reader.nextOrEnd();
+      const record = this.#reader.nextOrEnd();
+      return record?.type === 'vmdescription' ? record.json : undefined;
     } catch (error) {
       if (error instanceof Kicked) throw error;
+      return undefined;
     }
   }
 
-  #resumeGuest(): void {
-    const offset = this.#recordOffset;
-    const guestState = this.#devices.take(GUEST_STATE_SECTION.idstr, offset);
-    const globalState = this.#devices.take(GLOBAL_STATE_SECTION.idstr, offset);
-    const runState = asMigrationError(() => decodeGlobalStateBody(globalState, offset));
-    const state = asMigrationError(() => decodeGuestStateBody(guestState, offset));
+  #resumeGuest(vmDescription?: string): void {
+    const { state, ran } = this.#machine.take(this.#recordOffset);
     this.#thread.trace.at('loadvm_device_state', state.length);
-    this.#thread.owner.call('resumeGuest', { state, start: runState === 'running' });
+    this.#thread.owner.call('resumeGuest', { state, vmDescription, start: ran });
   }
 
   /** What all threads of this side work on. */
@@ -463,6 +457,10 @@ class MainThread {
     const offset = this.#recordOffset;
     return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, ${where}`, { offset, record });
   }
+}
+
+function isOfDevice(record: StreamRecord): record is SectionRecord {
+  return record.type === 'section-start' || record.type === 'device-data' || record.type === 'section-end';
 }
 
 /** The guest here must have the blocks of the guest there. */

@@ -12,6 +12,15 @@ export interface Machine {
   readonly vmDescription?: string;
 }
 
+/** A machine as another one has to be to take its place. Plain data. */
+export interface MachineLike {
+  /** The name that its configuration gives it. */
+  readonly machine: string;
+  readonly blocks: readonly { readonly idstr: string; readonly usedLength: number }[];
+  /** Its devices; a section may be of that version or an older one. */
+  readonly devices: readonly Pick<SectionEntry, 'idstr' | 'instanceId' | 'versionId'>[];
+}
+
 export interface Guest {
   /**
    * Only of a machine that is none of ours, such as QEMU's. Its device state is its device sections, one behind
@@ -43,5 +52,7 @@ export interface Guest {
 
 /** Makes a guest of whatever machine comes, which {@link Guest.machine} of it then is. */
 export interface MachineReceiver {
+  /** Nothing else is taken: what differs is refused as soon as the source says it. Absent: any machine. */
+  readonly like?: MachineLike;
   receive(machine: Machine, blocks: readonly RamBlockEntry[]): Guest | Promise<Guest>;
 }

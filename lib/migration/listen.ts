@@ -5,7 +5,10 @@ import { MigrationError } from '../errors.js';
 import { type Capabilities, resolveCapabilities } from '../options.js';
 
 export interface ListenOptions {
-  /** The guest to fill, stopped; or what makes one to fit the blocks the source announces. */
+  /**
+   * The guest to fill, stopped; or what makes one to fit the blocks the source announces. Only with a
+   * `MachineReceiver` may the source be another than ours, such as QEMU.
+   */
   readonly guest: GuestOrFactory;
   readonly capabilities?: Partial<Capabilities>;
   /** Aborted: the migration is ended here. */
@@ -20,6 +23,11 @@ export interface ListenOptions {
 export async function listen(uri: string, options: ListenOptions): Promise<IncomingMigration> {
   const capabilities = resolveCapabilities(options.capabilities);
   const { guest, signal } = options;
+  if ('machine' in guest && guest.machine !== undefined) {
+    throw new MigrationError('BAD_ARGUMENT', 'the guest to fill is a machine that is none of ours', {
+      hint: 'give listen() a MachineReceiver, which makes such a guest from what the source says of it',
+    });
+  }
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the incoming migration was ended before it began');
   const incoming = new IncomingMigration(await bind(uri), guest, capabilities);
   const abort = () => incoming.abort();

@@ -1,7 +1,5 @@
 /** S10, the end in whichever state it comes: what is left, then the end of the stream. Migration thread only. */
-import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import * as encode from '../wire/encode.js';
-import { deviceSections } from './device-state.js';
 import type { SourceContext } from './source-context.js';
 import { ReturnPathPhase } from './source-signals.js';
 
@@ -22,12 +20,12 @@ function completePrecopy(source: SourceContext): void {
   pacing.lift();
   source.sync();
   ram.complete('downtimeBytes', pacing);
-  const state = source.saveGuest();
+  const devices = source.saveDevices();
   source.move('active', 'device');
   trace.at('savevm_state_complete_precopy');
-  for (const piece of deviceSections(state, source.guestRan)) stream.send(piece);
+  for (const piece of devices) stream.send(piece);
   source.handOver(encode.encodeEof());
-  stream.send(encode.encodeVmDescription(JSON.stringify({ page_size: TARGET_PAGE_SIZE, devices: [] })));
+  stream.send(encode.encodeVmDescription(source.machine.vmDescription));
   source.endDowntime();
 }
 

@@ -7,10 +7,10 @@
 import { MigrationError, type PlainError, toPlainError } from '../errors.js';
 import { pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
+import { opensReturnPath } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import * as encode from '../wire/encode.js';
-import { MACHINE_NAME } from '../wire/machine.js';
 import { Ping } from '../wire/protocol.js';
 import { AutoConverge } from './auto-converge.js';
 import { BandwidthMeter } from './bandwidth-meter.js';
@@ -63,17 +63,19 @@ class MigrationThread {
 
   /** S4 to S7. The log of what the guest writes begins before anything is sent, as it may not be there to be had. */
   #setup(): void {
-    const { stream, ram, trace, counters, data } = this.#source;
+    const { stream, ram, trace, counters, data, machine } = this.#source;
     const startMs = nowMs();
     this.#startLog();
     trace.at('savevm_state_header');
     stream.send(encode.encodeHeader());
-    stream.send(encode.encodeConfiguration({ machine: MACHINE_NAME }));
-    if (data.capabilities.postcopyRam) {
-      const { pageSizeSummary } = new RAMList(data.blocks);
+    stream.send(encode.encodeConfiguration(machine.configuration));
+    if (opensReturnPath(data.capabilities)) {
       trace.at('savevm_send_open_return_path');
       stream.send(encode.encodeOpenReturnPath());
       this.#source.ping(Ping.SETUP);
+    }
+    if (data.capabilities.postcopyRam) {
+      const { pageSizeSummary } = new RAMList(data.blocks);
       trace.at('savevm_send_postcopy_advise');
       stream.send(encode.encodePostcopyAdvise({ pageSizeSummary, targetPageSize: TARGET_PAGE_SIZE }));
     }

@@ -4,11 +4,11 @@
  */
 import { EventEmitter } from 'node:events';
 import { fromPlainError, MigrationError } from '../errors.js';
-import type { Guest } from '../memory/guest.js';
+import type { Guest, Machine } from '../memory/guest.js';
 import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { native, type SocketHandle } from '../native.js';
-import type { Capabilities, Parameters } from '../options.js';
+import { type Capabilities, opensReturnPath, type Parameters } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
 import { TraceSession } from '../trace/trace-session.js';
 import { GuestCalls } from './guest-calls.js';
@@ -65,6 +65,7 @@ function settleable(): { readonly promise: Promise<void>; readonly resolve: () =
 export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #guest: GuestCalls;
   readonly #ram: RAMList<RAMBlock>;
+  readonly #machine: Machine | undefined;
   readonly #guestIsRunning: () => boolean;
   readonly #socket: SocketHandle;
   readonly #options: OutgoingOptions;
@@ -97,6 +98,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     super();
     this.#guest = new GuestCalls(guest, (error) => this.emit('warning', error));
     this.#ram = new RAMList(guest.ramBlocks);
+    this.#machine = guest.machine;
     this.#guestIsRunning = () => guest.running;
     this.#socket = socket;
     this.#peer = peer;
@@ -246,7 +248,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
 
   /** S2. Throws where the thread does not start. */
   async #openReturnPath(): Promise<void> {
-    if (!this.#options.capabilities.postcopyRam) return;
+    if (!opensReturnPath(this.#options.capabilities)) return;
     this.#trace.trace.at('open_return_path_on_source');
     this.#signals.set('RETURN_PATH', ReturnPathPhase.OPEN);
     const thread = startThread<ReturnPathThreadData, void>({
@@ -281,7 +283,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       name: 'mig/src/main',
       entry: new URL('./migration-thread.js', import.meta.url),
       trace: this.#trace.open('mig/src/main'),
-      data: { ...this.#shared, ...this.#options, guestRuns: this.#guestIsRunning() },
+      data: { ...this.#shared, ...this.#options, machine: this.#machine, guestRuns: this.#guestIsRunning() },
       calls,
       onEvent: (event) => this.#onEvent(event),
     });

@@ -2,7 +2,6 @@
 import { concatenate } from '../memory/bytes.js';
 import * as encode from '../wire/encode.js';
 import { Ping } from '../wire/protocol.js';
-import { deviceSections } from './device-state.js';
 import type { SourceContext } from './source-context.js';
 
 /** Bytes that may wait in the kernel in postcopy, ahead of a requested page. */
@@ -64,12 +63,12 @@ function discardWhileRunning(source: SourceContext, discarded: Discarded): void 
 
 function packageOf(source: SourceContext): Uint8Array {
   const { trace } = source;
-  const state = source.saveGuest();
+  const devices = source.saveDevices();
   trace.at('savevm_state_complete_precopy');
   trace.at('savevm_send_ping', Ping.PACKAGE);
   return concatenate([
     encode.encodePostcopyListen(),
-    ...deviceSections(state, source.guestRan),
+    ...devices,
     encode.encodePing(Ping.PACKAGE),
     encode.encodePostcopyRun(),
   ]);

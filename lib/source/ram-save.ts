@@ -17,7 +17,7 @@ import {
   encodeSectionStart,
   MAX_PAGE_HEADER_BYTES,
 } from '../wire/encode.js';
-import { RAM_SECTION } from '../wire/machine.js';
+import type { SectionEntry } from '../wire/messages.js';
 import { RamFlag } from '../wire/protocol.js';
 import type { OutgoingStream } from './outgoing-stream.js';
 import type { PageBatch } from './page-search.js';
@@ -28,6 +28,7 @@ const HEADER_BYTES_MAX = MAX_PAGE_HEADER_BYTES + 1;
 
 export class RamSave {
   readonly #stream: OutgoingStream;
+  readonly #section: SectionEntry;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #names: readonly Uint8Array[];
   readonly #counters: SourceCounters;
@@ -39,14 +40,16 @@ export class RamSave {
   /** The block named last on the stream, which CONTINUE refers to. */
   #lastBlock = -1;
 
-  /** `batchPages`: the most pages of one batch. */
+  /** `section`: as which RAM is sent. `batchPages`: the most pages of one batch. */
   constructor(
     stream: OutgoingStream,
+    section: SectionEntry,
     blocks: readonly RAMBlockDescriptor[],
     counters: SourceCounters,
     batchPages: number,
   ) {
     this.#stream = stream;
+    this.#section = section;
     this.#blocks = blocks;
     this.#names = blocks.map(({ idstr }) => new TextEncoder().encode(idstr));
     this.#counters = counters;
@@ -62,7 +65,7 @@ export class RamSave {
    * does, as where there was no POSTCOPY_ADVISE.
    */
   sendBlockList(hostPageSize: number | undefined): void {
-    this.#stream.send(encodeSectionStart({ type: 'START', ...RAM_SECTION }));
+    this.#stream.send(encodeSectionStart({ type: 'START', ...this.#section }));
     this.#stream.send(
       encodeRamBlockList(
         this.#blocks.map(({ idstr, size, pageSize }) => ({
@@ -82,12 +85,12 @@ export class RamSave {
 
   /** Opens a PART or the END of the section. */
   beginSection(kind: 'PART' | 'END'): void {
-    this.#stream.send(encodeSectionPart(kind, RAM_SECTION.id));
+    this.#stream.send(encodeSectionPart(kind, this.#section.id));
   }
 
   endSection(): void {
     this.#stream.send(encodeRamEos());
-    this.#stream.send(encodeFooter(RAM_SECTION.id));
+    this.#stream.send(encodeFooter(this.#section.id));
   }
 
   /** Puts a batch into the open section. */

@@ -9,7 +9,7 @@ import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native } from '../native.js';
 import type { Trace } from '../trace/trace.js';
-import { RAM_SECTION } from '../wire/machine.js';
+import type { SectionEntry } from '../wire/messages.js';
 import { nowMs } from './clock.js';
 import { canonicalize, discardCommands, newlyDirty } from './discard-bitmap.js';
 import type { OutgoingStream } from './outgoing-stream.js';
@@ -30,6 +30,7 @@ export type RamPhase = 'precopyBytes' | 'downtimeBytes' | 'postcopyBytes';
 
 export class RamState {
   readonly #blocks: readonly RAMBlockDescriptor[];
+  readonly #section: SectionEntry;
   readonly #stream: OutgoingStream;
   readonly #counters: SourceCounters;
   readonly #trace: Trace;
@@ -45,19 +46,21 @@ export class RamState {
 
   constructor(
     blocks: readonly RAMBlockDescriptor[],
+    section: SectionEntry,
     stream: OutgoingStream,
     queue: PageRequestQueue,
     counters: SourceCounters,
     trace: Trace,
   ) {
     this.#blocks = blocks;
+    this.#section = section;
     this.#stream = stream;
     this.#counters = counters;
     this.#trace = trace;
     this.#dirty = blocks.map(({ size }) => new PageBitmap(pageCount(size)));
     this.#hostPages = blocks.map(({ pageSize }) => pageCount(pageSize));
     this.#search = new PageSearch(this.#dirty, queue, this.#hostPages, trace);
-    this.#save = new RamSave(stream, blocks, counters, PRECOPY_BATCH_PAGES);
+    this.#save = new RamSave(stream, section, blocks, counters, PRECOPY_BATCH_PAGES);
   }
 
   /** Begins to log what the guest writes. Throws what {@link DirtyLog.start} does. */
@@ -86,7 +89,7 @@ export class RamState {
     for (const bitmap of this.#dirty) bitmap.setAll();
     this.#recount();
     if (this.isLogged) this.#counters.add('dirtySyncCount', 1);
-    this.#section(() => this.#save.sendBlockList(announcePageSizes ? native().constants.HOST_PAGE_SIZE : undefined));
+    this.#inSection(() => this.#save.sendBlockList(announcePageSizes ? native().constants.HOST_PAGE_SIZE : undefined));
   }
 
   /** Brings the dirty bitmaps up to date with what the guest wrote. Returns how many pages became dirty. */
@@ -143,7 +146,7 @@ export class RamState {
 
   #pages(kind: 'PART' | 'END', phase: RamPhase, pacing: Pacing, goesOn: () => boolean): void {
     const before = this.#stream.offset;
-    this.#section(() => {
+    this.#inSection(() => {
       this.#save.beginSection(kind);
       while (goesOn() && this.#search.next(this.#batch, this.#batchPages)) {
         const batchStart = this.#stream.offset;
@@ -158,10 +161,10 @@ export class RamState {
     this.#counters.set('remainingPages', this.#remaining);
   }
 
-  #section(send: () => void): void {
-    this.#trace.at('savevm_section_start', RAM_SECTION.id);
+  #inSection(send: () => void): void {
+    this.#trace.at('savevm_section_start', this.#section.id);
     send();
-    this.#trace.at('savevm_section_end', RAM_SECTION.id);
+    this.#trace.at('savevm_section_end', this.#section.id);
   }
 
   #recount(): void {

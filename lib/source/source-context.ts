@@ -4,6 +4,7 @@
  */
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError, type PlainError } from '../errors.js';
+import type { Machine } from '../memory/guest.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import type { Capabilities, Parameters } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
@@ -12,6 +13,7 @@ import { encodePing } from '../wire/encode.js';
 import { nowMs } from './clock.js';
 import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
 import { MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
+import { type OutgoingMachine, outgoingMachine } from './outgoing-machine.js';
 import { OutgoingStream } from './outgoing-stream.js';
 import { Pacing } from './pacing.js';
 import { PageRequestQueue } from './page-request-queue.js';
@@ -22,6 +24,8 @@ import { createSourceSignals, ReturnPathPhase } from './source-signals.js';
 export interface MigrationThreadData {
   readonly channel: ChannelDescriptor;
   readonly blocks: readonly RAMBlockDescriptor[];
+  /** Of a guest that is none of ours. */
+  readonly machine: Machine | undefined;
   readonly status: SharedArrayBuffer;
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
@@ -57,6 +61,7 @@ export type SourceEvent =
 export class SourceContext {
   readonly data: MigrationThreadData;
   readonly thread: ThreadContext<SourceEvent, SourceOwnerCalls>;
+  readonly machine: OutgoingMachine;
   readonly stream: OutgoingStream;
   readonly pacing: Pacing;
   readonly ram: RamState;
@@ -76,7 +81,9 @@ export class SourceContext {
     this.stream = new OutgoingStream(new Channel(data.channel, thread.kick), this.counters);
     const queue = new PageRequestQueue(data.queue);
     this.pacing = new Pacing(queue, this.signals, thread.trace, data.parameters.maxBandwidth);
-    this.ram = new RamState(data.blocks, this.stream, queue, this.counters, thread.trace);
+    this.machine = outgoingMachine(data.machine);
+    const { ramSection } = this.machine;
+    this.ram = new RamState(data.blocks, ramSection, this.stream, queue, this.counters, thread.trace);
     this.#state = new MigrationStateCell(data.status);
     this.#dirtyRate = new DirtyRate(nowMs(), 0);
   }
@@ -155,8 +162,9 @@ export class SourceContext {
     }
   }
 
-  saveGuest(): Uint8Array {
-    return this.thread.owner.call('saveGuest', undefined);
+  /** The sections of the guest's devices, saved now. */
+  saveDevices(): readonly Uint8Array[] {
+    return this.machine.deviceSections(this.thread.owner.call('saveGuest', undefined), this.#guestRan);
   }
 
   /**

@@ -1,6 +1,6 @@
 /**
  * Our own machine as it appears on the stream: its name, its sections, and the bodies of those that
- * are not RAM. Pure.
+ * are not RAM; and the one section body of any other machine that matters to us. Pure.
  *
  * The name stands in the configuration section, so a peer that is no `postcopy` sees in the first
  * bytes that this is none of its machines. A guest-state body tells its own length; a globalstate body
@@ -61,4 +61,18 @@ export function decodeGlobalStateBody(body: Uint8Array, offset: number): RunStat
     throw new WireError('BAD_VALUE', detail, offset, GLOBAL_STATE_SECTION.idstr);
   }
   return state;
+}
+
+/**
+ * The run state, under QEMU's name, in the globalstate body of any machine, behind which newer ones have subsections.
+ * `offset` is where the body began on the stream, for errors.
+ */
+export function decodeRunState(body: Uint8Array, offset: number): string {
+  const name = body.subarray(LENGTH_BYTES, LENGTH_BYTES + RUN_STATE_BYTES);
+  const length = name.indexOf(0);
+  if (name.length < RUN_STATE_BYTES || length <= 0) {
+    const detail = `${body.length} bytes that hold no run state`;
+    throw new WireError('BAD_VALUE', detail, offset, GLOBAL_STATE_SECTION.idstr);
+  }
+  return new TextDecoder().decode(name.subarray(0, length));
 }

@@ -8,7 +8,6 @@ import { RamSave } from '#lib/source/ram-save.js';
 import { createSourceCounters } from '#lib/source/source-counters.js';
 import { StreamDecoder } from '#lib/wire/decode.js';
 import { encodeConfiguration, encodeEof, encodeHeader } from '#lib/wire/encode.js';
-import { RAM_SECTION } from '#lib/wire/machine.js';
 import { RamFlag } from '#lib/wire/protocol.js';
 import { channelPair } from '../../testing/channel-pair.ts';
 import { feed, type Plain, text } from '../../testing/feed.ts';
@@ -35,6 +34,9 @@ function createBlocks(): RAMBlock[] {
   });
 }
 
+/** Not the number that our own machine has. */
+const SECTION = { id: 9, idstr: 'ram', instanceId: 0, versionId: 4 };
+
 interface Saved {
   readonly records: readonly Plain[];
   readonly bytes: Uint8Array;
@@ -51,7 +53,7 @@ async function saveStream(blocks: readonly RAMBlock[], save: (ram: RamSave) => v
   const received = pair.drainFar();
   stream.send(encodeHeader());
   stream.send(encodeConfiguration({ machine: 'test' }));
-  const ram = new RamSave(stream, blocks, counters, BATCH);
+  const ram = new RamSave(stream, SECTION, blocks, counters, BATCH);
   ram.sendBlockList(PAGE);
   const pagesFrom = stream.offset;
   save(ram);
@@ -122,7 +124,7 @@ test('sections open and close as they should around the block list and the pages
     ram.beginSection('END');
     ram.endSection();
   });
-  const { id, idstr, instanceId, versionId } = RAM_SECTION;
+  const { id, idstr, instanceId, versionId } = SECTION;
   expect(records.slice(2)).toEqual([
     { type: 'section-start', kind: 'START', id, idstr, instanceId, versionId },
     {

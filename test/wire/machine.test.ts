@@ -6,6 +6,7 @@ import { WireError } from '#lib/wire/errors.js';
 import {
   decodeGlobalStateBody,
   decodeGuestStateBody,
+  decodeRunState,
   encodeGlobalStateBody,
   GLOBAL_STATE_SECTION,
   GUEST_STATE_SECTION,
@@ -74,5 +75,22 @@ describe('globalstate', () => {
     expect(() => decodeGlobalStateBody(body, 77)).toThrow(
       expect.objectContaining({ code: 'BAD_VALUE', offset: 77, record: 'globalstate' }),
     );
+  });
+});
+
+describe('globalstate of any machine', () => {
+  test.each(['running', 'paused', 'suspended', 'io-error'])('%s is read, whatever follows', (state) => {
+    const body = new Uint8Array(140).fill(0x55, 104);
+    body[3] = state.length + 1;
+    body.set(new TextEncoder().encode(state), 4);
+    expect(decodeRunState(body, 0)).toBe(state);
+  });
+
+  test.each<[string, Uint8Array]>([
+    ['too short', new Uint8Array(103).fill(0x61, 4, 10)],
+    ['no name', new Uint8Array(104)],
+    ['no closing zero', new Uint8Array(104).fill(0x61)],
+  ])('%s is refused, with its offset', (_what, body) => {
+    expect(() => decodeRunState(body, 77)).toThrow(expect.objectContaining({ code: 'BAD_VALUE', offset: 77 }));
   });
 });

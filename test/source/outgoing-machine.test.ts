@@ -1,8 +1,8 @@
-/** The sections of the guest's device state, read back as a destination does. */
+/** The machine as a source sends it: the sections of the guest's device state, read back as a destination does. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { concatenate } from '#lib/memory/bytes.js';
-import { deviceSections } from '#lib/source/device-state.js';
+import { outgoingMachine } from '#lib/source/outgoing-machine.js';
 import { StreamDecoder } from '#lib/wire/decode.js';
 import { encodeConfiguration, encodeEof, encodeHeader } from '#lib/wire/encode.js';
 import {
@@ -14,12 +14,14 @@ import {
 } from '#lib/wire/machine.js';
 import { feed } from '../../testing/feed.ts';
 
-test('decode to the state, and whether the guest ran (property)', () => {
+test('of a guest of ours: decode to the state, and whether it ran (property)', () => {
+  const { configuration, deviceSections } = outgoingMachine(undefined);
+  expect(configuration).toEqual({ machine: MACHINE_NAME });
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 3000 }), fc.boolean(), (state, ran) => {
       const stream = concatenate([
         encodeHeader(),
-        encodeConfiguration({ machine: MACHINE_NAME }),
+        encodeConfiguration(configuration),
         ...deviceSections(state, ran),
         encodeEof(),
       ]);
@@ -41,4 +43,15 @@ test('decode to the state, and whether the guest ran (property)', () => {
     }),
     { numRuns: 60 },
   );
+});
+
+test('of any other machine: its configuration, its RAM section, and its device state as it is', () => {
+  const configuration = { machine: 'pc-i440fx-7.2', uuid: '00112233-4455-6677-8899-aabbccddeeff' };
+  const ramSection = { id: 7, idstr: 'ram', instanceId: 0, versionId: 4 };
+  const state = Uint8Array.of(1, 2, 3);
+  const described = outgoingMachine({ configuration, ramSection, vmDescription: '{"page_size":4096}' });
+  expect(described).toMatchObject({ configuration, ramSection, vmDescription: '{"page_size":4096}' });
+  expect(concatenate([...described.deviceSections(state, true)])).toEqual(state);
+  const undescribed = outgoingMachine({ configuration, ramSection });
+  expect(JSON.parse(undescribed.vmDescription)).toEqual({ page_size: 4096, devices: [] });
 });
