@@ -15,7 +15,8 @@ import { defaultLimits } from '#lib/wire/protocol.js';
 import { ReturnPathDecoder } from '#lib/wire/return-path.js';
 import { Broken, type Channel, type Input, MAX_INPUT_BYTES, type Origin, type Outcome, type Target } from './input.ts';
 import { Random } from './random.ts';
-import { type AnyRecord, asWireError, kindOf, Names, RecordDigest } from './record-digest.ts';
+import { type AnyRecord, asWireError, RecordDigest } from './record-digest.ts';
+import { Names, Steps } from './steps.ts';
 
 /** What the decoders of lib/wire have in common. */
 export interface AnyDecoder {
@@ -233,41 +234,4 @@ class Decoded {
 
 function describe({ digest, settled, taken, error }: Decoded): string {
   return `${digest.records} records (${digest.value}), ${settled} of ${taken} bytes, ${error?.code ?? 'no error'} ${error?.message ?? ''}`;
-}
-
-const channelNumber: Readonly<Record<Channel, number>> = {
-  main: 0,
-  'main-resumed': 1,
-  preempt: 2,
-  'return-path': 3,
-  multifd: 4,
-};
-
-/** Tells an {@link Outcome} which kind of record followed which, and how it ended. */
-class Steps {
-  readonly #kinds: Names;
-  readonly #outcome: Outcome;
-  readonly #channel: number;
-  #last = 0;
-
-  constructor(kinds: Names, channel: Channel, outcome: Outcome) {
-    this.#kinds = kinds;
-    this.#outcome = outcome;
-    this.#channel = channelNumber[channel];
-  }
-
-  step(record: AnyRecord, start: number, packaged: boolean): void {
-    const kind = 1 + this.#kinds.number(kindOf(record));
-    this.#outcome.features.push(this.#pair(packaged ? 1 : 0, kind));
-    this.#outcome.record(start, packaged);
-    this.#last = kind;
-  }
-
-  end(error: number): void {
-    this.#outcome.features.push(this.#pair(2, error));
-  }
-
-  #pair(group: number, what: number): number {
-    return ((this.#channel * 3 + group) * 256 + this.#last) * 1024 + what;
-  }
 }

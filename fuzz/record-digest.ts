@@ -1,52 +1,8 @@
-/**
- * What decoders returned, as one number that does not depend on how the bytes were cut, and as steps from one
- * kind of record to the next: what an input has to show that it is worth keeping.
- */
+/** What decoders returned, as one number that does not depend on how the bytes were cut. */
 import { WireError } from '#lib/wire/errors.js';
 import type { MultifdRecord, ReturnPathMessageRecord, StreamRecord } from '#lib/wire/messages.js';
 
 export type AnyRecord = StreamRecord | MultifdRecord | ReturnPathMessageRecord;
-
-/** Numbers for names, as they come; the same names give the same numbers in every run of a seed. */
-export class Names {
-  readonly #numbers = new Map<string, number>();
-
-  get size(): number {
-    return this.#numbers.size;
-  }
-
-  number(name: string): number {
-    let number = this.#numbers.get(name);
-    if (number === undefined) {
-      number = this.#numbers.size;
-      this.#numbers.set(name, number);
-    }
-    return number;
-  }
-}
-
-/** The kind of a record, as finely as decoders tell them apart. */
-export function kindOf(record: AnyRecord): string {
-  switch (record.type) {
-    case 'command':
-      return record.command;
-    case 'section-start':
-    case 'section-part':
-      return record.idstr === 'ram' ? `ram ${record.kind}` : record.kind;
-    case 'page':
-      return record.kind;
-    case 'ram-blocks':
-      return record.blocks.some(({ pageSize }) => pageSize !== undefined) ? 'huge ram-blocks' : record.type;
-    case 'configuration':
-      return `configuration ${Object.keys(record).length}`;
-    case 'REQ_PAGES':
-      return record.idstr === undefined ? 'REQ_PAGES' : 'REQ_PAGES_ID';
-    case 'multifd-packet':
-      return `packet ${record.sync} ${record.compression} ${Math.min(record.normal.length, 2)} ${record.zero.length > 0}`;
-    default:
-      return record.type;
-  }
-}
 
 /** FNV-1a over numbers, strings and bytes. */
 export class RecordDigest {

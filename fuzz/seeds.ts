@@ -13,7 +13,7 @@ import { MULTIFD_OPENING_BYTES, MULTIFD_PACKET_BYTES, RamFlag } from '#lib/wire/
 import { type Capture, captures } from '../testing/captures.ts';
 import { encodeMessage, encodePage, encodeRecord, PACKAGED_BYTES } from '../testing/encode-records.ts';
 import { joined } from '../testing/feed.ts';
-import type { Channel, Input, Piece } from './input.ts';
+import type { Channel, Input, Origin, Piece } from './input.ts';
 
 const PAGE = 4096;
 /** Target pages left of a block. */
@@ -27,6 +27,7 @@ const DEVICE_BYTES = 160;
 const DISCARDS = 3;
 const MESSAGES_PER_TYPE = 3;
 const MULTIFD_OFFSETS = 3;
+const BY_HAND = 'by-hand/';
 
 export function readSeeds(): Input[] {
   return [...captures().flatMap(ofCapture), ...byHand()];
@@ -267,15 +268,20 @@ function smallMultifd(bytes: Uint8Array): Piece[] {
   return pieces;
 }
 
+/** Whether it is a stream of a guest of ours, not of a QEMU machine. */
+export function isOwnMachine(origin: Origin): boolean {
+  return origin.name.startsWith(BY_HAND);
+}
+
 // --- what no capture has -----------------------------------------------------------------------------------
 
 function byHand(): Input[] {
   return [
-    seed('by-hand/page-bits', 'main', undefined, withPageBits(10)),
-    seed('by-hand/large-pages', 'main', undefined, withPageBits(16)),
-    seed('by-hand/postcopy', 'main', undefined, ownMachine()),
-    seed('by-hand/commands', 'main', undefined, rareCommands()),
-    seed('by-hand/messages', 'return-path', undefined, [
+    seed(`${BY_HAND}page-bits`, 'main', undefined, withPageBits(10)),
+    seed(`${BY_HAND}large-pages`, 'main', undefined, withPageBits(16)),
+    seed(`${BY_HAND}postcopy`, 'main', undefined, ownMachine()),
+    seed(`${BY_HAND}commands`, 'main', undefined, rareCommands()),
+    seed(`${BY_HAND}messages`, 'return-path', undefined, [
       piece(encode.encodeSwitchoverAck()),
       piece(encode.encodeResumeAck()),
       piece(encode.encodeRecvBitmapReply('pc.ram', new Uint8Array(8))),
@@ -297,7 +303,7 @@ function withPageBits(bits: number): Piece[] {
   const uuid = '00112233-4455-6677-8899-aabbccddeeff';
   return [
     encode.encodeHeader(),
-    encode.encodeConfiguration({ machine: 'virt', capabilities: ['events'], targetPageBits: bits, uuid }),
+    encode.encodeConfiguration({ machine: MACHINE_NAME, capabilities: ['events'], targetPageBits: bits, uuid }),
     encode.encodeSectionStart({ type: 'START', ...ram }),
     encode.encodeRamBlockList([{ idstr: 'pc.ram', usedLength: 4 * size }]),
     encode.encodeRamEos(),
@@ -371,7 +377,7 @@ function rareCommands(): Piece[] {
   new DataView(flush.buffer).setUint32(4, RamFlag.MULTIFD_FLUSH);
   return [
     encode.encodeHeader(),
-    encode.encodeConfiguration({ machine: 'none', capabilities: ['x-colo', 'dirty-bitmaps'] }),
+    encode.encodeConfiguration({ machine: MACHINE_NAME, capabilities: ['x-colo', 'dirty-bitmaps'] }),
     encode.encodePostcopyAdvise(),
     encode.encodeEnableColo(),
     encode.encodeSwitchoverStart(),
