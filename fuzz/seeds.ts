@@ -8,7 +8,7 @@ import { decodeAll, decodeReturnPath, type Located } from '#lib/wire/decode-all.
 import * as encode from '#lib/wire/encode.js';
 import { WireError } from '#lib/wire/errors.js';
 import { encodeGlobalStateBody, GUEST_STATE_SECTION, MACHINE_NAME } from '#lib/wire/machine.js';
-import type { RamBlockEntry, ReturnPathMessageRecord, StreamRecord } from '#lib/wire/messages.js';
+import type { RamBlockEntry, ReturnPathMessageRecord, SectionEntry, StreamRecord } from '#lib/wire/messages.js';
 import { MULTIFD_OPENING_BYTES, MULTIFD_PACKET_BYTES, RamFlag } from '#lib/wire/protocol.js';
 import { type Capture, captures } from '../testing/captures.ts';
 import { encodeMessage, encodePage, encodeRecord, PACKAGED_BYTES } from '../testing/encode-records.ts';
@@ -16,7 +16,8 @@ import { joined } from '../testing/feed.ts';
 import type { Channel, Input, Origin, Piece } from './input.ts';
 
 const PAGE = 4096;
-/** Target pages left of a block. */
+/** Blocks left of a block list, and target pages left of a block. */
+const BLOCKS = 3;
 const BLOCK_PAGES = 4;
 /** Of each kind, in a section; and of those with 4096 bytes, in a stream. */
 const PAGES_PER_KIND = 2;
@@ -34,18 +35,18 @@ export function readSeeds(): Input[] {
 }
 
 function ofCapture(capture: Capture): Input[] {
-  let context: StreamContext | undefined;
+  let main: SmallStream | undefined;
   return capture.summary.connections.flatMap(({ conn, kind }) => {
     const bytes = capture.fromSource(conn);
     const name = `${capture.name}/${conn}`;
     if (kind === 'multifd') return [seed(name, kind, undefined, smallMultifd(bytes))];
-    const before = context;
+    const before = kind === 'main' ? undefined : main;
     const stream = new SmallStream(bytes, before);
     const pieces = stream.read(kind);
-    if (kind === 'main') context = stream.context;
+    if (kind === 'main') main = stream;
     const back = smallReturnPath(capture.fromDestination(conn));
     return [
-      seed(name, kind, kind === 'main' ? undefined : before, pieces),
+      seed(name, kind, before?.small, pieces),
       ...(back.length === 0 ? [] : [seed(`${name}/back`, 'return-path', undefined, back)]),
     ];
   });
@@ -61,10 +62,14 @@ type Page = Extract<StreamRecord, { type: 'page' }>;
 
 /** One connection on its way to a seed, record by record. */
 class SmallStream {
-  context: StreamContext | undefined;
+  /** What the capture's next connections build on: of the capture itself, and of the seed. */
+  full: StreamContext | undefined;
+  small: StreamContext | undefined;
   readonly #bytes: Uint8Array;
-  readonly #before: StreamContext | undefined;
+  readonly #before: SmallStream | undefined;
   readonly #pieces: Piece[] = [];
+  #captured: readonly RamBlockEntry[] = [];
+  /** Those that are left, by name. */
   readonly #blocks = new Map<string, RamBlockEntry>();
   readonly #devices = new Map<boolean, number>();
   readonly #keptDevices = new Set<string>();
@@ -77,40 +82,31 @@ class SmallStream {
   #keeps = true;
   #bodyBytes = 0;
 
-  constructor(bytes: Uint8Array, before: StreamContext | undefined) {
+  constructor(bytes: Uint8Array, before: SmallStream | undefined) {
     this.#bytes = bytes;
     this.#before = before;
-    for (const block of before?.blocks ?? []) this.#blocks.set(block.idstr, block);
+    for (const block of before?.small?.blocks ?? []) this.#blocks.set(block.idstr, block);
   }
 
   read(kind: 'main' | 'main-resumed' | 'preempt'): Piece[] {
     const records = decodeAll(this.#bytes, {
       resumed: kind === 'main-resumed',
       channel: kind === 'preempt' ? 'preempt' : 'main',
-      ...(this.#before === undefined ? {} : { context: fullSized(this.#before) }),
+      ...(this.#before?.full === undefined ? {} : { context: this.#before.full }),
     });
-    const sections = new Map<number, StreamContext['sections'][number]>();
+    const sections = new Map<number, SectionEntry>();
     try {
       for (const record of records) {
-        if (record.type === 'section-start') sections.set(record.id, record);
+        if (record.type === 'section-start') sections.set(record.id, entryOf(record));
         this.#take(record);
       }
     } catch (error) {
       // Captures of broken connections end early.
       if (!(error instanceof WireError) || error.code !== 'TRUNCATED') throw error;
     }
-    this.context = {
-      targetPageSize: PAGE,
-      pageSizeSummary: 0,
-      ignoreShared: false,
-      sections: [...sections.values()].map(({ id, idstr, instanceId, versionId }) => ({
-        id,
-        idstr,
-        instanceId,
-        versionId,
-      })),
-      blocks: [...this.#blocks.values()],
-    };
+    const context = { targetPageSize: PAGE, pageSizeSummary: 0, ignoreShared: false, sections: [...sections.values()] };
+    this.full = { ...context, blocks: this.#captured };
+    this.small = { ...context, blocks: [...this.#blocks.values()] };
     mendPackages(this.#pieces);
     return this.#pieces;
   }
@@ -133,10 +129,8 @@ class SmallStream {
         this.#pieces.push(piece(encode.encodeRamBlockList(this.#smallBlocks(record.blocks))));
         return;
       case 'command':
-        if (record.command === 'POSTCOPY_RAM_DISCARD') {
-          if (this.#discards++ < DISCARDS) this.#pieces.push(piece(this.#smallDiscard(record.idstr)));
-          return;
-        }
+        if (record.command === 'POSTCOPY_RAM_DISCARD') return this.#discard(record.idstr);
+        if (record.command === 'RECV_BITMAP' && !this.#blocks.has(record.idstr)) return;
         break;
       case 'vmdescription':
         this.#pieces.push(piece(encode.encodeVmDescription(this.#smallDescription(record.json))));
@@ -156,13 +150,14 @@ class SmallStream {
   }
 
   #page(record: Page & Located<StreamRecord>): void {
+    const block = this.#blocks.get(record.block.idstr);
+    if (block === undefined) return;
     const wasContinued = (this.#bytes[record.recordOffset + 7] & RamFlag.CONTINUE) !== 0;
     const kind = `${record.kind} ${wasContinued}`;
     const seen = this.#pagesOfKind.get(kind) ?? 0;
     if (seen === PAGES_PER_KIND || (record.kind === 'normal' && this.#normalPages === NORMAL_PAGES)) return;
     this.#pagesOfKind.set(kind, seen + 1);
     if (record.kind === 'normal') this.#normalPages++;
-    const block = this.#blocks.get(record.block.idstr) as RamBlockEntry;
     const small = { ...record, block, offset: record.offset % block.usedLength };
     const continued = wasContinued && this.#lastBlock === block.idstr;
     this.#lastBlock = block.idstr;
@@ -177,7 +172,8 @@ class SmallStream {
   }
 
   #smallBlocks(blocks: readonly RamBlockEntry[]): RamBlockEntry[] {
-    return blocks.map((block) => {
+    this.#captured = blocks;
+    return blocks.slice(0, BLOCKS).map((block) => {
       const usedLength = Math.min(block.usedLength, (block.pageSize ?? PAGE) * BLOCK_PAGES);
       const small = { ...block, usedLength };
       this.#blocks.set(block.idstr, small);
@@ -185,12 +181,14 @@ class SmallStream {
     });
   }
 
-  #smallDiscard(idstr: string): Uint8Array {
-    const { usedLength, pageSize = PAGE } = this.#blocks.get(idstr) as RamBlockEntry;
+  #discard(idstr: string): void {
+    const block = this.#blocks.get(idstr);
+    if (block === undefined || this.#discards++ >= DISCARDS) return;
+    const { usedLength, pageSize = PAGE } = block;
     const ranges = [0, 2 * pageSize]
       .filter((start) => start < usedLength)
       .map((start) => ({ start, length: pageSize }));
-    return encode.encodeRamDiscard(idstr, ranges);
+    this.#pieces.push(piece(encode.encodeRamDiscard(idstr, ranges)));
   }
 
   /** Of the devices that are left. */
@@ -200,9 +198,8 @@ class SmallStream {
   }
 }
 
-/** What a decoder of the capture needs: the capture's offsets, not those of the seed. */
-function fullSized(context: StreamContext): StreamContext {
-  return { ...context, blocks: context.blocks.map((block) => ({ ...block, usedLength: 2 ** 40 })) };
+function entryOf({ id, idstr, instanceId, versionId }: SectionEntry): SectionEntry {
+  return { id, idstr, instanceId, versionId };
 }
 
 /** Gives each PACKAGED the length of the packaged pieces behind it. */
