@@ -61,7 +61,7 @@ async function run(options: CampaignOptions): Promise<{ figures: Figures; findin
   const random = new Random(options.seed);
   const mutator = new Mutator(random);
   const outcome = new Outcome();
-  const bytes = new Uint8Array(MAX_INPUT_BYTES + 64);
+  const bytes = notebook?.bytes ?? new Uint8Array(MAX_INPUT_BYTES);
   const kept: Input[] = [];
   const seen = new Set<number>();
   const figures: Figures = { executions: 0, seconds: 0, outcomes: 0, kept: 0, bytes: 0, slowestMs: 0 };
@@ -73,7 +73,7 @@ async function run(options: CampaignOptions): Promise<{ figures: Figures; findin
     const choice = random.next();
     const { origin } = input;
     outcome.clear();
-    notebook?.write(origin, choice, bytes, length);
+    notebook?.write(origin, choice, length);
     const from = performance.now();
     try {
       const promise = target.execute(bytes, length, origin, choice, outcome);
@@ -119,19 +119,20 @@ const HEAD_BYTES = 12;
 export class Notebook {
   readonly #file: number;
   readonly #numbers: ReadonlyMap<string, number>;
-  readonly #entry = new Uint8Array(HEAD_BYTES + MAX_INPUT_BYTES + 64);
+  readonly #entry = new Uint8Array(HEAD_BYTES + MAX_INPUT_BYTES);
   readonly #head = new DataView(this.#entry.buffer);
+  /** Where the input is made. */
+  readonly bytes = this.#entry.subarray(HEAD_BYTES);
 
   constructor(path: string, target: Target) {
     this.#file = openSync(path, 'w+');
     this.#numbers = new Map(target.seeds.map(({ origin }, index) => [origin.name, index]));
   }
 
-  write(origin: Origin, choice: number, bytes: Uint8Array, length: number): void {
+  write(origin: Origin, choice: number, length: number): void {
     this.#head.setUint32(0, this.#numbers.get(origin.name) as number);
     this.#head.setUint32(4, choice);
     this.#head.setUint32(8, length);
-    this.#entry.set(bytes.subarray(0, length), HEAD_BYTES);
     writeSync(this.#file, this.#entry, 0, HEAD_BYTES + length, 0);
   }
 

@@ -27,7 +27,7 @@ export function readFinding(path: string): Finding {
 export async function replay(target: Target, { origin: name, choice, bytes }: Finding): Promise<void> {
   const origin = target.seeds.find((seed) => seed.origin.name === name)?.origin;
   if (origin === undefined) throw new Error(`there is no seed ${name} any more`);
-  const room = new Uint8Array(MAX_INPUT_BYTES + 64);
+  const room = new Uint8Array(MAX_INPUT_BYTES);
   room.set(bytes);
   await target.execute(room, bytes.length, origin, choice, new Outcome());
 }

@@ -87,7 +87,7 @@ export class Mutator {
   /** Lays the pieces one behind the other, as many as there is room for. */
   #lay(into: Uint8Array): void {
     this.#bytes = into;
-    if (this.#view.buffer !== into.buffer) this.#view = new DataView(into.buffer);
+    if (this.#view.buffer !== into.buffer) this.#view = new DataView(into.buffer, into.byteOffset, into.byteLength);
     this.#starts.length = 0;
     let at = 0;
     for (const { bytes } of this.#pieces) {

@@ -21,7 +21,7 @@ const BLOCKS = 3;
 const BLOCK_PAGES = 4;
 /** Of each kind, in a section; and of those with 4096 bytes, in a stream. */
 const PAGES_PER_KIND = 2;
-const NORMAL_PAGES = 4;
+const NORMAL_PAGES = 2;
 const RAM_SECTIONS = 3;
 const DEVICES = 3;
 const DEVICE_BYTES = 160;

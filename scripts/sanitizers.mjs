@@ -13,11 +13,12 @@ const sanitizerOptions = {
  * Node itself is not built with the sanitizer, so its runtime is preloaded. Leaks are not looked for, as
  * everything that V8 and Node leave to the end of the process would count; tests count open handles instead.
  */
-export async function sanitizerEnvironment() {
+export async function sanitizerEnvironment(moreOptions = '') {
   const runtime = (await step('sanitizer runtime', process.env.CXX || 'g++', ['-print-file-name=libasan.so'])).trim();
   return {
     ...process.env,
     ...sanitizerOptions,
+    ASAN_OPTIONS: `${sanitizerOptions.ASAN_OPTIONS}:${moreOptions}`,
     LD_PRELOAD: runtime,
     POSTCOPY_ADDON_DIR: join(root, 'build-asan', 'Debug'),
   };
