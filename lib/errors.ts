@@ -20,10 +20,12 @@ export const errorCodes = {
   ILLEGAL_COMMAND: 'the source broke the order of the protocol; record the stream and report it',
   KERNEL_TOO_OLD: 'run "postcopy probe" to see what this kernel lacks',
   LISTEN_FAILED: 'check that the path or address exists on this host and may be bound',
+  MACHINE_INVALID: 'give a directory that "postcopy receive --save" made, as it made it',
   PAGES_MISSING: 'the source ended before it had sent all pages; look at its log for the reason',
   PEER_GONE: 'look at the other side for why it ended',
   PEER_FAILED: 'look at the destination for why it refused',
   PRECOPY_UNAVAILABLE: 'switch on the capability postcopyRam at both sides: postcopy needs no dirty tracking',
+  SAVE_FAILED: 'choose a directory that is new or empty, with room for all of the RAM',
   STREAM_CORRUPT: 'the bytes are not a migration stream, or were damaged on the way; check what is at the other end',
   TIMEOUT: 'check that the other side is there and answers',
   USERFAULTFD_FORBIDDEN:

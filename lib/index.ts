@@ -7,7 +7,14 @@ export { type QmpSocketAddress, type QueryIncoming, queryIncoming } from './dest
 export { type ErrorCode, errorCodes, MigrationError } from './errors.js';
 export { STRESS_IDSTR, StressGuest, type StressGuestSettings } from './guest/stress-guest.js';
 export { type HostProbe, probeHost } from './host/probe.js';
-export type { Guest } from './memory/guest.js';
+export {
+  MachineSaver,
+  type MachineSaverOptions,
+  type ReceivedMachineInfo,
+} from './machine/machine-saver.js';
+export type { Manifest } from './machine/manifest.js';
+export { type OpenMachineOptions, SavedMachine } from './machine/saved-machine.js';
+export type { Guest, Machine, MachineReceiver } from './memory/guest.js';
 export { type MemoryKind, RAMBlock, type RAMBlockOptions } from './memory/ram-block.js';
 export { type ListenOptions, listen } from './migration/listen.js';
 export { type MigrateOptions, migrate } from './migration/migrate.js';

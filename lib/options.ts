@@ -87,10 +87,13 @@ export function resolveCapabilities(given: Partial<Capabilities> = {}): Capabili
   return resolved;
 }
 
-/** The given parameters over the defaults. Throws BAD_ARGUMENT for an unknown name or a value out of range. */
-export function resolveParameters(given: Partial<Parameters> = {}): Parameters {
+/**
+ * The given parameters over `before`, which are the defaults. Throws BAD_ARGUMENT for an unknown name or a value out
+ * of range.
+ */
+export function resolveParameters(given: Partial<Parameters> = {}, before = defaultParameters): Parameters {
   rejectUnknown(given, defaultParameters, 'parameter');
-  const resolved = { ...defaultParameters, ...given };
+  const resolved = { ...before, ...given };
   for (const name of Object.keys(defaultParameters) as (keyof Parameters)[]) {
     const value = resolved[name];
     const [least, most] = parameterRange[name];

@@ -4,7 +4,8 @@
  */
 import { createLogUpdate } from 'log-update';
 import type { SideProgress } from './demo-messages.js';
-import { formatBytes, formatCount, formatUs } from './size.js';
+import { incomingText, outgoingText } from './migration-lines.js';
+import { formatCount } from './size.js';
 
 /** Milliseconds between two plain lines. */
 const PLAIN_MS = 1000;
@@ -13,26 +14,17 @@ type SourceProgress = Extract<SideProgress, { side: 'source' }>;
 type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
 
 function sourceLine({ info, guest, passes }: SourceProgress): string {
-  const { ram } = info;
   const pass = info.status === 'active' ? `, pass ${passes + 1}` : '';
   const throttle = info.cpuThrottlePercentage ? `, guest held back ${info.cpuThrottlePercentage} %` : '';
-  const rate = info.totalTime > 0 ? formatBytes((ram.transferred / info.totalTime) * 1000) : '0 B';
   return (
-    `source       ${info.status}${pass}${throttle}: ${formatCount(ram.normal + ram.duplicate)} pages sent ` +
-    `(${formatBytes(ram.transferred)}, ${rate}/s), ` +
-    `${formatBytes(ram.remaining)} to go; guest wrote ${formatCount(guest.writesHere)} pages`
+    `source       ${info.status}${pass}${throttle}: ${outgoingText(info)}; ` +
+    `guest wrote ${formatCount(guest.writesHere)} pages`
   );
 }
 
 function destinationLine({ info, guest }: DestinationProgress): string {
-  const { ram, faults } = info;
-  const waiting = Math.max(0, ram.postcopyRequests - ram.postcopyRequestsServed);
-  return (
-    `destination  ${info.status}: ${formatCount(ram.normal + ram.duplicate)} pages received ` +
-    `(${formatBytes(ram.transferred)}); ${formatCount(faults.count)} faults, ${waiting} waiting, ` +
-    `p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}; ` +
-    `guest wrote ${formatCount(guest?.writesHere ?? 0)} pages`
-  );
+  const wrote = formatCount(guest?.writesHere ?? 0);
+  return `destination  ${info.status}: ${incomingText(info)}; guest wrote ${wrote} pages`;
 }
 
 export interface DemoProgress {

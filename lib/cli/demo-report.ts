@@ -1,11 +1,11 @@
 /** What the demo found, as the JSON that programs read and the table that people read. Pure. */
 import Table from 'cli-table3';
-import type { LatencySummary } from '../destination/fault-latency.js';
 import type { FaultInfo } from '../destination/incoming-info.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import type { DemoSettings, SideDone } from './demo-messages.js';
-import { formatBytes, formatCount, formatMs, formatUs } from './size.js';
+import { latencyText } from './migration-lines.js';
+import { formatBytes, formatCount, formatMs } from './size.js';
 
 export type SourceDone = Extract<SideDone, { side: 'source' }>;
 export type DestinationDone = Extract<SideDone, { side: 'destination' }>;
@@ -85,9 +85,6 @@ const stageNames: Readonly<Record<keyof FaultInfo['stages'], string>> = {
   pagePlaced: 'to its placing',
 };
 
-const latency = ({ p50Us, p99Us, maxUs }: LatencySummary): string =>
-  `p50 ${formatUs(p50Us)}, p99 ${formatUs(p99Us)}, max ${formatUs(maxUs)}`;
-
 type Row = readonly [name: string, text: string];
 
 function guestRow({ guest, memoryBytes, memoryKind, blocks, transport }: DemoReport): Row {
@@ -107,8 +104,8 @@ function precopyRows({ cpuThrottlePercentage, dirtyTracking }: DemoReport): Row[
 function waitingRows({ faults, postcopyBlocktime, postcopyVcpuBlocktime }: DemoReport): Row[] {
   const names = Object.keys(stageNames) as (keyof FaultInfo['stages'])[];
   const rows: Row[] = [
-    ['fault latency', latency(faults)],
-    ['of it', names.map((name) => `${stageNames[name]}: ${latency(faults.stages[name])}`).join('\n')],
+    ['fault latency', latencyText(faults)],
+    ['of it', names.map((name) => `${stageNames[name]}: ${latencyText(faults.stages[name])}`).join('\n')],
   ];
   if (postcopyBlocktime !== undefined) {
     const each = (postcopyVcpuBlocktime ?? []).map(formatMs).join(', ');

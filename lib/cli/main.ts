@@ -15,7 +15,9 @@ import { runDemo } from './demo.js';
 import { demoTable } from './demo-report.js';
 import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
+import { addReceiveCommand } from './receive-command.js';
 import { addRelayCommand } from './relay-command.js';
+import { addSendCommand } from './send-command.js';
 import { parseMs, parseRate, parseSize } from './size.js';
 
 interface DemoOptions {
@@ -119,6 +121,8 @@ function program(): Command {
     .action(demo);
   addInspectCommand(postcopy);
   addRelayCommand(postcopy);
+  addReceiveCommand(postcopy);
+  addSendCommand(postcopy);
   return postcopy;
 }
 

@@ -2,13 +2,9 @@
  * A relay while it runs: what happens to its connections, a line each, and how much passes: one live line on a
  * terminal, else a plain one each second in which something passed. Always on stderr.
  */
-import { createLogUpdate } from 'log-update';
 import type { RelayStats } from '../relay/relay.js';
+import { createLiveLine } from './live-line.js';
 import { formatBytes } from './size.js';
-
-/** Milliseconds from one look at the numbers to the next. */
-const LIVE_MS = 250;
-const PLAIN_MS = 1000;
 
 /** `12 MiB to the destination, 4.0 MiB/s; 908 B back, 0 B/s; 2 of 3 connections open`. */
 export function relayLine(stats: RelayStats, before: RelayStats | undefined, ms: number): string {
@@ -34,33 +30,18 @@ export function createRelayProgress(
   stream: NodeJS.WriteStream = process.stderr,
   now: () => number = () => performance.now(),
 ): RelayProgress {
-  // A terminal of no known width can't be drawn on.
-  const live = stream.isTTY && stream.columns > 0 ? createLogUpdate(stream) : undefined;
-  let timer: NodeJS.Timeout | undefined;
-  let last: { readonly at: number; readonly stats: RelayStats } | undefined;
-  const look = (stats: RelayStats): void => {
-    const at = now();
-    const line = relayLine(stats, last?.stats, at - (last?.at ?? at));
-    const changed = stats.s2d !== (last?.stats.s2d ?? 0) || stats.d2s !== (last?.stats.d2s ?? 0);
-    last = { at, stats };
-    if (live !== undefined) live(line);
-    else if (changed) stream.write(`${line}\n`);
-  };
+  const line = createLiveLine(stream);
   return {
-    event: (text) => {
-      live?.clear();
-      stream.write(`${text}\n`);
-    },
+    event: line.event,
     follow: (stats) => {
-      last = { at: now(), stats: stats() };
-      timer = setInterval(() => look(stats()), live === undefined ? PLAIN_MS : LIVE_MS);
-      // What is waited for are connections.
-      timer.unref();
+      let last = { at: now(), stats: stats() };
+      line.follow(() => {
+        const next = { at: now(), stats: stats() };
+        const text = relayLine(next.stats, last.stats, next.at - last.at);
+        last = next;
+        return { text, mark: `${next.stats.s2d} ${next.stats.d2s}` };
+      });
     },
-    end: () => {
-      clearInterval(timer);
-      live?.clear();
-      live?.done();
-    },
+    end: line.end,
   };
 }

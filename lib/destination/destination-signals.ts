@@ -18,6 +18,8 @@ export const destinationSignalNames = [
   'RELEASED',
   /** Listen thread: 1 once it reads the stream no more. */
   'STREAM_LEFT',
+  /** Main thread and listen thread: 1 once one of them tells the source that this side has failed. */
+  'LAST_WORD',
   /** Main thread and owner: a value of {@link Package}. */
   'PACKAGE',
   /** Main thread; whoever lets go of the memory: a value of {@link Memory}. */

@@ -27,11 +27,11 @@ export function sayCompleted(channel: Channel): void {
 
 /**
  * Only for the thread that reads the stream. Never throws: a source that is gone needs no last word, and who
- * calls has an error already. `said` is called once the word is out.
+ * calls has an error already. `isFirst`: no other thread has said it. `said` is called once the word is out.
  */
-export function sayFailed(channel: Channel, said: () => void = () => {}): void {
+export function sayFailed(channel: Channel, isFirst: boolean, said: () => void = () => {}): void {
   try {
-    channel.send(encodeShut(SHUT_FAILURE));
+    if (isFirst) channel.send(encodeShut(SHUT_FAILURE));
     said();
     const dropped = new Uint8Array(64 * 1024);
     while (channel.receive(dropped, 0, dropped.length) > 0);

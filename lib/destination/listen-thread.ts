@@ -6,7 +6,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
-import { pageCount } from '../memory/page.js';
+import { pageCount, pageIndexOf } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
@@ -48,6 +48,8 @@ export interface ListenThreadWork {
   readonly before: MemoryBefore;
   readonly blocks: readonly RAMBlockDescriptor[];
   readonly received: readonly SharedArrayBuffer[];
+  /** What had been received at LISTEN: this thread's own. */
+  readonly arrived: readonly SharedArrayBuffer[];
   readonly requested: PageRequestedDescriptor;
   readonly removed: RemovedPagesDescriptor;
 }
@@ -72,6 +74,8 @@ class ListenThread {
   readonly #reader: StreamReader;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #received: readonly PageBitmap[];
+  /** Pages that the source has sent: it must not send one twice, as the guest may have written it since. */
+  readonly #arrived: readonly PageBitmap[];
   readonly #before: MemoryBefore;
   readonly #collector: PageCollector;
   readonly #hostPages: HostPageAssembly;
@@ -91,6 +95,7 @@ class ListenThread {
     this.#before = work.before;
     const sizes = work.blocks.map(({ size }) => size);
     this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
+    this.#arrived = sizes.map((size, index) => new PageBitmap(pageCount(size), work.arrived[index]));
     this.#place = new PlacePage({
       uffd: this.#uffd,
       blocks: work.blocks,
@@ -165,8 +170,16 @@ class ListenThread {
 
   #page(record: PageRecord): void {
     const { recordOffset, bytes } = this.#reader;
+    const page = pageIndexOf(record.offset);
+    if (!this.#arrived[record.block.index].set(page)) throw this.#sentTwice(record.block.idstr, page);
     if (this.#hostPages.takes(record.block.index)) this.#hostPages.add(record, bytes, recordOffset);
     else this.#collector.add(record, recordOffset);
+  }
+
+  #sentTwice(idstr: string, page: number): MigrationError {
+    const offset = this.#reader.recordOffset;
+    const text = `page ${page} of RAM block ${idstr} comes a second time at offset ${offset}, after LISTEN`;
+    return new MigrationError('STREAM_CORRUPT', text, { offset, record: 'page' });
   }
 
   #illegal(record: string): MigrationError {
@@ -215,7 +228,7 @@ runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread)
     return { listened: true };
   } catch (error) {
     if (!(error instanceof Kicked)) thread.emit({ kind: 'failing', error: toPlainError(error) });
-    sayFailed(new Channel(work.channel, thread.kick));
+    sayFailed(new Channel(work.channel, thread.kick), signals.exchange('LAST_WORD', 0, 1));
     throw error;
   } finally {
     signals.set('STREAM_LEFT', 1);

@@ -154,13 +154,14 @@ class MainThread {
   /** Tells the source that there will be no more, if it can be told, and waits for it to close. */
   fail(): void {
     if (!this.#returnPath) return;
+    const isFirst = this.#signals.exchange('LAST_WORD', 0, 1);
     if (this.#signals.get('LISTEN') !== Handed.YES) {
-      sayFailed(this.#channel);
+      sayFailed(this.#channel, isFirst);
       return;
     }
     // The listen thread reads the stream, and goes on until the source has heard this and closes.
     try {
-      this.#channel.send(encodeShut(SHUT_FAILURE));
+      if (isFirst) this.#channel.send(encodeShut(SHUT_FAILURE));
       this.#signals.waitWhile('STREAM_LEFT', 0);
     } catch {
       // The source is gone, or this thread is kicked.
@@ -193,7 +194,7 @@ class MainThread {
       case 'command':
         return this.#command(record);
       default:
-        throw this.#illegal(record.type, 'here');
+        throw this.#illegal(nameOf(record), 'here');
     }
   }
 
@@ -244,7 +245,7 @@ class MainThread {
         this.#step(record.command);
         return this.#discard(record.idstr, record.ranges);
       default:
-        throw this.#illegal(record.command, this.#state);
+        throw this.#illegal(record.command, `in postcopy state ${this.#state}`);
     }
   }
 
@@ -339,7 +340,7 @@ class MainThread {
       else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
         return this.#run(length - at - decoder.consumed);
       else if (record.type === 'command' && record.command === 'PING') this.#command(record);
-      else throw this.#illegal(record.type, 'inside the package');
+      else throw this.#illegal(nameOf(record), 'inside the package');
     }
     throw this.#illegal('PACKAGED', 'without POSTCOPY_RUN');
   }
@@ -364,6 +365,7 @@ class MainThread {
     handWork<ListenThreadWork>(this.#data.listenWork, {
       ...this.#shared,
       arena: this.#arena,
+      arrived: this.#received.map(({ buffer }) => buffer.slice()),
       position: this.#reader.handOver(),
       before: this.#before,
     });
@@ -457,6 +459,10 @@ class MainThread {
     const offset = this.#recordOffset;
     return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, ${where}`, { offset, record });
   }
+}
+
+function nameOf(record: StreamRecord): string {
+  return record.type === 'command' ? record.command : record.type;
 }
 
 function isOfDevice(record: StreamRecord): record is SectionRecord {

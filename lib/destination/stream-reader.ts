@@ -6,6 +6,7 @@
 import type { Channel } from '../channel/channel.js';
 import { asMigrationError, MigrationError } from '../errors.js';
 import { type StreamContext, StreamDecoder, type StreamDecoderOptions } from '../wire/decode.js';
+import { WireError } from '../wire/errors.js';
 import { GUEST_STATE_SECTION } from '../wire/machine.js';
 import type { StreamRecord } from '../wire/messages.js';
 import type { DestinationCounters } from './destination-counters.js';
@@ -31,6 +32,8 @@ export class StreamReader {
   readonly #decoder: StreamDecoder;
   #start: number;
   #end: number;
+  /** The peer has closed: what is here is all there will be. */
+  #hasEnded = false;
   /** Where page and device data of the last record lies. Valid until the next {@link fill}. */
   readonly bytes: Uint8Array;
   readonly #view: DataView;
@@ -60,16 +63,32 @@ export class StreamReader {
     return this.#decoder.recordOffset;
   }
 
-  /** The next record if all of it is here already; else call {@link fill}. Throws STREAM_CORRUPT, UNSUPPORTED. */
+  /**
+   * The next record if all of it is here already; else call {@link fill}. Throws STREAM_CORRUPT, UNSUPPORTED, and
+   * PEER_GONE where the rest of it will not come.
+   */
   tryNext(): StreamRecord | undefined {
-    const record = asMigrationError(() => this.#decoder.next(this.bytes, this.#view, this.#start, this.#end));
+    const record = asMigrationError(() => this.#decode());
     this.#start += this.#decoder.consumed;
     this.#counters.add('transferred', this.#decoder.consumed);
     return record;
   }
 
-  /** Waits for more bytes; moves those not decoded yet to the front. False when the peer has closed. */
+  #decode(): StreamRecord | undefined {
+    try {
+      return this.#decoder.next(this.bytes, this.#view, this.#start, this.#end);
+    } catch (error) {
+      if (this.#hasEnded && error instanceof WireError && error.code === 'TRUNCATED') throw this.#gone();
+      throw error;
+    }
+  }
+
+  /**
+   * Waits for more bytes; moves those not decoded yet to the front. False when the peer has closed and there is
+   * nothing more to try: the end of the bytes may be what a record had to show.
+   */
   fill(): boolean {
+    if (this.#hasEnded) return false;
     this.bytes.copyWithin(0, this.#start, this.#end);
     this.#end -= this.#start;
     this.#start = 0;
@@ -84,7 +103,10 @@ export class StreamReader {
     }
     const received = this.#receive();
     this.#end += received;
-    return received > 0;
+    if (received > 0) return true;
+    this.#hasEnded = true;
+    this.#decoder.endOfInput();
+    return this.#end > 0;
   }
 
   /** The next record, waited for. Throws PEER_GONE when the peer closes first. */

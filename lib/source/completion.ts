@@ -8,6 +8,7 @@ export function complete(source: SourceContext): void {
   const from = source.inPostcopy ? 'postcopy-active' : 'device';
   if (source.inPostcopy) completePostcopy(source);
   else completePrecopy(source);
+  source.sentAll();
   awaitReturnPathClose(source);
   source.move(from, 'completed');
 }

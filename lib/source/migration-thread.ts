@@ -37,7 +37,7 @@ class MigrationThread {
 
   constructor(data: MigrationThreadData, thread: ThreadContext<SourceEvent, SourceOwnerCalls>) {
     this.#source = new SourceContext(data, thread);
-    this.#autoConverge = data.capabilities.autoConverge ? new AutoConverge(data.parameters) : undefined;
+    this.#autoConverge = data.capabilities.autoConverge ? new AutoConverge(this.#source.parameters.all()) : undefined;
     this.#postcopyAfterPasses = data.postcopyAfterPasses;
   }
 
@@ -147,10 +147,10 @@ class MigrationThread {
   }
 
   #convergence(): Convergence {
-    const { ram, signals, inPostcopy, data } = this.#source;
+    const { ram, signals, inPostcopy, data, parameters } = this.#source;
     return {
       pending: ramPending(pageOffset(ram.remainingPages), data.capabilities.postcopyRam),
-      thresholdBytes: (this.#meter.bytesPerSecond * data.parameters.downtimeLimit) / 1000,
+      thresholdBytes: (this.#meter.bytesPerSecond * parameters.get('downtimeLimit')) / 1000,
       inPostcopy,
       postcopyAsked: data.capabilities.postcopyRam && signals.get('START_POSTCOPY') === 1,
       passes: this.#passes,

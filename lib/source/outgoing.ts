@@ -8,10 +8,11 @@ import type { Guest, Machine } from '../memory/guest.js';
 import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { native, type SocketHandle } from '../native.js';
-import { type Capabilities, opensReturnPath, type Parameters } from '../options.js';
+import { type Capabilities, opensReturnPath, type Parameters, resolveParameters } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
 import { TraceSession } from '../trace/trace-session.js';
 import { GuestCalls } from './guest-calls.js';
+import { LiveParameters } from './live-parameters.js';
 import {
   isCancellable,
   isFinal,
@@ -73,6 +74,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #state = new MigrationStateCell();
   readonly #signals = createSourceSignals();
   readonly #counters = createSourceCounters();
+  readonly #parameters = new LiveParameters();
   readonly #queue = new PageRequestQueue();
   readonly #startUs = native().monotonicUs();
   /** The package has gone out. */
@@ -103,6 +105,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#socket = socket;
     this.#peer = peer;
     this.#options = options;
+    this.#parameters.set(options.parameters);
     const block = guest.ramBlocks.map(({ idstr }) => idstr);
     this.#trace = new TraceSession('source', 'owner', { block, status: migrationStatuses }, traceWords);
     this.#state.move('none', 'setup');
@@ -142,8 +145,17 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       counters: this.#counters.snapshot(),
       hasEnded: this.#totalTimeMs !== undefined,
       totalBytes: this.#ram.size,
-      downtimeLimit: this.#options.parameters.downtimeLimit,
+      downtimeLimit: this.#parameters.get('downtimeLimit'),
     });
+  }
+
+  /**
+   * Changes parameters while it runs, from now on: the limits of bandwidth and downtime. Throws BAD_ARGUMENT for an
+   * unknown name or a value out of range. Those of auto-converge are taken when the migration begins.
+   */
+  setParameters(parameters: Partial<Parameters>): void {
+    this.#parameters.set(resolveParameters(parameters, this.#parameters.all()));
+    this.#signals.bump('ATTENTION');
   }
 
   /**
@@ -283,7 +295,13 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       name: 'mig/src/main',
       entry: new URL('./migration-thread.js', import.meta.url),
       trace: this.#trace.open('mig/src/main'),
-      data: { ...this.#shared, ...this.#options, machine: this.#machine, guestRuns: this.#guestIsRunning() },
+      data: {
+        ...this.#shared,
+        ...this.#options,
+        parameters: this.#parameters.buffer,
+        machine: this.#machine,
+        guestRuns: this.#guestIsRunning(),
+      },
       calls,
       onEvent: (event) => this.#onEvent(event),
     });

@@ -7,47 +7,56 @@ import type { Trace } from '../trace/trace.js';
 import { Ping } from '../wire/protocol.js';
 import { nowMs } from './clock.js';
 import { CreditWindow } from './credit-window.js';
+import type { LiveParameters } from './live-parameters.js';
 import type { PageRequestQueue } from './page-request-queue.js';
 import { RateLimit } from './rate-limit.js';
 import type { SourceSignals } from './source-signals.js';
+
+type Phase = 'precopy' | 'lifted' | 'postcopy';
+
+const limitNames = { precopy: 'maxBandwidth', lifted: undefined, postcopy: 'maxPostcopyBandwidth' } as const;
 
 export class Pacing {
   readonly #queue: PageRequestQueue;
   readonly #signals: SourceSignals;
   readonly #trace: Trace;
+  readonly #parameters: LiveParameters;
   readonly #limit: RateLimit;
   readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
-  #inPostcopy = false;
+  #phase: Phase = 'precopy';
+  #bytesPerSecond: number;
 
-  /** `bytesPerSecond` 0 is no limit. */
-  constructor(queue: PageRequestQueue, signals: SourceSignals, trace: Trace, bytesPerSecond: number) {
+  constructor(queue: PageRequestQueue, signals: SourceSignals, trace: Trace, parameters: LiveParameters) {
     this.#queue = queue;
     this.#signals = signals;
     this.#trace = trace;
-    this.#limit = new RateLimit(bytesPerSecond, nowMs());
+    this.#parameters = parameters;
+    this.#bytesPerSecond = parameters.get('maxBandwidth');
+    this.#limit = new RateLimit(this.#bytesPerSecond, nowMs());
   }
 
-  /** From here on background pages need credit, and have a rate limit of their own; 0 is none. */
-  enterPostcopy(bytesPerSecond: number): void {
-    this.#limit.reset(bytesPerSecond, nowMs());
-    this.#inPostcopy = true;
+  /** From here on background pages need credit, and have a rate limit of their own. */
+  enterPostcopy(): void {
+    this.#phase = 'postcopy';
+    this.#limit.reset(this.#wantedBytesPerSecond, nowMs());
   }
 
   /** The guest stands still at the end of a precopy: nothing holds back the rest. */
   lift(): void {
+    this.#phase = 'lifted';
     this.#limit.reset(0, nowMs());
   }
 
   /** Somebody waits for pages, or neither rate limit nor credit says that it is enough for now. */
   maySend(): boolean {
     if (this.#queue.length > 0) return true;
-    return this.#limit.restMs(nowMs()) === 0 && this.#credit.isOpen && !this.#credit.pingIsDue;
+    return this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
   }
 
   /** Pages that nobody waits for were sent. */
   count(bytes: number): void {
     this.#limit.count(bytes);
-    if (this.#inPostcopy) this.#credit.count(bytes);
+    if (this.#phase === 'postcopy') this.#credit.count(bytes);
   }
 
   /** The value of the ping that should go now, or undefined. */
@@ -61,9 +70,28 @@ export class Pacing {
    */
   rest(attention: number): void {
     this.#credit.pong(this.#signals.get('PONG_PLACED'), native().monotonicUs());
-    const restMs = this.#credit.isOpen ? this.#limit.restMs(nowMs()) : Number.POSITIVE_INFINITY;
+    const restMs = this.#hasCredit ? this.#restMs() : Number.POSITIVE_INFINITY;
     if (restMs === 0 || this.#queue.length > 0) return;
     this.#trace.at('migration_rate_limit', restMs);
     this.#signals.waitWhile('ATTENTION', attention, restMs);
+  }
+
+  /** A destination that answers no pings can't tell how much is on its way. */
+  get #hasCredit(): boolean {
+    return this.#credit.isOpen || this.#signals.get('PONG') === 0;
+  }
+
+  /** Milliseconds until the rate limit, as it is now, lets more go. */
+  #restMs(): number {
+    const wanted = this.#wantedBytesPerSecond;
+    if (wanted !== this.#bytesPerSecond) this.#limit.reset(wanted, nowMs());
+    this.#bytesPerSecond = wanted;
+    return this.#limit.restMs(nowMs());
+  }
+
+  /** 0 is no limit. */
+  get #wantedBytesPerSecond(): number {
+    const name = limitNames[this.#phase];
+    return name === undefined ? 0 : this.#parameters.get(name);
   }
 }

@@ -16,7 +16,7 @@ type Discarded = ReturnType<SourceContext['ram']['createDiscarded']>;
 
 /** A failure before the package has left throws with the guest still this side's. */
 export function startPostcopy(source: SourceContext): void {
-  const { ram, pacing, stream, trace, data } = source;
+  const { ram, pacing, stream, trace } = source;
   const discarded = ram.createDiscarded();
   discardWhileRunning(source, discarded);
 
@@ -27,7 +27,7 @@ export function startPostcopy(source: SourceContext): void {
   source.sync();
   trace.at('ram_postcopy_send_discard_bitmap');
   ram.sendDiscards(discarded);
-  pacing.enterPostcopy(data.parameters.maxPostcopyBandwidth);
+  pacing.enterPostcopy();
   stream.limitQueue(QUEUE_BYTES);
   source.ping(Ping.STOPPED);
   const package_ = packageOf(source);
@@ -51,6 +51,8 @@ export function startPostcopy(source: SourceContext): void {
 function discardWhileRunning(source: SourceContext, discarded: Discarded): void {
   const { ram, signals } = source;
   if (!ram.isLogged) return;
+  source.waitUntil(() => signals.get('PONG') !== 0, PONG_PATIENCE_MS);
+  if (signals.get('PONG') === 0) return; // it answers no pings
   for (let round = 1; round <= EARLY_ROUNDS; round += 1) {
     const ping = Ping.DISCARDED + round;
     source.sync();

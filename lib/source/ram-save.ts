@@ -65,7 +65,7 @@ export class RamSave {
    * does, as where there was no POSTCOPY_ADVISE.
    */
   sendBlockList(hostPageSize: number | undefined): void {
-    this.#stream.send(encodeSectionStart({ type: 'START', ...this.#section }));
+    this.#stream.send(encodeSectionStart({ ...this.#section, type: 'START' }));
     this.#stream.send(
       encodeRamBlockList(
         this.#blocks.map(({ idstr, size, pageSize }) => ({

@@ -6,12 +6,13 @@ import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError, type PlainError } from '../errors.js';
 import type { Machine } from '../memory/guest.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
-import type { Capabilities, Parameters } from '../options.js';
+import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import type { ThreadContext } from '../threads/thread.js';
 import { encodePing } from '../wire/encode.js';
 import { nowMs } from './clock.js';
 import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
+import { LiveParameters } from './live-parameters.js';
 import { MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
 import { type OutgoingMachine, outgoingMachine } from './outgoing-machine.js';
 import { OutgoingStream } from './outgoing-stream.js';
@@ -31,7 +32,8 @@ export interface MigrationThreadData {
   readonly counters: SharedArrayBuffer;
   readonly queue: SharedArrayBuffer;
   readonly capabilities: Capabilities;
-  readonly parameters: Parameters;
+  /** Of {@link LiveParameters}. */
+  readonly parameters: SharedArrayBuffer;
   readonly postcopyAfterPasses: number | undefined;
   /** Whether the guest runs as the migration begins. */
   readonly guestRuns: boolean;
@@ -63,6 +65,7 @@ export class SourceContext {
   readonly thread: ThreadContext<SourceEvent, SourceOwnerCalls>;
   readonly machine: OutgoingMachine;
   readonly stream: OutgoingStream;
+  readonly parameters: LiveParameters;
   readonly pacing: Pacing;
   readonly ram: RamState;
   readonly signals;
@@ -72,6 +75,7 @@ export class SourceContext {
   #guestRan = false;
   #stopMs = 0;
   #inPostcopy = false;
+  #hasSentAll = false;
 
   constructor(data: MigrationThreadData, thread: ThreadContext<SourceEvent, SourceOwnerCalls>) {
     this.data = data;
@@ -80,7 +84,8 @@ export class SourceContext {
     this.counters = createSourceCounters(data.counters);
     this.stream = new OutgoingStream(new Channel(data.channel, thread.kick), this.counters);
     const queue = new PageRequestQueue(data.queue);
-    this.pacing = new Pacing(queue, this.signals, thread.trace, data.parameters.maxBandwidth);
+    this.parameters = new LiveParameters(data.parameters);
+    this.pacing = new Pacing(queue, this.signals, thread.trace, this.parameters);
     this.machine = outgoingMachine(data.machine);
     const { ramSection } = this.machine;
     this.ram = new RamState(data.blocks, ramSection, this.stream, queue, this.counters, thread.trace);
@@ -117,6 +122,12 @@ export class SourceContext {
     if (phase === ReturnPathPhase.BROKEN) {
       throw new MigrationError('PEER_GONE', `the return path from ${peer} broke at offset ${offset} of the stream`, {
         offset,
+      });
+    }
+    if (phase === ReturnPathPhase.CLOSED && !this.#hasSentAll) {
+      throw new MigrationError('PEER_FAILED', `${peer} said that it is done, at offset ${offset} of the stream`, {
+        offset,
+        hint: 'it has not had all of RAM; look at the destination for why it ended',
       });
     }
     if (phase === ReturnPathPhase.REFUSED) {
@@ -179,6 +190,11 @@ export class SourceContext {
       this.signals.set('HANDED_OVER', 0);
       throw error;
     }
+  }
+
+  /** The end of the stream has gone: the destination may say that it is done. */
+  sentAll(): void {
+    this.#hasSentAll = true;
   }
 
   enterPostcopy(): void {

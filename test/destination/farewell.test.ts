@@ -10,7 +10,7 @@ test('SHUT with an error arrives, and what the peer still sent is read and dropp
   const pair = channelPair();
   pair.far.send(new Uint8Array(100_000));
   let heard: number[] = [];
-  sayFailed(pair.near, () => {
+  sayFailed(pair.near, true, () => {
     const received = new Uint8Array(64);
     heard = [...received.subarray(0, pair.far.receive(received, 0, received.length))];
     pair.closeFar(); // the peer has heard it, and closes
@@ -19,11 +19,24 @@ test('SHUT with an error arrives, and what the peer still sent is read and dropp
   pair.close();
 });
 
+test('where another thread has said it, what the peer still sends is dropped all the same', () => {
+  const pair = channelPair();
+  pair.far.send(new Uint8Array(100_000));
+  let heard: number | undefined;
+  sayFailed(pair.near, false, () => {
+    pair.shutNear();
+    heard = pair.far.receive(new Uint8Array(64), 0, 64);
+    pair.closeFar();
+  });
+  expect(heard).toBe(0); // the end, and nothing before it
+  pair.close();
+});
+
 test('a peer that is gone needs none', () => {
   const pair = channelPair();
   pair.closeFar();
   let waited = false;
-  sayFailed(pair.near, () => {
+  sayFailed(pair.near, true, () => {
     waited = true;
   });
   expect(waited).toBe(false);
@@ -32,7 +45,7 @@ test('a peer that is gone needs none', () => {
 
 test('a peer that does not close is left at the kick', () => {
   const pair = channelPair();
-  sayFailed(pair.near, () => native().eventfdSignal(pair.kick));
+  sayFailed(pair.near, true, () => native().eventfdSignal(pair.kick));
   pair.close();
 });
 

@@ -253,6 +253,26 @@ describe('a source that goes', () => {
     expect(() => reader.next()).toThrow(expect.objectContaining({ code: 'PEER_GONE', offset: head.length + 1 }));
   });
 
+  test('behind the EOF, where only that shows where the last device ended', () => {
+    const device = concatenate([
+      encode.encodeSectionStart({ type: 'FULL', id: 9, idstr: 'timer', instanceId: 0, versionId: 2 }),
+      new Uint8Array(24),
+      encode.encodeFooter(9),
+    ]);
+    const reader = sendAndGo(concatenate([head, device, encode.encodeEof()]));
+    while (reader.next().type !== 'eof');
+    expect(reader.nextOrEnd()).toBeUndefined();
+  });
+
+  test('in the middle of a device is PEER_GONE', () => {
+    const start = encode.encodeSectionStart({ type: 'FULL', id: 9, idstr: 'timer', instanceId: 0, versionId: 2 });
+    const reader = sendAndGo(concatenate([head, start, new Uint8Array(24)]));
+    const read = (): void => {
+      for (;;) reader.next();
+    };
+    expect(read).toThrow(expect.objectContaining({ code: 'PEER_GONE' }));
+  });
+
   test('in the middle of the VM description is PEER_GONE', () => {
     const description = encode.encodeVmDescription('{"devices":[]}');
     const reader = sendAndGo(concatenate([head, encode.encodeEof(), description.subarray(0, 9)]));

@@ -73,9 +73,9 @@ type Name = keyof typeof commands;
 
 /** Outside a package. */
 const legal: Readonly<Record<Outside, readonly Name[]>> = {
-  none: ['OPEN_RETURN_PATH', 'PING', 'POSTCOPY_ADVISE'],
-  advise: ['OPEN_RETURN_PATH', 'PING', 'POSTCOPY_RAM_DISCARD', 'PACKAGED'],
-  discard: ['OPEN_RETURN_PATH', 'PING', 'POSTCOPY_RAM_DISCARD', 'PACKAGED'],
+  none: ['OPEN_RETURN_PATH', 'PING', 'POSTCOPY_ADVISE', 'SWITCHOVER_START'],
+  advise: ['OPEN_RETURN_PATH', 'PING', 'POSTCOPY_RAM_DISCARD', 'PACKAGED', 'SWITCHOVER_START'],
+  discard: ['OPEN_RETURN_PATH', 'PING', 'POSTCOPY_RAM_DISCARD', 'PACKAGED', 'SWITCHOVER_START'],
   running: ['PING'],
 };
 

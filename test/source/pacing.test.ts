@@ -1,5 +1,7 @@
 /** Pacing: what holds the migration thread back, what never does, and that it sleeps only where nothing has changed. */
 import { expect, test } from 'vitest';
+import { defaultParameters } from '#lib/options.js';
+import { LiveParameters } from '#lib/source/live-parameters.js';
 import { Pacing } from '#lib/source/pacing.js';
 import { PageRequestQueue } from '#lib/source/page-request-queue.js';
 import { createSourceSignals } from '#lib/source/source-signals.js';
@@ -12,7 +14,10 @@ function rig(bytesPerSecond: number) {
   const queue = new PageRequestQueue();
   const signals = createSourceSignals();
   const trace = new Trace({ words: createTraceWords(), ring: undefined });
-  return { queue, signals, pacing: new Pacing(queue, signals, trace, bytesPerSecond) };
+  const parameters = new LiveParameters();
+  parameters.set({ ...defaultParameters, maxBandwidth: bytesPerSecond, maxPostcopyBandwidth: 0 });
+  signals.set('PONG', Ping.SETUP);
+  return { queue, signals, parameters, pacing: new Pacing(queue, signals, trace, parameters) };
 }
 
 test('the rate limit holds back until it is lifted', () => {
@@ -29,7 +34,7 @@ test('in precopy no credit is needed, in postcopy a ping is due behind 128 KiB',
   pacing.count(64 * MiB);
   expect(pacing.maySend()).toBe(true);
   expect(pacing.duePing()).toBeUndefined();
-  pacing.enterPostcopy(0);
+  pacing.enterPostcopy();
   pacing.count(127 * 1024);
   expect(pacing.maySend()).toBe(true);
   pacing.count(1024);
@@ -46,8 +51,9 @@ test('in precopy no credit is needed, in postcopy a ping is due behind 128 KiB',
 });
 
 test('a page request is never held back', () => {
-  const { pacing, queue } = rig(1);
-  pacing.enterPostcopy(1);
+  const { pacing, queue, parameters } = rig(1);
+  parameters.set({ ...parameters.all(), maxPostcopyBandwidth: 1 });
+  pacing.enterPostcopy();
   pacing.count(MiB);
   expect(pacing.maySend()).toBe(false);
   queue.push(0, 0, 1);
@@ -57,11 +63,37 @@ test('a page request is never held back', () => {
 
 test('what has changed since the last look ends a rest before it begins', () => {
   const { pacing, signals } = rig(0);
-  pacing.enterPostcopy(0);
+  pacing.enterPostcopy();
   pacing.count(MiB);
   pacing.duePing();
   const attention = signals.get('ATTENTION');
   signals.bump('ATTENTION');
   pacing.rest(attention); // would sleep for ever
   expect(pacing.maySend()).toBe(false);
+});
+
+test('a limit that is changed holds from then on, in each phase its own', () => {
+  const { pacing, parameters } = rig(1);
+  pacing.count(MiB);
+  expect(pacing.maySend()).toBe(false);
+  parameters.set({ ...parameters.all(), maxBandwidth: 0 });
+  expect(pacing.maySend()).toBe(true);
+  pacing.enterPostcopy();
+  pacing.count(1);
+  expect(pacing.maySend()).toBe(true);
+  parameters.set({ ...parameters.all(), maxPostcopyBandwidth: 1 });
+  expect(pacing.maySend()).toBe(true); // of a new window nothing is used up
+  pacing.count(1);
+  expect(pacing.maySend()).toBe(false);
+});
+
+test('a destination that has answered no ping is not waited for', () => {
+  const { pacing, signals } = rig(0);
+  signals.set('PONG', 0);
+  pacing.enterPostcopy();
+  for (let step = 0; step < 100; step += 1) {
+    pacing.count(128 * 1024);
+    expect(pacing.duePing()).toBeDefined();
+    expect(pacing.maySend()).toBe(true);
+  }
 });

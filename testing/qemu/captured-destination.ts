@@ -75,7 +75,7 @@ async function outcomeOf(
       return event === 'RESUME' ? [event] : [];
     }),
     return_path: answersOf(source),
-    ...(await comparison(qemu, machine)),
+    ...comparedWithSent(await memfdContent(qemu), machine),
   };
 }
 
@@ -83,7 +83,7 @@ function exitOf(how: number | string): string {
   return `process exited, status ${typeof how === 'number' ? how : -constants.signals[how as NodeJS.Signals]}`;
 }
 
-function answersOf({ answers }: ScriptedSource): DestinationOutcome['return_path'] {
+export function answersOf({ answers }: ScriptedSource): DestinationOutcome['return_path'] {
   const values: Record<string, number[]> = {};
   let requests = 0;
   for (const message of answers.all) {
@@ -95,8 +95,8 @@ function answersOf({ answers }: ScriptedSource): DestinationOutcome['return_path
   return requests === 0 ? values : { ...values, REQ_PAGES_ID: `${requests} messages` };
 }
 
-async function comparison(qemu: QemuProcess, machine: CapturedMachine) {
-  const memory = await memfdContent(qemu);
+/** `memory`: of the block that the cases are about. */
+export function comparedWithSent(memory: Buffer, machine: CapturedMachine) {
   const wanted = machine.memory.get(CAPTURED_RAM)!;
   const pages = Array.from({ length: memory.length / PAGE_BYTES }, (_, page) => page);
   const pageOf = (bytes: Uint8Array, page: number) =>

@@ -39,8 +39,8 @@ export class CapturedMachine {
   readonly blocks: readonly Block[];
   /** What the recorded memory holds at the end of its stream, by block. */
   readonly memory: ReadonlyMap<string, Uint8Array>;
-  /** The whole sections of the devices, footers included, by idstr in order; two of one name are one entry. */
-  readonly devices: readonly { readonly idstr: string; readonly section: Uint8Array }[];
+  /** The whole sections of the devices in order, footers included. */
+  readonly devices: readonly (SectionEntry & { readonly section: Uint8Array })[];
   readonly vmDescription: string;
   readonly ramSection: SectionEntry;
 
@@ -56,15 +56,16 @@ export class CapturedMachine {
     this.blocks = only('ram-blocks')?.blocks ?? [];
     this.vmDescription = only('vmdescription')?.json ?? '{}';
     this.memory = new Map(this.blocks.map(({ idstr, usedLength }) => [idstr, new Uint8Array(usedLength)]));
-    const devices: { idstr: string; section: Uint8Array }[] = [];
+    const devices: (SectionEntry & { section: Uint8Array })[] = [];
     let ram: SectionEntry | undefined;
-    let start = 0;
+    let start: (SectionEntry & { readonly recordOffset: number }) | undefined;
     for (const record of records) {
       if (record.type === 'section-start' && record.idstr === 'ram') ram = record;
-      if (record.type === 'section-start') start = record.recordOffset;
-      if (record.type === 'section-end' && record.idstr !== 'ram') {
-        const section = bytes.slice(start, record.recordOffset + encodeFooter(record.id).length);
-        devices.push({ idstr: record.idstr, section });
+      if (record.type === 'section-start') start = record;
+      if (record.type === 'section-end' && record.idstr !== 'ram' && start !== undefined) {
+        const { id, idstr, instanceId, versionId, recordOffset } = start;
+        const section = bytes.slice(recordOffset, record.recordOffset + encodeFooter(id).length);
+        devices.push({ id, idstr, instanceId, versionId, section });
       }
     }
     if (ram === undefined) throw new Error(`${captureName} has no ram section`);

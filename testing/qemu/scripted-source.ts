@@ -52,6 +52,11 @@ export class ScriptedSource {
     );
   }
 
+  /** Nothing more will be sent; answers may still come. */
+  end(): void {
+    this.#socket.end();
+  }
+
   /** The connection ends here, in both directions. */
   close(): void {
     this.#socket.destroy();

@@ -1,0 +1,28 @@
+/** How a migration stands, in a few words for a line on a terminal. Pure. */
+import type { LatencySummary } from '../destination/fault-latency.js';
+import type { IncomingInfo } from '../destination/incoming-info.js';
+import type { OutgoingInfo } from '../source/outgoing-info.js';
+import { formatBytes, formatCount, formatUs } from './size.js';
+
+/** `1,234 pages sent (4.8 MiB, 12 MiB/s), 91 MiB to go`. */
+export function outgoingText({ ram, totalTime }: OutgoingInfo): string {
+  const rate = totalTime > 0 ? formatBytes((ram.transferred / totalTime) * 1000) : '0 B';
+  return (
+    `${formatCount(ram.normal + ram.duplicate)} pages sent ` +
+    `(${formatBytes(ram.transferred)}, ${rate}/s), ${formatBytes(ram.remaining)} to go`
+  );
+}
+
+/** `1,234 pages received (4.8 MiB); 12 faults, 1 waiting, p50 180 µs, p99 2.5 ms`. */
+export function incomingText({ ram, faults }: IncomingInfo): string {
+  const waiting = Math.max(0, ram.postcopyRequests - ram.postcopyRequestsServed);
+  return (
+    `${formatCount(ram.normal + ram.duplicate)} pages received ` +
+    `(${formatBytes(ram.transferred)}); ${formatCount(faults.count)} faults, ${waiting} waiting, ` +
+    `p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}`
+  );
+}
+
+export function latencyText({ p50Us, p99Us, maxUs }: LatencySummary): string {
+  return `p50 ${formatUs(p50Us)}, p99 ${formatUs(p99Us)}, max ${formatUs(maxUs)}`;
+}
