@@ -145,6 +145,6 @@ export class Notebook {
 export function readNotebook(entry: Uint8Array, target: Target, what: string): Finding {
   const head = new DataView(entry.buffer, entry.byteOffset, entry.byteLength);
   const { origin } = target.seeds[head.getUint32(0)];
-  const bytes = entry.slice(HEAD_BYTES, HEAD_BYTES + head.getUint32(8));
+  const bytes = new Uint8Array(entry.subarray(HEAD_BYTES, HEAD_BYTES + head.getUint32(8)));
   return { target: target.name, origin: origin.name, choice: head.getUint32(4), bytes, what };
 }

@@ -233,5 +233,6 @@ class Decoded {
 }
 
 function describe({ digest, settled, taken, error }: Decoded): string {
-  return `${digest.records} records (${digest.value}), ${settled} of ${taken} bytes, ${error?.code ?? 'no error'} ${error?.message ?? ''}`;
+  const end = error === undefined ? 'no error' : `${error.code} ${error.message}`;
+  return `${digest.records} records (${digest.value}), ${settled} of ${taken} bytes, ${end}`;
 }

@@ -9,11 +9,11 @@ import { MAX_INPUT_BYTES, Outcome, type Target } from './input.ts';
 export const findingsFolder = fileURLToPath(new URL('./findings', import.meta.url));
 
 /** Returns the path. */
-export function writeFinding(finding: Finding): string {
+export function writeFinding(finding: Finding, folder = findingsFolder): string {
   const bytes = Buffer.from(finding.bytes);
   const name = createHash('sha256').update(bytes).update(finding.what).digest('hex').slice(0, 12);
-  const path = join(findingsFolder, `${finding.target}-${name}.json`);
-  mkdirSync(findingsFolder, { recursive: true });
+  const path = join(folder, `${finding.target}-${name}.json`);
+  mkdirSync(folder, { recursive: true });
   writeFileSync(path, `${JSON.stringify({ ...finding, bytes: bytes.toString('base64') })}\n`);
   return path;
 }

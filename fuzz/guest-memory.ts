@@ -85,16 +85,15 @@ function pageOf(byte: number): Buffer {
 
 export class GuestMemory {
   readonly #blocks: GuardedBlock[];
-  readonly #guards: RAMBlock[];
+  readonly guards: readonly RAMBlock[];
   readonly #guardViews: Buffer[];
 
-  /** @param guarded for tests: whether to look at the guards */
   constructor(sizes: readonly BlockSize[]) {
     const neighbours = createNeighbours(sizes);
     const isGuard = (block: RAMBlock): boolean => block.idstr === GUARD;
-    this.#guards = neighbours.filter(isGuard);
+    this.guards = neighbours.filter(isGuard);
     this.#blocks = neighbours.filter((block) => !isGuard(block)).map((block) => new GuardedBlock(block));
-    this.#guardViews = this.#guards.map(({ handle }) => Buffer.from(native().ramBlockBuffer(handle)).fill(GUARD_BYTE));
+    this.#guardViews = this.guards.map(({ handle }) => Buffer.from(native().ramBlockBuffer(handle)).fill(GUARD_BYTE));
   }
 
   get blocks(): readonly GuardedBlock[] {
@@ -119,7 +118,7 @@ export class GuestMemory {
 
   close(): void {
     for (const { block } of this.#blocks) block.close();
-    for (const guard of this.#guards) guard.close();
+    for (const guard of this.guards) guard.close();
   }
 }
 

@@ -39,8 +39,10 @@ export function kindOf(record: AnyRecord): string {
       return `configuration ${Object.keys(record).length}`;
     case 'REQ_PAGES':
       return record.idstr === undefined ? 'REQ_PAGES' : 'REQ_PAGES_ID';
-    case 'multifd-packet':
-      return `packet ${record.sync} ${record.compression} ${Math.min(record.normal.length, 2)} ${record.zero.length > 0}`;
+    case 'multifd-packet': {
+      const { sync, compression, normal, zero } = record;
+      return `packet ${sync} ${compression} ${Math.min(normal.length, 2)} ${zero.length > 0}`;
+    }
     default:
       return record.type;
   }
