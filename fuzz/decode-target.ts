@@ -93,7 +93,8 @@ export class DecodeTarget implements Target {
       selfSizedDevices,
       ...(context === undefined ? {} : { context }),
       ...(option === 1 ? { limits: tightLimits } : {}),
-      ...(option === 2 ? { blockPageSize: () => 4096 } : {}),
+      ...(option === 2 ? { blockPageSize } : {}),
+      ...(option === 4 ? { lastBlock: context?.blocks[0].idstr } : {}),
       ...(option === 3 && context === undefined ? { targetPageSize: 1024 } : {}),
     };
     return new StreamDecoder(options);
@@ -108,7 +109,7 @@ export class DecodeTarget implements Target {
     cuts: Random | undefined,
     outcome: Outcome | undefined,
   ): Decoded {
-    const run = new Decoded(this.#decoder(origin, choice), length);
+    const run = new Decoded(this.#decoder(origin, choice), length, cuts?.once(2) ?? false);
     const { buffer, stack } = { buffer: this.#buffer, stack: run.stack };
     const poison = cuts === undefined ? 0 : cuts.pick(poisons);
     buffer.fill(poison, 0, length + 2 * MARGIN);
@@ -161,7 +162,8 @@ export class DecodeTarget implements Target {
     for (;;) {
       const top = stack[stack.length - 1];
       const at = run.taken + shift;
-      const stop = Math.min(end, top.end + shift);
+      // A decoder knows where its package ends; what lies behind may be given to it or not.
+      const stop = run.givesAll ? end : Math.min(end, top.end + shift);
       const { offset } = top.decoder;
       const record = top.decoder.next(this.#buffer, this.#view, at, stop);
       const { consumed, needed } = top.decoder;
@@ -216,17 +218,25 @@ function bitmapBytes(idstr: string): number | undefined {
   return idstr === 'pc.ram' || idstr === 'vga.vram' ? 8 : undefined;
 }
 
+/** As in a destination that has huge pages in one of its blocks. */
+function blockPageSize(idstr: string): number {
+  return idstr === 'pc.ram' ? 2 ** 21 : 4096;
+}
+
 /** What came out of one way to give the bytes. */
 class Decoded {
   readonly digest = new RecordDigest();
   readonly stack: Open[];
   readonly length: number;
+  /** Whether the decoder of a package is given what lies behind, too. */
+  readonly givesAll: boolean;
   taken = 0;
   /** Without the pieces of a body that never came to its end: how many there are depends on the cuts. */
   settled = 0;
   error: WireError | undefined;
 
-  constructor(decoder: AnyDecoder, length: number) {
+  constructor(decoder: AnyDecoder, length: number, givesAll: boolean) {
+    this.givesAll = givesAll;
     this.stack = [{ decoder, end: Number.POSITIVE_INFINITY }];
     this.length = length;
   }
