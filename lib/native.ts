@@ -298,6 +298,8 @@ export interface Native {
   socketClose(socket: SocketHandle): void;
   /** Caps bytes queued in the kernel: TCP_NOTSENT_LOWAT for tcp, SO_SNDBUF for unix. */
   socketLimitQueue(socket: SocketHandle, bytes: number): void;
+  /** Whether a receive, or of a listener an accept, would find something now: bytes, an end, an error, a peer. */
+  socketReadable(socket: SocketHandle): boolean;
   /** Blocks for at least one byte (`length` is not 0); returns bytes read, 0 at the peer's end, or KICKED. */
   socketReceive(socket: SocketHandle, kick: EventfdHandle, target: Uint8Array, offset: number, length: number): number;
   /**

@@ -83,6 +83,7 @@ constexpr Function kFunctions[] = {
     {"socketShutdown", SocketShutdown},
     {"socketClose", SocketClose},
     {"socketLimitQueue", SocketLimitQueue},
+    {"socketReadable", SocketReadable},
     {"socketReceive", SocketReceive},
     {"socketSend", SocketSend},
     {"socketSendPages", SocketSendPages},

@@ -396,6 +396,16 @@ Napi::Value SocketLimitQueue(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value SocketReadable(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto socket = arguments.Handle<Socket>("socket");
+  if (arguments.failed()) return {};
+  const Eventfd never;  // poll ignores its negative descriptor
+  const Wake wake = WaitFor(socket->fd.get(), POLLIN, never, 0);
+  if (wake == Wake::kFailed) return Throw(info.Env(), {errno, "poll", {}});
+  return Napi::Boolean::New(info.Env(), wake == Wake::kReady);
+}
+
 Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const auto socket = arguments.Handle<Socket>("socket");

@@ -35,6 +35,7 @@ Napi::Value UnixSocketIsOpen(const Napi::CallbackInfo& info);
 Napi::Value SocketShutdown(const Napi::CallbackInfo& info);
 Napi::Value SocketClose(const Napi::CallbackInfo& info);
 Napi::Value SocketLimitQueue(const Napi::CallbackInfo& info);
+Napi::Value SocketReadable(const Napi::CallbackInfo& info);
 Napi::Value SocketReceive(const Napi::CallbackInfo& info);
 Napi::Value SocketSend(const Napi::CallbackInfo& info);
 Napi::Value SocketSendPages(const Napi::CallbackInfo& info);

@@ -16,8 +16,8 @@ import { formatUri, parseUri } from './uri.js';
 
 /** Milliseconds a connection may take to come about. */
 export const CONNECT_TIMEOUT_MS = 10_000;
-/** Connections that wait to be accepted. */
-const BACKLOG = 4;
+/** Connections that wait to be accepted: a source may make 255 for multifd before it goes on with the first. */
+const BACKLOG = 256;
 
 const connectErrors: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   ECONNREFUSED: ['CONNECT_REFUSED', 'nobody listens there'],

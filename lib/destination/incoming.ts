@@ -158,7 +158,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       onEvent: (event) => this.#onEvent(event),
     });
     const calls: DestinationOwnerCalls = {
-      connected: (socket) => this.#connected(socket),
+      connected: (socket) => {
+        this.#socket = socket;
+      },
       ramBlocks: ({ blocks, machine }) => this.#ramBlocks(blocks, machine),
       willPrepareMemory: ({ before, received }) => {
         this.#memoryBefore = before;
@@ -205,8 +207,11 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** Waits for one thread's end; the first that fails ends the others. */
   async #watch(thread: Thread<unknown>): Promise<ThreadOutcome<unknown>['kind']> {
     const outcome = await thread.ended;
-    // After a precopy nobody else ends the fault thread.
-    if (thread === this.#threads.main && !this.#listens) this.#threads.fault.kick();
+    if (thread === this.#threads.main) {
+      this.#listener.close();
+      // After a precopy nobody else ends the fault thread.
+      if (!this.#listens) this.#threads.fault.kick();
+    }
     if (outcome.kind === 'failed') {
       this.#firstError ??= outcome.error;
       this.#release();
@@ -231,11 +236,6 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     }
     this.#firstError ??= fromPlainError(event.error);
     this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
-  }
-
-  #connected(socket: SocketHandle): void {
-    this.#socket = socket;
-    this.#listener.close();
   }
 
   async #ramBlocks(

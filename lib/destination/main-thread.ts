@@ -21,6 +21,7 @@ import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
 import { Command } from '../wire/protocol.js';
+import { requireHandled } from './capability-check.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
@@ -29,6 +30,7 @@ import {
   Handed,
   Package,
 } from './destination-signals.js';
+import { ExtraConnections } from './extra-connections.js';
 import { SHUT_FAILURE, sayCompleted, sayFailed } from './farewell.js';
 import type { FaultThreadWork } from './fault-thread.js';
 import { findPartialHostPage } from './host-page.js';
@@ -103,6 +105,7 @@ class MainThread {
   readonly #counters: DestinationCounters;
   readonly #socket: SocketHandle;
   readonly #channel: Channel;
+  readonly #extra: ExtraConnections;
   readonly #arena = new SharedArrayBuffer(ARENA_BYTES);
   readonly #reader: StreamReader;
   readonly #machine: IncomingMachine;
@@ -127,6 +130,7 @@ class MainThread {
     this.#socket = accept(data.listener, thread.kick);
     thread.owner.call('connected', this.#socket);
     this.#channel = new Channel({ socket: this.#socket, peer: `the source at ${data.uri}` }, thread.kick);
+    this.#extra = new ExtraConnections(data.listener, thread.kick);
     this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters);
     thread.trace.at('migration_incoming_connected');
   }
@@ -151,6 +155,11 @@ class MainThread {
     }
   }
 
+  /** Once it has ended. */
+  close(): void {
+    this.#extra.close();
+  }
+
   /** Tells the source that there will be no more, if it can be told, and waits for it to close. */
   fail(): void {
     if (!this.#returnPath) return;
@@ -171,12 +180,14 @@ class MainThread {
   // --- records -----------------------------------------------------------------------------------
 
   #handle(record: StreamRecord): void {
+    if (record.type !== 'page') requireHandled(record, this.#reader.recordOffset);
     switch (record.type) {
       case 'page':
         this.#needCollector(record.type).add(record, this.#reader.recordOffset);
         return;
       case 'ram-eos':
         this.#collector?.flush();
+        this.#lookForConnections();
         return;
       case 'header':
         this.#thread.trace.at('loadvm_state_header');
@@ -196,6 +207,14 @@ class MainThread {
       default:
         throw this.#illegal(nameOf(record), 'here');
     }
+  }
+
+  /**
+   * Where a source can only be when its other connections are made: those of multifd at the end of each section of
+   * RAM, that of preempt, the latest, before what follows the switch.
+   */
+  #lookForConnections(): void {
+    this.#extra.look(this.#state !== 'none', this.#recordOffset);
   }
 
   /** `bytes`: where the data of a device is. */
@@ -242,6 +261,7 @@ class MainThread {
       case 'POSTCOPY_ADVISE':
         return this.#advise(record.pageSizeSummary ?? 0, record.targetPageSize ?? 0);
       case 'POSTCOPY_RAM_DISCARD':
+        this.#lookForConnections();
         this.#step(record.command);
         return this.#discard(record.idstr, record.ranges);
       default:
@@ -326,6 +346,7 @@ class MainThread {
 
   /** D7 and D8: the package is read whole first, as the stream behind it belongs to the listen thread. */
   #runPackage(length: number): void {
+    this.#lookForConnections();
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
     this.#thread.trace.at('loadvm_handle_cmd_packaged', length);
@@ -335,6 +356,7 @@ class MainThread {
     for (let at = 0; at < length; at += decoder.consumed) {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
+      requireHandled(record, this.#recordOffset);
       if (isOfDevice(record)) this.#section(record, bytes);
       else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
       else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
@@ -503,6 +525,7 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     main?.fail();
     throw error;
   } finally {
+    main?.close();
     // Who is still parked is not needed any more.
     signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
     signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);

@@ -6,6 +6,7 @@
 import { MigrationError } from '../errors.js';
 import { pageIndexOf } from '../memory/page.js';
 import type { PageRecord } from '../wire/messages.js';
+import { refusal } from './capability-check.js';
 
 /** Where batches go: straight to memory in precopy, through userfaultfd in postcopy. */
 export interface PageInstaller {
@@ -13,14 +14,23 @@ export interface PageInstaller {
   pages(blockIndex: number, pages: Uint32Array, count: number, offsets: Uint32Array): void;
   /** Pages that are `fills[i]` throughout. */
   fills(blockIndex: number, pages: Uint32Array, count: number, fills: Uint8Array): void;
+  /** One page in xbzrle form: what was installed before it is there. Absent: there is nothing to change (postcopy). */
+  xbzrle?(record: PageRecord, recordOffset: number): void;
 }
 
 const BATCH_PAGES = 256;
 
-/** What a page record carries, where that is something a page can be installed from. Throws UNSUPPORTED. */
+/**
+ * What a page record carries, where that is something a page can be installed from. Throws UNSUPPORTED;
+ * ILLEGAL_COMMAND for xbzrle, which a precopy alone may have.
+ */
 export function contentKind({ kind }: PageRecord, offset: number): 'normal' | 'zero' {
   if (kind === 'normal' || kind === 'zero') return kind;
-  throw new MigrationError('UNSUPPORTED', `a page in ${kind} form at offset ${offset}`, { offset, record: 'page' });
+  if (kind === 'compressed') throw refusal('compress', 'page', offset);
+  throw new MigrationError('ILLEGAL_COMMAND', `a page in ${kind} form at offset ${offset}, after LISTEN`, {
+    offset,
+    record: 'page',
+  });
 }
 
 export class PageCollector {
@@ -38,6 +48,11 @@ export class PageCollector {
 
   /** Adds a page; `recordOffset` is its place on the stream, for errors. */
   add(record: PageRecord, recordOffset: number): void {
+    if (record.kind === 'xbzrle' && this.#installer.xbzrle !== undefined) {
+      this.flush();
+      this.#installer.xbzrle(record, recordOffset);
+      return;
+    }
     const kind = contentKind(record, recordOffset);
     if (record.block.index !== this.#blockIndex || kind !== this.#kind || this.#count === BATCH_PAGES) {
       this.flush();

@@ -3,10 +3,13 @@
  * made present too: it counts as received, so it must never fault. Main thread only.
  */
 
+import { asMigrationError, MigrationError } from '../errors.js';
 import type { PageBitmap } from '../memory/bitmap.js';
-import { TARGET_PAGE_SIZE } from '../memory/page.js';
+import { pageIndexOf, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native } from '../native.js';
+import type { PageRecord } from '../wire/messages.js';
+import { applyXbzrle } from '../wire/xbzrle.js';
 import type { DestinationCounters } from './destination-counters.js';
 import type { PageInstaller } from './page-collector.js';
 
@@ -15,6 +18,8 @@ export class RamLoad implements PageInstaller {
   readonly #received: readonly PageBitmap[];
   readonly #arena: Uint8Array;
   readonly #counters: DestinationCounters;
+  /** A page that is being changed. */
+  readonly #page = new Uint8Array(TARGET_PAGE_SIZE);
 
   constructor(
     blocks: readonly RAMBlockDescriptor[],
@@ -38,6 +43,28 @@ export class RamLoad implements PageInstaller {
     native().fillPages(this.#blocks[blockIndex].handle, TARGET_PAGE_SIZE, pages, count, fills);
     this.#markReceived(blockIndex, pages, count);
     this.#counters.add('duplicate', count);
+  }
+
+  /**
+   * A page that is here, changed. Throws STREAM_CORRUPT, the page as it was, where it is not here or the delta
+   * is none: a QEMU destination would take zeroes for a page that never came.
+   */
+  xbzrle({ block, offset, dataStart, dataLength }: PageRecord, recordOffset: number): void {
+    const { handle, idstr } = this.#blocks[block.index];
+    const index = pageIndexOf(offset);
+    if (!this.#received[block.index].test(index)) {
+      throw new MigrationError(
+        'STREAM_CORRUPT',
+        `the page at offset ${recordOffset} says in xbzrle form what has changed in page ${index} of RAM block ` +
+          `${idstr}, which has not come`,
+        { offset: recordOffset, record: 'page' },
+      );
+    }
+    native().ramBlockRead(handle, offset, this.#page);
+    const end = dataStart + dataLength;
+    asMigrationError(() => applyXbzrle(this.#page, this.#arena, dataStart, end, recordOffset));
+    native().ramBlockWrite(handle, offset, this.#page);
+    this.#counters.add('normal', 1);
   }
 
   #markReceived(blockIndex: number, pages: Uint32Array, count: number): void {

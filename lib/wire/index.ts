@@ -10,3 +10,4 @@ export * from './messages.js';
 export * from './multifd.js';
 export * from './protocol.js';
 export * from './return-path.js';
+export * from './xbzrle.js';

@@ -95,11 +95,29 @@ test('whatever comes is installed once, in order, by block and kind (property)',
   );
 });
 
-test.each<PageKind>(['xbzrle', 'compressed'])('a page in %s form is UNSUPPORTED, and says where it was', (kind) => {
+test('a page in xbzrle form goes to the installer at once, behind what came before it', () => {
+  const { installer, batches } = recorder();
+  const order: string[] = [];
+  const xbzrle = ({ block, offset, dataStart }: PageRecord, at: number): void => {
+    order.push(`${batches.length} batches, then ${block.index} ${offset} ${dataStart} at ${at}`);
+  };
+  const collector = new PageCollector({ ...installer, xbzrle });
+  add(collector, 'normal', 1, 7, 100);
+  add(collector, 'xbzrle', 1, 7, 200);
+  add(collector, 'normal', 1, 8, 300);
+  collector.flush();
+  expect(order).toEqual(['1 batches, then 1 28672 200 at 1234']);
+  expect(batches.map(({ pages }) => pages)).toEqual([[7], [8]]);
+});
+
+test.each<[PageKind, string, string]>([
+  ['xbzrle', 'ILLEGAL_COMMAND', 'after LISTEN'],
+  ['compressed', 'UNSUPPORTED', 'capability compress'],
+])('a page in %s form where none can be installed is %s, and says where it was', (kind, code, says) => {
   const { installer, batches } = recorder();
   const collector = new PageCollector(installer);
   expect(() => add(collector, kind, 0, 0, 0)).toThrow(
-    expect.objectContaining({ code: 'UNSUPPORTED', offset: 1234, message: expect.stringContaining(kind) }),
+    expect.objectContaining({ code, offset: 1234, message: expect.stringContaining(says) }),
   );
   expect(batches).toEqual([]);
 });

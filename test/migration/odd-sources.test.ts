@@ -56,7 +56,7 @@ const refusals: Readonly<Record<string, readonly [ErrorCode, RegExp]>> = {
   ],
   'postcopy: the same page twice, well after RUN': ['STREAM_CORRUPT', /page 768 .*a second time/],
   'postcopy: garbage section type well after RUN': ['STREAM_CORRUPT', /0x9/],
-  'postcopy: XBZRLE record after RUN': ['UNSUPPORTED', /xbzrle/],
+  'postcopy: XBZRLE record after RUN': ['ILLEGAL_COMMAND', /xbzrle .*after LISTEN/],
   'postcopy: connection cut in the middle of the package': ['PEER_GONE', /before its end/],
   'postcopy: connection cut after the package': ['PEER_GONE', /before its end/],
   'precopy: connection cut in the middle of RAM': ['PEER_GONE', /before its end/],

@@ -79,6 +79,31 @@ describe.each(['unix', 'tcp'] as const)('%s', (family) => {
     close(pair);
   });
 
+  test('tells whether there is something to receive', async () => {
+    const pair = await connect(family);
+    const { left, right, kick } = pair;
+    expect(n.socketReadable(right)).toBe(false);
+    n.socketSend(left, kick, Uint8Array.of(1), 0, 1);
+    await until('the byte is there', () => n.socketReadable(right));
+    receiveAll(right, kick, 1);
+    expect(n.socketReadable(right)).toBe(false);
+    n.socketShutdown(left);
+    await until('its end is there', () => n.socketReadable(right));
+    expect(n.socketReceive(right, kick, new Uint8Array(1), 0, 1)).toBe(0);
+    close(pair);
+  });
+
+  test('tells whether there is someone to accept', async () => {
+    const address: SocketAddress = family === 'unix' ? unixAddress() : { family, host: '127.0.0.1', port: 0 };
+    const { handle: listener, port } = n.socketListen(address, 1);
+    expect(n.socketReadable(listener)).toBe(false);
+    const peer = await n.socketConnect(address.family === 'tcp' ? { ...address, port } : address, 5000);
+    await until('it can be accepted', () => n.socketReadable(listener));
+    n.socketClose(peer);
+    expect(n.socketReadable(listener)).toBe(true);
+    n.socketClose(listener);
+  });
+
   test('a kick ends a receive, and those that follow', async () => {
     const pair = await connect(family);
     const { left, right, kick } = pair;

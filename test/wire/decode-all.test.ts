@@ -9,10 +9,10 @@ import * as encode from '#lib/wire/encode.js';
 import { WireError } from '#lib/wire/errors.js';
 import type { PageKind, RamBlockEntry, ReturnPathMessageRecord, StreamRecord } from '#lib/wire/messages.js';
 import { RamFlag } from '#lib/wire/protocol.js';
+import { applyXbzrle } from '#lib/wire/xbzrle.js';
 import { type Capture, type ConnectionKind, captures } from '../../testing/captures.js';
 import { encodeMessages, encodeRecords } from '../../testing/encode-records.js';
 import { feed, joined } from '../../testing/feed.js';
-import { naiveXbzrle } from '../../testing/naive-codec.js';
 
 const PAGE = 4096;
 
@@ -210,7 +210,7 @@ function rebuild(decoded: readonly Decoded[]): Map<string, Uint8Array> {
 const unpack: Record<PageKind, (page: Uint8Array, data: Uint8Array, fill: number) => void> = {
   normal: (page, data) => page.set(data),
   zero: (page, _data, fill) => page.fill(fill),
-  xbzrle: (page, data) => naiveXbzrle(page, data),
+  xbzrle: (page, data) => applyXbzrle(page, data, 0, data.length, 0),
   compressed: (page, data) => page.set(inflateSync(data)),
 };
 
