@@ -12,6 +12,7 @@ const GUARD_BYTE = 0xa5;
 /** Mappings made until they lie one beside the other: at first the kernel fills holes. */
 const MAX_TRIES = 200;
 const ABSENT = -1;
+const CHANGED = -1000;
 
 export interface BlockSize {
   readonly idstr: string;
@@ -24,8 +25,10 @@ export class GuardedBlock {
   readonly received: PageBitmap;
   touched = false;
   readonly #view: Buffer;
-  /** By page: {@link ABSENT}, an offset in the arena, or for a page of fill bytes -2 and below. */
+  /** By page: {@link ABSENT}, {@link CHANGED}, an offset in the arena, or for a page of fill bytes -2 and below. */
   readonly #from: Int32Array;
+  /** Pages that came in parts. */
+  readonly #changed = new Map<number, Buffer>();
 
   constructor(block: RAMBlock) {
     this.block = block;
@@ -48,6 +51,14 @@ export class GuardedBlock {
     this.#from[page] = -2 - byte;
   }
 
+  /** `change` is done to a copy of what the page must hold. */
+  change(page: number, arena: Uint8Array, change: (content: Uint8Array) => void): void {
+    const content = Buffer.from(this.#content(page, arena));
+    change(content);
+    this.#changed.set(page, content);
+    this.#from[page] = CHANGED;
+  }
+
   discard(start: number, length: number): void {
     this.#from.fill(ABSENT, pageCount(start), pageCount(start + length));
   }
@@ -57,10 +68,16 @@ export class GuardedBlock {
     for (const [page, from] of this.#from.entries()) {
       const at = page * TARGET_PAGE_SIZE;
       const found = this.#view.subarray(at, at + TARGET_PAGE_SIZE);
-      const wanted =
-        from >= 0 ? arena.subarray(from, from + TARGET_PAGE_SIZE) : pageOf(from === ABSENT ? 0 : -2 - from);
-      if (!found.equals(wanted)) throw new Broken(`page ${page} of ${this.block.idstr} is not what was sent (${from})`);
+      if (!found.equals(this.#content(page, arena)))
+        throw new Broken(`page ${page} of ${this.block.idstr} is not what was sent (${from})`);
     }
+  }
+
+  #content(page: number, arena: Uint8Array): Uint8Array {
+    const from = this.#from[page];
+    if (from >= 0) return arena.subarray(from, from + TARGET_PAGE_SIZE);
+    if (from === CHANGED) return this.#changed.get(page) as Buffer;
+    return pageOf(from === ABSENT ? 0 : -2 - from);
   }
 
   /** Missing again, all of it. */

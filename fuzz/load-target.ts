@@ -11,6 +11,7 @@
  * The loops of lib/destination/main-thread.ts and listen-thread.ts only run in threads of a whole migration; what
  * they do with a record is done here the same way, with the same classes.
  */
+import { isHandled, requireHandled } from '#lib/destination/capability-check.js';
 import { createDestinationCounters } from '#lib/destination/destination-counters.js';
 import { createDestinationSignals } from '#lib/destination/destination-signals.js';
 import { FaultLatency } from '#lib/destination/fault-latency.js';
@@ -33,6 +34,7 @@ import { decodeAll } from '#lib/wire/decode-all.js';
 import { WireError } from '#lib/wire/errors.js';
 import type { CommandRecord, PageRecord, RamBlockEntry, StreamRecord } from '#lib/wire/messages.js';
 import { joined } from '../testing/feed.ts';
+import { naiveXbzrle } from '../testing/naive-codec.ts';
 import { type BlockSize, type GuardedBlock, GuestMemory } from './guest-memory.ts';
 import { type Input, MAX_INPUT_BYTES, type Origin, type Outcome, type Target } from './input.ts';
 import { Random } from './random.ts';
@@ -63,11 +65,9 @@ export class LoadTarget implements Target {
   readonly #errors = new Names();
 
   constructor(seeds: readonly Input[], Decoder: typeof StreamDecoder = StreamDecoder) {
-    const lists = new Map(seeds.filter(isMain).map((input) => [input, blockList(input)]));
-    // Huge pages are not on every host.
-    const loaded = [...lists].filter(([, blocks]) => blocks.every(({ pageSize }) => pageSize === undefined));
-    this.seeds = loaded.map(([input]) => input);
-    this.#memory = new GuestMemory(distinct(loaded.flatMap(([, blocks]) => blocks)));
+    const blocks = new Map(seeds.map((input) => [input, loadedBlocks(input)]));
+    this.seeds = seeds.filter((input) => blocks.get(input) !== undefined);
+    this.#memory = new GuestMemory(distinct([...blocks.values()].flatMap((list) => list ?? [])));
     this.#uffd = openUserfaultfd(0n).handle;
     this.#Decoder = Decoder;
   }
@@ -145,12 +145,15 @@ export class LoadTarget implements Target {
   }
 }
 
-const isMain = ({ origin }: Input): boolean => origin.channel === 'main';
-
-function blockList({ pieces }: Input): readonly RamBlockEntry[] {
+/** Of a main connection that the destination takes. Huge pages are left out: not every host has them. */
+function loadedBlocks({ origin, pieces }: Input): readonly RamBlockEntry[] | undefined {
+  if (origin.channel !== 'main') return undefined;
   try {
     for (const record of decodeAll(joined(pieces.map(({ bytes }) => bytes)))) {
-      if (record.type === 'ram-blocks') return record.blocks;
+      if (record.type === 'configuration' && record.capabilities?.some((name) => !isHandled(name))) return undefined;
+      if (record.type === 'ram-blocks') {
+        return record.blocks.every(({ pageSize }) => pageSize === undefined) ? record.blocks : undefined;
+      }
     }
   } catch (error) {
     if (!(error instanceof WireError)) throw error;
@@ -235,6 +238,7 @@ class LoadRun {
   }
 
   #handle(record: StreamRecord, bytes: Uint8Array): void {
+    if (record.type !== 'page') requireHandled(record, this.#o.decoder.recordOffset);
     switch (record.type) {
       case 'configuration':
         return this.#o.machine.configuration(record);
@@ -261,8 +265,13 @@ class LoadRun {
     const page = pageIndexOf(record.offset);
     // Once the guest runs, what is there is the guest's.
     if (this.#isListening && !block.isAbsent(page)) return;
+    const { arena } = this.#o;
     if (record.kind === 'zero') block.fill(page, record.fill);
-    else block.load(page, record.dataStart);
+    else if (record.kind === 'normal') block.load(page, record.dataStart);
+    else {
+      const delta = arena.subarray(record.dataStart, record.dataStart + record.dataLength);
+      block.change(page, arena, (content) => naiveXbzrle(content, delta));
+    }
   }
 
   /** Sections of devices; false for any other record. */
@@ -279,6 +288,7 @@ class LoadRun {
     switch (record.command) {
       case 'OPEN_RETURN_PATH':
       case 'PING':
+      case 'SWITCHOVER_START':
         return;
       case 'POSTCOPY_ADVISE':
         return this.#step(record.command);
@@ -312,6 +322,7 @@ class LoadRun {
       const record = decoder.next(bytes, view, inside, length);
       if (record === undefined) throw illegal('PACKAGED');
       onRecord(record, decoder.recordOffset, true);
+      requireHandled(record, decoder.recordOffset);
       if (this.#section(record, bytes)) continue;
       if (record.type !== 'command') throw illegal(record.type);
       if (record.command === 'POSTCOPY_LISTEN') this.#listen();
