@@ -49,6 +49,21 @@ test('the same seed makes the same executions, another one others', async () => 
   expect(await run(8)).not.toEqual(first);
 });
 
+test('an input that is always slow is a finding, one that was so once is not', async () => {
+  const takes = (ms: (time: number) => number): Target => {
+    let times = 0;
+    const execute = () => {
+      const until = performance.now() + ms(++times);
+      while (performance.now() < until);
+    };
+    return { name: 'slow', seeds, execute, close: () => {} };
+  };
+  const always = await campaign({ target: takes(() => 210), seed: 1, executions: 2 });
+  expect(always.finding?.what).toContain('more than 200 ms');
+  const once = await campaign({ target: takes((time) => (time === 1 ? 210 : 0)), seed: 1, executions: 2 });
+  expect(once.finding).toBeUndefined();
+});
+
 test('each seed is decoded to the records that it is made of', () => {
   const target = new DecodeTarget(seeds);
   const outcome = new Outcome();
@@ -112,7 +127,7 @@ describe('a planted fault is found', () => {
     const target = name === 'load' ? new LoadTarget(seeds, decoders.StreamDecoder) : new DecodeTarget(seeds, decoders);
     try {
       const { finding } = await campaign({ target, seed: 3, executions: 20_000 });
-      expect(finding, 'a finding').toBeDefined();
+      expect(finding?.what, 'a finding').toContain('-target.ts');
       await expect(replay(target, finding!)).rejects.toThrow();
     } finally {
       target.close();
