@@ -14,7 +14,7 @@ export {
 } from './machine/machine-saver.js';
 export type { Manifest } from './machine/manifest.js';
 export { type OpenMachineOptions, SavedMachine } from './machine/saved-machine.js';
-export type { Guest, Machine, MachineReceiver } from './memory/guest.js';
+export type { Guest, Machine, MachineLike, MachineReceiver } from './memory/guest.js';
 export { type MemoryKind, RAMBlock, type RAMBlockOptions } from './memory/ram-block.js';
 export { type ListenOptions, listen } from './migration/listen.js';
 export { type MigrateOptions, migrate } from './migration/migrate.js';

@@ -3,6 +3,7 @@
  *
  *   node scripts/bootstrap.mjs           what is out of date, and nothing else
  *   node scripts/bootstrap.mjs --test    the same, and QEMU for the tests that talk to one
+ *   node scripts/bootstrap.mjs --bench   the same, and the benchmarks compiled
  *
  * Plain Node without dependencies, as it runs before there are any. A part is up to date when the
  * fingerprint of its inputs is the one its last successful build left behind and its outputs exist.
@@ -111,6 +112,17 @@ async function compileTypeScript() {
   setStamp('typescript', current);
 }
 
+/** Node 20 runs no TypeScript, and the benchmarks run in processes of their own. */
+async function compileBench() {
+  const sources = ['bench', 'testing'].flatMap((folder) => filesBelow(folder, ['.ts']));
+  const configurations = ['tsconfig.json', 'tsconfig.test.json', 'tsconfig.bench.json'];
+  const current = fingerprint([...sources, ...configurations, 'package-lock.json']) + stampOf('typescript');
+  if (existsSync(join(root, 'build-bench')) && stampOf('bench') === current) return;
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  await step('bench', process.execPath, [tsc, '-p', 'tsconfig.bench.json'], { cwd: root });
+  setStamp('bench', current);
+}
+
 function onPath(command) {
   return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
 }
@@ -121,7 +133,7 @@ async function provideQemu() {
   try {
     if (process.getuid() !== 0 || !onPath('apt-get')) {
       throw new StepError(
-        'qemu-system-x86_64 is missing, which some tests migrate to and from: install the package "qemu-system-x86".',
+        'qemu-system-x86_64 is missing, which tests and benchmarks need: install the package "qemu-system-x86".',
       );
     }
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
@@ -130,7 +142,7 @@ async function provideQemu() {
   } catch (error) {
     const required = process.env.POSTCOPY_REQUIRE_QEMU === '1' || process.env.CI === 'true';
     if (required || !(error instanceof StepError)) throw error;
-    process.stderr.write(`${error.message}\nContinuing without QEMU: the tests that need it will fail.\n`);
+    process.stderr.write(`${error.message}\nContinuing without QEMU: what needs it will fail.\n`);
   }
 }
 
@@ -139,5 +151,6 @@ await runScript(async () => {
   await installDependencies();
   await buildAddon();
   await compileTypeScript();
-  if (process.argv.includes('--test')) await provideQemu();
+  if (process.argv.includes('--bench')) await compileBench();
+  if (process.argv.includes('--test') || process.argv.includes('--bench')) await provideQemu();
 });

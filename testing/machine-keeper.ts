@@ -1,4 +1,6 @@
-/** A guest of whatever machine comes, kept in this process: its RAM in blocks that can be read, its devices as bytes. */
+/**
+ * A guest of whatever machine comes, kept in this process: its RAM in blocks that can be read, its devices as bytes.
+ */
 import type { Guest, Machine, MachineLike, MachineReceiver } from '#lib/memory/guest.js';
 import { RAMBlock } from '#lib/memory/ram-block.js';
 import type { RamBlockEntry } from '#lib/wire/messages.js';

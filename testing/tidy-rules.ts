@@ -191,6 +191,8 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-source.ts': demoProcess,
   'lib/cli/demo-destination.ts': demoProcess,
   'lib/cli/demo-messages.ts': typesOnly,
+  'lib/machine/ram-reader-thread.ts':
+    "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",
   'lib/memory/guest.ts': typesOnly,
   'lib/relay/observer.ts': typesOnly,
   'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',
@@ -203,6 +205,9 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/examples.test.ts': 'the programs in examples/',
   'test/docs/tracing.test.ts': 'docs/tracing.md',
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
+  'test/bench/statistics.test.ts': 'bench/statistics.ts',
+  'test/bench/rounds.test.ts': 'bench/rounds.ts',
+  'test/bench/quick.test.ts': 'npm run bench -- --quick',
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
   'test/fuzz.test.ts': 'fuzz/, the fuzz of the decoders and of loading',

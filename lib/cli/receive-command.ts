@@ -14,6 +14,7 @@ import { formatCount } from './size.js';
 
 interface ReceiveOptions {
   readonly save?: string;
+  readonly like?: string;
   readonly postcopy: boolean;
   readonly blocktime?: boolean;
   readonly json?: boolean;
@@ -83,8 +84,11 @@ async function receive(
 
 async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
   const interrupted = onInterrupt();
-  const { save: directory } = options;
-  const saver = await MachineSaver.create(directory === undefined ? {} : { directory });
+  const { save: directory, like } = options;
+  const saver = await MachineSaver.create({
+    ...(directory === undefined ? {} : { directory }),
+    ...(like === undefined ? {} : { like }),
+  });
   const line = createLiveLine();
   try {
     await receive(uri, options, saver, line, interrupted);
@@ -113,6 +117,7 @@ export function addReceiveCommand(program: Command): void {
     .description('take a machine over from a QEMU or from "postcopy send", and keep it')
     .argument('<uri>', 'where to listen: unix:/path or tcp:host:port')
     .option('--save <dir>', 'keep it in this directory, which must be new or empty')
+    .option('--like <dir>', 'take only a machine like the one saved in this directory')
     .option('--no-postcopy', 'refuse postcopy')
     .option('--blocktime', 'tell for how long the reading of RAM waited for pages')
     .option('--json', 'print one JSON object as the last line')

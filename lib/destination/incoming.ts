@@ -86,6 +86,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
   }
 
+  /** Its threads have started, and a source is not kept waiting for them. Never rejects. */
+  async ready(): Promise<void> {
+    const { main, listen, fault } = this.#threads;
+    await Promise.all([main.ready, listen.ready, fault.ready]);
+  }
+
   /** Where it listens, the port filled in. */
   get uri(): string {
     return this.#listener.uri;

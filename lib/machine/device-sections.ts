@@ -6,7 +6,7 @@ import { asMigrationError, MigrationError } from '../errors.js';
 import { concatenate } from '../memory/bytes.js';
 import { StreamDecoder } from '../wire/decode.js';
 import { encodeEof } from '../wire/encode.js';
-import { decodeRunState, GLOBAL_STATE_SECTION } from '../wire/machine.js';
+import { decodeRunState, GLOBAL_STATE_SECTION, GUEST_STATE_SECTION } from '../wire/machine.js';
 import { DEFAULT_TARGET_PAGE_SIZE } from '../wire/protocol.js';
 
 /** A device by the name of its section; `offset` and `length` in bytes of the device state, footer included. */
@@ -28,6 +28,7 @@ export interface DeviceSections {
 /** A decoder that stands where the sections of a stream begin. */
 function sectionDecoder(): StreamDecoder {
   const decoder = new StreamDecoder({
+    selfSizedDevices: [GUEST_STATE_SECTION.idstr],
     resumed: true,
     context: {
       targetPageSize: DEFAULT_TARGET_PAGE_SIZE,

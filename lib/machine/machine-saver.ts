@@ -4,12 +4,13 @@
  */
 import { createHash } from 'node:crypto';
 import { MigrationError } from '../errors.js';
-import type { Guest, Machine, MachineReceiver } from '../memory/guest.js';
+import type { Guest, Machine, MachineLike, MachineReceiver } from '../memory/guest.js';
 import type { MemoryKind, RAMBlock } from '../memory/ram-block.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { blockFileNames } from './block-files.js';
 import { type DeviceSections, deviceSections } from './device-sections.js';
 import { createMachineBlocks } from './machine-blocks.js';
+import { readMachineLike } from './machine-files.js';
 import { DEVICE_STATE_FILE, type Manifest, manifestText, VM_DESCRIPTION_FILE } from './manifest.js';
 import { type RamDigests, RamReader } from './ram-reader.js';
 import { SaveDirectory, saveFailed } from './save-directory.js';
@@ -19,6 +20,8 @@ export interface MachineSaverOptions {
   readonly directory?: string;
   /** Of the blocks whose pages are the host's; `anonymous` when absent. */
   readonly kind?: Exclude<MemoryKind, 'hugetlb'>;
+  /** A directory with a saved machine: only one like that is taken, and any other refused by what differs. */
+  readonly like?: string;
 }
 
 /** What came, once all of it is here. */
@@ -116,20 +119,30 @@ class ReceivedMachine implements Guest {
 }
 
 export class MachineSaver implements MachineReceiver {
+  readonly like?: MachineLike;
   readonly #options: MachineSaverOptions;
   readonly #directory: SaveDirectory | undefined;
   #received: ReceivedMachine | undefined;
   #closed = false;
 
-  private constructor(options: MachineSaverOptions, directory: SaveDirectory | undefined) {
+  private constructor(options: MachineSaverOptions, like?: MachineLike, directory?: SaveDirectory) {
     this.#options = options;
     this.#directory = directory;
+    if (like !== undefined) this.like = like;
   }
 
-  /** Rejects with SAVE_FAILED where the directory can't be made or written to, or is not empty. */
+  /**
+   * Rejects with SAVE_FAILED where the directory can't be made or written to, or is not empty, and with
+   * MACHINE_INVALID where the machine to be like can't be read.
+   */
   static async create(options: MachineSaverOptions = {}): Promise<MachineSaver> {
-    const { directory } = options;
-    return new MachineSaver(options, directory === undefined ? undefined : await SaveDirectory.create(directory));
+    const { directory, like } = options;
+    const expected = like === undefined ? undefined : await readMachineLike(like);
+    return new MachineSaver(
+      options,
+      expected,
+      directory === undefined ? undefined : await SaveDirectory.create(directory),
+    );
   }
 
   /**

@@ -3,7 +3,7 @@
  * directory's files.
  */
 import { createHash } from 'node:crypto';
-import { constants, type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MigrationError } from '../errors.js';
 import type { Guest, Machine } from '../memory/guest.js';
@@ -12,14 +12,13 @@ import { native } from '../native.js';
 import { forDataRuns } from './block-files.js';
 import { deviceSections } from './device-sections.js';
 import { createMachineBlocks } from './machine-blocks.js';
+import { openFile, readManifest, readWhole } from './machine-files.js';
 import {
   type BlockFile,
   DEVICE_STATE_BYTES_MAX,
   DEVICE_STATE_FILE,
   invalid,
-  MANIFEST_FILE,
   type Manifest,
-  parseManifest,
   VM_DESCRIPTION_BYTES_MAX,
   VM_DESCRIPTION_FILE,
 } from './manifest.js';
@@ -36,32 +35,6 @@ export interface OpenMachineOptions {
 }
 
 const CHUNK_BYTES = 1024 * 1024;
-const MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
-
-/** Opens a plain file: a link could lead out of the directory, and a FIFO would be waited for. */
-async function openFile(path: string, bytesMax: number): Promise<{ handle: FileHandle; size: number }> {
-  let handle: FileHandle;
-  try {
-    handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const reasons: Readonly<Record<string, string>> = { ENOENT: 'is missing', ELOOP: 'is a symbolic link' };
-    throw invalid(path, reasons[code ?? ''] ?? `can't be opened (${code})`);
-  }
-  const stat = await handle.stat();
-  if (stat.isFile() && stat.size <= bytesMax) return { handle, size: stat.size };
-  await handle.close();
-  throw invalid(path, stat.isFile() ? `has ${stat.size} bytes, more than ${bytesMax}` : 'is no plain file');
-}
-
-async function readWhole(path: string, bytesMax: number): Promise<Buffer> {
-  const { handle } = await openFile(path, bytesMax);
-  try {
-    return await handle.readFile();
-  } finally {
-    await handle.close();
-  }
-}
 
 function checkDigest(path: string, found: string, wanted: string): void {
   if (found === wanted) return;
@@ -169,8 +142,7 @@ export class SavedMachine implements Guest {
    */
   static async open(directory: string, options: OpenMachineOptions = {}): Promise<SavedMachine> {
     const { kind = 'anonymous', verify = true } = options;
-    const path = join(directory, MANIFEST_FILE);
-    const manifest = parseManifest((await readWhole(path, MANIFEST_BYTES_MAX)).toString('utf8'), path);
+    const manifest = await readManifest(directory);
     const state = await readDeviceState(directory, manifest, verify);
     const description = manifest.vmDescription
       ? (await readWhole(join(directory, VM_DESCRIPTION_FILE), VM_DESCRIPTION_BYTES_MAX)).toString('utf8')

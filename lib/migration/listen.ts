@@ -16,7 +16,8 @@ export interface ListenOptions {
 }
 
 /**
- * Listens at `uri` for one migration. Resolved once it listens: a source may connect from then on.
+ * Listens at `uri` for one migration. Resolved once it listens and its threads, which take tens of milliseconds
+ * to start, wait for a source: it may connect from then on.
  * Rejects with BAD_ARGUMENT, BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED; what goes wrong later is in the
  * returned migration's `finished`.
  */
@@ -34,5 +35,6 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   signal?.addEventListener('abort', abort);
   if (signal?.aborted) abort();
   void incoming.finished.catch(() => {}).finally(() => signal?.removeEventListener('abort', abort));
+  await incoming.ready();
   return incoming;
 }

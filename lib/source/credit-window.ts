@@ -8,10 +8,10 @@
  * destination answers pings, so this needs nothing new of it.
  */
 
-/** Bytes of background pages between two pings. */
+/** Bytes of background pages between two pings, and how many times as much may always be on its way. */
 const STEP_BYTES = 128 * 1024;
-/** Bytes that may always be on their way. */
-const WINDOW_MIN_BYTES = 2 * STEP_BYTES;
+const QUIET_STEP_BYTES = 256 * 1024;
+const STEPS_MIN = 2;
 const WINDOW_MAX_BYTES = 256 * 1024 * 1024;
 /** Microseconds over which throughput is measured. */
 const MEASURE_US = 10_000;
@@ -33,7 +33,8 @@ export class CreditWindow {
   #roundTripUs = Number.POSITIVE_INFINITY;
   #measureStartUs: number;
   #measureStartBytes = 0;
-  #windowBytes = WINDOW_MIN_BYTES;
+  #stepBytes = STEP_BYTES;
+  #linkBytes = 0;
 
   /** `firstValue`: that of the first ping; the others count up from it. */
   constructor(firstValue: number, nowUs: number) {
@@ -44,17 +45,22 @@ export class CreditWindow {
 
   /** Bytes that may be on their way. */
   get windowBytes(): number {
-    return this.#windowBytes;
+    return Math.max(STEPS_MIN * this.#stepBytes, this.#linkBytes);
+  }
+
+  /** Whether nobody has waited for a page lately: fewer and longer steps, which cost both ends less. */
+  set isQuiet(isQuiet: boolean) {
+    this.#stepBytes = isQuiet ? QUIET_STEP_BYTES : STEP_BYTES;
   }
 
   /** More background pages may be sent. */
   get isOpen(): boolean {
-    return this.#sentBytes - this.#placedBytes < this.#windowBytes;
+    return this.#sentBytes - this.#placedBytes < this.windowBytes;
   }
 
   /** A ping should be sent before more background pages are. */
   get pingIsDue(): boolean {
-    return this.#sentBytes - this.#pingedBytes >= STEP_BYTES;
+    return this.#sentBytes - this.#pingedBytes >= this.#stepBytes;
   }
 
   /** Background pages were sent. */
@@ -86,7 +92,7 @@ export class CreditWindow {
     const elapsedUs = nowUs - this.#measureStartUs;
     if (elapsedUs < MEASURE_US) return;
     const bytesPerUs = (this.#placedBytes - this.#measureStartBytes) / elapsedUs;
-    this.#windowBytes = Math.min(WINDOW_MAX_BYTES, Math.max(WINDOW_MIN_BYTES, 2 * bytesPerUs * this.#roundTripUs));
+    this.#linkBytes = Math.min(WINDOW_MAX_BYTES, 2 * bytesPerUs * this.#roundTripUs);
     this.#measureStartUs = nowUs;
     this.#measureStartBytes = this.#placedBytes;
   }

@@ -19,6 +19,7 @@ import { complete } from './completion.js';
 import { type Convergence, type NextStep, needsSync, nextStep, pendingBytes, ramPending } from './convergence.js';
 import { startPostcopy } from './postcopy-start.js';
 import { type MigrationThreadData, SourceContext, type SourceEvent, type SourceOwnerCalls } from './source-context.js';
+import { Begin, createSourceSignals } from './source-signals.js';
 
 /** Bytes of a window from which there is a figure for the downtime to expect, as in QEMU. */
 const EXPECTED_DOWNTIME_BYTES = 10_000;
@@ -178,6 +179,9 @@ class MigrationThread {
   }
 }
 
-runThread<MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls>((data, thread) =>
-  new MigrationThread(data, thread).run(),
-);
+runThread<MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls>((data, thread) => {
+  const signals = createSourceSignals(data.signals);
+  signals.waitWhile('BEGIN', Begin.NOT_YET);
+  if (signals.get('BEGIN') === Begin.NEVER) throw new Kicked();
+  return new MigrationThread(data, thread).run();
+});

@@ -27,7 +27,7 @@ import { PageRequestQueue } from './page-request-queue.js';
 import type { ReturnPathThreadData } from './return-path-thread.js';
 import type { DirtyTracking, MigrationThreadData, SourceEvent, SourceOwnerCalls } from './source-context.js';
 import { createSourceCounters } from './source-counters.js';
-import { createSourceSignals, ReturnPathPhase } from './source-signals.js';
+import { Begin, createSourceSignals, ReturnPathPhase } from './source-signals.js';
 
 export interface OutgoingOptions {
   readonly capabilities: Capabilities;
@@ -223,17 +223,32 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   /** S2 to S10: what ended it early, or undefined. */
   async #send(): Promise<Error | undefined> {
     try {
-      await this.#openReturnPath();
-      if (this.status === 'cancelling') return cancelled();
-      this.#trace.trace.at('migrate_fd_connect');
-      this.#migrationThread = this.#startMigrationThread();
-      const outcome = await this.#migrationThread.ended;
+      const { ended } = await this.#begin();
+      const outcome = await ended;
       if (outcome.kind === 'failed') return outcome.error;
       if (outcome.kind === 'returned' && outcome.result.error !== undefined)
         return fromPlainError(outcome.result.error);
       return this.status === 'completed' ? undefined : cancelled();
     } catch (thrown) {
       return thrown as Error;
+    }
+  }
+
+  /** S2 and S3: both threads start at once, and the migration thread begins when the return path is open. */
+  async #begin(): Promise<Thread<MigrationThreadResult>> {
+    const returnPath = this.#openReturnPath();
+    returnPath.catch(() => {}); // awaited below
+    const thread = this.#startMigrationThread();
+    this.#migrationThread = thread;
+    try {
+      await returnPath;
+      if (this.status !== 'cancelling') {
+        this.#trace.trace.at('migrate_fd_connect');
+        this.#signals.set('BEGIN', Begin.NOW);
+      }
+      return thread;
+    } finally {
+      if (this.#signals.exchange('BEGIN', Begin.NOT_YET, Begin.NEVER)) await thread.ended;
     }
   }
 

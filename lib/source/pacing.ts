@@ -12,6 +12,13 @@ import type { PageRequestQueue } from './page-request-queue.js';
 import { RateLimit } from './rate-limit.js';
 import type { SourceSignals } from './source-signals.js';
 
+/** Pages sent at once: many while nobody waits for one, few once somebody may, as that one goes behind them. */
+export const PRECOPY_BATCH_PAGES = 128;
+const QUIET_BATCH_PAGES = 64;
+const BATCH_PAGES = 16;
+/** Bytes of background pages in postcopy without a request among them, after which it is quiet. */
+const QUIET_BYTES = 8 * 1024 * 1024;
+
 type Phase = 'precopy' | 'lifted' | 'postcopy';
 
 const limitNames = { precopy: 'maxBandwidth', lifted: undefined, postcopy: 'maxPostcopyBandwidth' } as const;
@@ -25,6 +32,7 @@ export class Pacing {
   readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
   #phase: Phase = 'precopy';
   #bytesPerSecond: number;
+  #bytesSinceRequest = 0;
 
   constructor(queue: PageRequestQueue, signals: SourceSignals, trace: Trace, parameters: LiveParameters) {
     this.#queue = queue;
@@ -41,6 +49,12 @@ export class Pacing {
     this.#limit.reset(this.#wantedBytesPerSecond, nowMs());
   }
 
+  /** The most pages to send in one go. */
+  get batchPages(): number {
+    if (this.#phase !== 'postcopy') return PRECOPY_BATCH_PAGES;
+    return this.#isQuiet ? QUIET_BATCH_PAGES : BATCH_PAGES;
+  }
+
   /** The guest stands still at the end of a precopy: nothing holds back the rest. */
   lift(): void {
     this.#phase = 'lifted';
@@ -49,14 +63,21 @@ export class Pacing {
 
   /** Somebody waits for pages, or neither rate limit nor credit says that it is enough for now. */
   maySend(): boolean {
-    if (this.#queue.length > 0) return true;
+    if (this.#queue.length > 0) {
+      this.#bytesSinceRequest = 0;
+      this.#credit.isQuiet = false;
+      return true;
+    }
     return this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
   }
 
   /** Pages that nobody waits for were sent. */
   count(bytes: number): void {
     this.#limit.count(bytes);
-    if (this.#phase === 'postcopy') this.#credit.count(bytes);
+    if (this.#phase !== 'postcopy') return;
+    this.#credit.count(bytes);
+    this.#bytesSinceRequest += bytes;
+    this.#credit.isQuiet = this.#isQuiet;
   }
 
   /** The value of the ping that should go now, or undefined. */
@@ -74,6 +95,10 @@ export class Pacing {
     if (restMs === 0 || this.#queue.length > 0) return;
     this.#trace.at('migration_rate_limit', restMs);
     this.#signals.waitWhile('ATTENTION', attention, restMs);
+  }
+
+  get #isQuiet(): boolean {
+    return this.#bytesSinceRequest >= QUIET_BYTES;
   }
 
   /** A destination that answers no pings can't tell how much is on its way. */

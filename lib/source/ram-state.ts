@@ -13,15 +13,12 @@ import type { SectionEntry } from '../wire/messages.js';
 import { nowMs } from './clock.js';
 import { canonicalize, discardCommands, newlyDirty } from './discard-bitmap.js';
 import type { OutgoingStream } from './outgoing-stream.js';
-import type { Pacing } from './pacing.js';
+import { type Pacing, PRECOPY_BATCH_PAGES } from './pacing.js';
 import type { PageRequestQueue } from './page-request-queue.js';
 import { createPageBatch, PageSearch } from './page-search.js';
 import { RamSave } from './ram-save.js';
 import type { SourceCounters } from './source-counters.js';
 
-/** Pages a native call sends: many while nobody waits, few once somebody may. */
-const PRECOPY_BATCH_PAGES = 128;
-const POSTCOPY_BATCH_PAGES = 16;
 /** Milliseconds after which a PART makes way for a look around. */
 const PART_MS = 50;
 
@@ -40,7 +37,6 @@ export class RamState {
   readonly #search: PageSearch;
   readonly #save: RamSave;
   readonly #batch = createPageBatch(PRECOPY_BATCH_PAGES);
-  #batchPages = PRECOPY_BATCH_PAGES;
   #remaining = 0;
   #log: DirtyLog | undefined;
 
@@ -130,7 +126,6 @@ export class RamState {
   enterPostcopy(): void {
     this.#search.sendWholeHostPages();
     this.#save.forgetLastBlock();
-    this.#batchPages = POSTCOPY_BATCH_PAGES;
   }
 
   /** A PART of pages, until clock or pacing say that it is enough; whole host pages, as QEMU sends them. */
@@ -148,7 +143,7 @@ export class RamState {
     const before = this.#stream.offset;
     this.#inSection(() => {
       this.#save.beginSection(kind);
-      while (goesOn() && this.#search.next(this.#batch, this.#batchPages)) {
+      while (goesOn() && this.#search.next(this.#batch, pacing.batchPages)) {
         const batchStart = this.#stream.offset;
         this.#save.savePages(this.#batch);
         this.#remaining -= this.#batch.count;

@@ -44,10 +44,12 @@ describe.each<[MemoryKind, string]>([
   ['anonymous', 'enabled'],
   ['memfd', 'shmem_enabled'],
 ])('%s memory', (kind, knob) => {
-  test('of which nothing was said', () =>
+  const wantsHuge = kind === 'anonymous' || always(knob);
+
+  test('as it was made: anonymous memory wants huge pages, of memfd nothing is said', () =>
     withBlock(kind, (block) => {
       n.ramBlockWrite(block.handle, 0, Uint8Array.of(1));
-      expect(roundTrip(block)).toEqual({ ...unsaid, hugepages: always(knob) ? 'wanted' : 'unwanted' });
+      expect(roundTrip(block)).toEqual({ ...unsaid, hugepages: wantsHuge ? 'wanted' : 'unwanted' });
     }));
 
   test('that wanted huge pages gets them again', () =>
@@ -87,7 +89,7 @@ test('discards of others are inhibited from LISTEN until it is put back, once', 
   }));
 
 test('memory that was never prepared is not touched', () =>
-  withBlock('anonymous', (block) => {
+  withBlock('memfd', (block) => {
     restoreMemory(createDestinationSignals(), [block], [{ ...unsaid, isLocked: true }]);
     expect(flagsOf(block)).toEqual(unsaid);
   }));

@@ -2,16 +2,14 @@
  * Each case of observed-destination.json, which tells what a real QEMU does with sources that are odd or break the
  * protocol, played to our own destination: its answer is QEMU's, or stands in a table here with the reason.
  */
-import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { ErrorCode } from '#lib/index.js';
 import { playToOurs } from '../../testing/our-destination.ts';
 import type { DestinationOutcome } from '../../testing/qemu/captured-destination.ts';
 import { CapturedMachine } from '../../testing/qemu/captured-machine.ts';
 import { destinationCases } from '../../testing/qemu/destination-cases.ts';
+import { observedDestinations as observed } from '../../testing/qemu/observed.ts';
 
-const file = new URL('../fixtures/observed-destination.json', import.meta.url);
-const observed = JSON.parse(readFileSync(file, 'utf8')) as (DestinationOutcome & { readonly case: string })[];
 const machine = new CapturedMachine('a-precopy');
 
 /** Refused here as by QEMU, which exits in precopy and pauses in postcopy: with which code and what message. */

@@ -2,20 +2,12 @@
  * Each case of observed-destination.json played to the QEMU of this machine: our encoders against its decoder, and
  * the file against the truth. What our own destination makes of them is held against the same file.
  */
-import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { type DestinationOutcome, playToQemu } from '../../testing/qemu/captured-destination.ts';
 import { CapturedMachine } from '../../testing/qemu/captured-machine.ts';
 import { destinationCases } from '../../testing/qemu/destination-cases.ts';
+import { observedDestinations as observed } from '../../testing/qemu/observed.ts';
 
-type Observed = DestinationOutcome & {
-  readonly case: string;
-  readonly stderr_lines: number;
-  readonly send_error?: string;
-};
-
-const file = new URL('../fixtures/observed-destination.json', import.meta.url);
-const observed = JSON.parse(readFileSync(file, 'utf8')) as Observed[];
 const machine = new CapturedMachine('a-precopy');
 
 /** Cases whose outcome is a race between two of QEMU's threads: what else was seen of them on the same QEMU. */

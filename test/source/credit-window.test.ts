@@ -39,6 +39,22 @@ function simulate(bytesPerUs: number, roundTripUs: number, batchBytes: number, t
   return { windowBytes: window.windowBytes, inFlightMax, mbPerS: sent / nowUs, answered };
 }
 
+test('steps are twice as long while it is quiet, and the narrowest window with them', () => {
+  const window = new CreditWindow(FIRST, 0);
+  expect(window.windowBytes).toBe(2 * STEP);
+  window.count(STEP);
+  expect(window.pingIsDue).toBe(true);
+  window.isQuiet = true;
+  expect(window.windowBytes).toBe(4 * STEP);
+  expect(window.pingIsDue).toBe(false);
+  window.count(STEP);
+  expect(window.pingIsDue).toBe(true);
+  window.ping(0);
+  expect(window.isOpen).toBe(true);
+  window.isQuiet = false;
+  expect(window.isOpen).toBe(false);
+});
+
 describe('on a link', () => {
   test('of next to no delay it stays at its narrowest', () => {
     const { windowBytes } = simulate(1000, 50, 64 * 1024, 64 * 2 ** 20);

@@ -50,6 +50,20 @@ test('in precopy no credit is needed, in postcopy a ping is due behind 128 KiB',
   expect(pacing.maySend()).toBe(true);
 });
 
+test('batches are long in precopy, short from the switch on, and longer after 8 MiB that nobody broke into', () => {
+  const { pacing, queue } = rig(0);
+  expect(pacing.batchPages).toBe(128);
+  pacing.enterPostcopy();
+  expect(pacing.batchPages).toBe(16);
+  pacing.count(8 * MiB - 1);
+  expect(pacing.batchPages).toBe(16);
+  pacing.count(1);
+  expect(pacing.batchPages).toBe(64);
+  queue.push(0, 0, 1);
+  expect(pacing.maySend()).toBe(true);
+  expect(pacing.batchPages).toBe(16);
+});
+
 test('a page request is never held back', () => {
   const { pacing, queue, parameters } = rig(1);
   parameters.set({ ...parameters.all(), maxPostcopyBandwidth: 1 });
@@ -91,7 +105,7 @@ test('a destination that has answered no ping is not waited for', () => {
   const { pacing, signals } = rig(0);
   signals.set('PONG', 0);
   pacing.enterPostcopy();
-  for (let step = 0; step < 100; step += 1) {
+  for (let step = 0; step < 60; step += 1) {
     pacing.count(128 * 1024);
     expect(pacing.duePing()).toBeDefined();
     expect(pacing.maySend()).toBe(true);

@@ -1,5 +1,6 @@
 /** A migration between two QEMUs, step by step, so that something of ours can take the place of either. */
 import { join } from 'node:path';
+import type { WaitOptions } from './heard.ts';
 import type { QemuProcess } from './qemu-process.ts';
 
 export type Transport = 'unix' | 'tcp';
@@ -65,8 +66,8 @@ export async function migrationStatus(qemu: QemuProcess, status: string): Promis
 }
 
 /** Waits until the migration is over; rejects unless it is completed. */
-export async function migrationCompleted(qemu: QemuProcess): Promise<MigrationInfo> {
-  const { data } = await qemu.qmp.event('MIGRATION', ({ status }) => finalStatuses.includes(String(status)));
+export async function migrationCompleted(qemu: QemuProcess, options: WaitOptions = {}): Promise<MigrationInfo> {
+  const { data } = await qemu.qmp.event('MIGRATION', ({ status }) => finalStatuses.includes(String(status)), options);
   const info = await migrationInfo(qemu);
   if (data.status === 'completed') return info;
   throw new Error(

@@ -1,0 +1,77 @@
+/** A process of ours at one end, as a user would run it: forked by peer-process.ts, told what to do by IPC. */
+import type { IncomingMigration } from '#lib/destination/incoming.js';
+import { listen } from '#lib/migration/listen.js';
+import { migrate } from '#lib/migration/migrate.js';
+import { native } from '#lib/native.js';
+import type { Mode } from './benchmark.ts';
+import { Keeper, type KeptMachine } from './kept-machine.ts';
+import { findDifference } from './memory-image.ts';
+import type { PeerCommand, PeerReplies, PeerReply } from './peer-messages.ts';
+import { type ReadTimes, readAllPages } from './reader.ts';
+
+const NOT_READ: ReadTimes = { firstReadMs: 0, allReadMs: 0 };
+
+let incoming: IncomingMigration | undefined;
+let keeper = new Keeper();
+let reading: Promise<ReadTimes> = Promise.resolve(NOT_READ);
+
+function kept(): KeptMachine {
+  if (keeper.kept === undefined) throw new Error('nothing has been received');
+  return keeper.kept;
+}
+
+async function startListening(uri: string, mode: Mode, reads: boolean): Promise<PeerReplies['listen']> {
+  keeper = new Keeper((guest) => {
+    if (reads) reading = readAllPages(guest.ramBlocks);
+  });
+  incoming = await listen(uri, { guest: keeper, capabilities: { postcopyRam: mode === 'postcopy' } });
+  return { uri: incoming.uri };
+}
+
+async function awaitReceived(): Promise<PeerReplies['await-received']> {
+  if (incoming === undefined) throw new Error('not listening');
+  const { ram } = await incoming.finished;
+  return { ...(await reading), requests: ram.postcopyRequests };
+}
+
+async function send(uri: string, mode: Mode): Promise<PeerReplies['send']> {
+  const postcopy = mode === 'postcopy';
+  const outgoing = await migrate(kept(), uri, {
+    capabilities: { postcopyRam: postcopy },
+    parameters: { maxBandwidth: 0 },
+    ...(postcopy ? { postcopyAfterPasses: 0 } : {}),
+  });
+  const { totalTime, downtime } = await outgoing.finished;
+  return { totalMs: totalTime, downtimeMs: downtime };
+}
+
+async function compare(idstr: string, path: string): Promise<PeerReplies['compare']> {
+  const block = kept().ramBlocks.find((each) => each.idstr === idstr);
+  if (block === undefined) throw new Error(`no RAM block ${idstr} has come`);
+  const difference = await findDifference(path, 0, block.size, (target, at) =>
+    native().ramBlockRead(block.handle, at, target),
+  );
+  return { difference };
+}
+
+async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerReplies]> {
+  switch (command.do) {
+    case 'listen':
+      return startListening(command.uri, command.mode, command.reads);
+    case 'await-received':
+      return awaitReceived();
+    case 'send':
+      return send(command.uri, command.mode);
+    case 'compare':
+      return compare(command.idstr, command.path);
+  }
+}
+
+process.on('message', async (command: PeerCommand) => {
+  try {
+    process.send?.({ reply: await execute(command) } satisfies PeerReply);
+  } catch (error) {
+    process.send?.({ error: (error as Error).stack ?? String(error) } satisfies PeerReply);
+  }
+});
+process.on('disconnect', () => process.exit());

@@ -1,0 +1,94 @@
+/** QEMU at either end: a machine that does not run, so that nothing changes while it is measured. */
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { listenForMigration, migrationCompleted, setUp, type Transport } from '../testing/qemu/migrate.ts';
+import { QemuProcess } from '../testing/qemu/qemu-process.ts';
+import { MIB, type Mode } from './benchmark.ts';
+import { findDifference, type MemoryImage } from './memory-image.ts';
+
+/** The block that is filled; the machine's ROM is another. */
+export const RAM_ID = 'ram';
+
+/** A time out for what depends on how much memory there is. */
+const PATIENCE = { timeoutMs: 600_000 };
+
+/** As fast as it goes. 0 is no limit in postcopy, and refused in precopy. */
+const parameters = { 'max-bandwidth': 2 ** 40, 'max-postcopy-bandwidth': 0 };
+
+/** Of microvm: RAM is itself between what the ROM is laid over and the gap that devices are in. */
+const ROM_END_BYTES = MIB;
+const LOW_MEMORY_BYTES = 3 * 1024 ** 3;
+
+const machineArguments = (bytes: number, backend: string): string[] => [
+  ...['-S', '-M', `microvm,memory-backend=${RAM_ID}`, '-m', `${bytes / 1024}k`],
+  ...['-object', `${backend},id=${RAM_ID},size=${bytes}`],
+];
+
+const capabilitiesOf = (mode: Mode): readonly string[] => (mode === 'postcopy' ? ['postcopy-ram'] : []);
+
+/** One that has the content of `image`. */
+export function startQemuSource({ path, bytes }: MemoryImage): Promise<QemuProcess> {
+  return QemuProcess.start('the source', machineArguments(bytes, `memory-backend-file,mem-path=${path},share=on`));
+}
+
+/** One that listens, with memory as QEMU has it by default. */
+export async function startQemuDestination(
+  bytes: number,
+  mode: Mode,
+  transport: Transport,
+): Promise<{ readonly qemu: QemuProcess; readonly uri: string }> {
+  const args = [...machineArguments(bytes, 'memory-backend-ram'), '-incoming', 'defer'];
+  const qemu = await QemuProcess.start('the destination', args);
+  try {
+    await setUp(qemu, capabilitiesOf(mode));
+    return { qemu, uri: await listenForMigration(qemu, transport) };
+  } catch (error) {
+    await qemu.stop();
+    throw error;
+  }
+}
+
+/** What a source says of a migration that has ended, in milliseconds. */
+export interface SourceTimes {
+  readonly totalMs: number;
+  readonly downtimeMs: number;
+}
+
+/** Has a source send; resolves with what it says once it has completed. */
+export async function sendFromQemu(qemu: QemuProcess, uri: string, mode: Mode): Promise<SourceTimes> {
+  await qemu.qmp.execute('migrate', { uri });
+  if (mode === 'postcopy') await qemu.qmp.execute('migrate-start-postcopy');
+  await completed(qemu);
+  for (;;) {
+    const info = await qemu.qmp.execute<Record<string, number>>('query-migrate');
+    // Counted up only behind the event.
+    if (info['total-time'] > 0) return { totalMs: info['total-time'], downtimeMs: info.downtime };
+  }
+}
+
+/** Before {@link sendFromQemu}. */
+export async function prepareToSend(qemu: QemuProcess, mode: Mode): Promise<void> {
+  await setUp(qemu, capabilitiesOf(mode), parameters);
+}
+
+/** Waits until a migration has completed at this end; rejects where it fails. */
+export async function completed(qemu: QemuProcess): Promise<void> {
+  await migrationCompleted(qemu, PATIENCE);
+}
+
+/** Throws unless the RAM of a destination is that of `image`, as far as the guest would see it where it is. */
+export async function requireSameRam(qemu: QemuProcess, image: MemoryImage): Promise<void> {
+  const path = join(image.folder, 'saved');
+  const end = Math.min(image.bytes, LOW_MEMORY_BYTES);
+  try {
+    const saved = { val: ROM_END_BYTES, size: end - ROM_END_BYTES, filename: path };
+    await qemu.qmp.execute('pmemsave', saved, PATIENCE);
+    await using file = await open(path);
+    const offset = await findDifference(image.path, ROM_END_BYTES, end, (target, at) =>
+      file.read(target, 0, target.length, at - ROM_END_BYTES),
+    );
+    if (offset >= 0) throw new Error(`the RAM of ${qemu.name} is not the source's at ${offset}`);
+  } finally {
+    await rm(path, { force: true });
+  }
+}

@@ -1,0 +1,75 @@
+/** What a run of benchmarks comes to, as tables for the terminal and as JSON. */
+import Table from 'cli-table3';
+import type { BenchOptions } from './benchmark.ts';
+import { MIB } from './benchmark.ts';
+import type { Host } from './host.ts';
+import type { ComparisonResult, ContenderResult } from './rounds.ts';
+import type { Spread } from './statistics.ts';
+
+export interface BenchmarkResult {
+  readonly name: string;
+  readonly title: string;
+  readonly comparisons: readonly ComparisonResult[];
+}
+
+/** What `--json` writes. */
+export interface Report {
+  readonly host: Host;
+  readonly options: BenchOptions;
+  readonly benchmarks: readonly BenchmarkResult[];
+}
+
+const plain = (value: number): string => (value >= 100 ? Math.round(value).toString() : value.toFixed(1));
+const factor = (value: number): string => value.toFixed(2);
+
+/** `median (least … most)`. */
+function show({ least, median, most }: Spread, format = plain): string {
+  return least === most ? format(median) : `${format(median)} (${format(least)} … ${format(most)})`;
+}
+
+function rowOf(comparison: string, { name, throughput, ratio, figures }: ContenderResult): string[] {
+  const others = Object.entries(figures).map(([figure, spread]) => `${figure} ${plain(spread.median)}`);
+  return [comparison, name, show(throughput), ratio === undefined ? '' : show(ratio, factor), others.join(', ')];
+}
+
+export function hostLine({ host, options }: Report): string {
+  const { cores, processor, memoryMib, kernel, transparentHugepages, node, qemu } = host;
+  return [
+    `${cores} cores (${processor}), ${Math.round(memoryMib / 1024)} GiB`,
+    `Linux ${kernel}, transparent huge pages "${transparentHugepages}"`,
+    `Node ${node}, QEMU ${qemu}`,
+    `RAM of ${options.memoryBytes / MIB} MiB, ${options.rounds} rounds`,
+  ].join('; ');
+}
+
+/** In Markdown's form, so that it can be kept as it was printed. */
+export function tableOf({ comparisons }: BenchmarkResult): string {
+  const head = ['comparison', 'who', 'MiB/s (least … most)', 'ratio', 'medians of what else was seen'];
+  const rows = comparisons.flatMap(({ name, contenders }) => contenders.map((contender) => rowOf(name, contender)));
+  const border = { left: '| ', middle: ' | ', right: ' |' };
+  const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' };
+  const table = new Table({
+    chars: {
+      ...none,
+      ...border,
+      'bottom-left': '',
+      'bottom-right': '',
+      mid: '',
+      'left-mid': '',
+      'mid-mid': '',
+      'right-mid': '',
+    },
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+  });
+  table.push(
+    head,
+    head.map(() => '---'),
+    ...rows,
+  );
+  return table.toString();
+}
+
+export function textOf(report: Report): string {
+  const parts = report.benchmarks.map((benchmark) => `${benchmark.title}\n\n${tableOf(benchmark)}`);
+  return [hostLine(report), ...parts].join('\n\n');
+}

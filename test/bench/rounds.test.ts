@@ -1,0 +1,37 @@
+/** Rounds: who runs when, and what is made of it. */
+import { expect, test } from 'vitest';
+import { runRounds } from '../../bench/rounds.ts';
+
+const contender = (name: string, throughputs: readonly number[]) => {
+  let round = 0;
+  const run = async () => {
+    const throughput = throughputs[round];
+    round += 1;
+    return { throughput, figures: { 'wall ms': 1000 / throughput } };
+  };
+  return { name, run };
+};
+
+test('every contender runs once a round, there and back, and is held against the baseline of its round', async () => {
+  const contenders = [contender('theirs', [10, 20, 40]), contender('ours', [20, 20, 20])];
+  const ran: string[] = [];
+  const result = await runRounds({ name: 'c', baseline: 'theirs', contenders }, 3, ({ name }, round) => {
+    ran.push(`${name} ${round}`);
+  });
+  expect(ran).toEqual(['theirs 0', 'ours 0', 'ours 1', 'theirs 1', 'theirs 2', 'ours 2']);
+  const [theirs, ours] = result.contenders;
+  expect(theirs.ratio).toBeUndefined();
+  expect(theirs.throughput).toEqual({ least: 10, median: 20, most: 40 });
+  expect(ours.ratio).toEqual({ least: 0.5, median: 1, most: 2 });
+  expect(ours.figures['wall ms']).toEqual({ least: 50, median: 50, most: 50 });
+});
+
+test('a contender that fails ends the comparison', async () => {
+  const failing = {
+    name: 'ours',
+    run: async () => {
+      throw new Error('the RAM is not the same');
+    },
+  };
+  await expect(runRounds({ name: 'c', contenders: [failing] }, 1, () => {})).rejects.toThrow('RAM is not the same');
+});

@@ -1,0 +1,16 @@
+/** What rounds come to. */
+import { expect, test } from 'vitest';
+import { ratiosTo, spreadOf } from '../../bench/statistics.ts';
+
+test('the spread of an odd and of an even number of values, in whatever order they come', () => {
+  expect(spreadOf([30, 10, 200])).toEqual({ least: 10, median: 30, most: 200 });
+  expect(spreadOf([4, 1, 3, 2])).toEqual({ least: 1, median: 2.5, most: 4 });
+  expect(spreadOf([7])).toEqual({ least: 7, median: 7, most: 7 });
+  expect(() => spreadOf([])).toThrow(RangeError);
+});
+
+test('ratios are taken round by round, so that a slow moment which both had does not show', () => {
+  expect(ratiosTo([100, 10, 50], [200, 20, 100])).toEqual({ least: 2, median: 2, most: 2 });
+  expect(ratiosTo([100, 100], [50, 150])).toEqual({ least: 0.5, median: 1, most: 1.5 });
+  expect(() => ratiosTo([1], [1, 2])).toThrow(RangeError);
+});

@@ -1,0 +1,21 @@
+/** How a migration stands, in words. */
+import { expect, test } from 'vitest';
+import { incomingText, latencyText, outgoingText } from '#lib/cli/migration-lines.js';
+import { destinationDone, sourceDone } from '../../testing/demo-parts.ts';
+
+test('a source: pages, bytes, rate, what is to go', () => {
+  expect(outgoingText({ ...sourceDone.info, totalTime: 500 })).toBe('78 pages sent (293 KiB, 586 KiB/s), 0 B to go');
+  expect(outgoingText({ ...sourceDone.info, totalTime: 0 })).toContain(', 0 B/s)');
+});
+
+test('a destination: pages, bytes, faults and who waits', () => {
+  const { info } = destinationDone;
+  const ram = { ...info.ram, postcopyRequests: 5, postcopyRequestsServed: 3 };
+  expect(incomingText({ ...info, ram })).toMatch(/^78 pages received \(.*\); 6 faults, 2 waiting, p50 63 µs, p99 /);
+  // Pages may come before they are asked for.
+  expect(incomingText({ ...info, ram: { ...ram, postcopyRequestsServed: 9 } })).toContain(', 0 waiting,');
+});
+
+test('a latency', () => {
+  expect(latencyText({ p50Us: 63, p99Us: 950, maxUs: 2500 })).toBe('p50 63 µs, p99 950 µs, max 2.5 ms');
+});

@@ -1,0 +1,35 @@
+/** What `postcopy send` says of a machine that went. */
+import { expect, test } from 'vitest';
+import { loadLook, sendLook, sendReport, sendText } from '#lib/cli/send-report.js';
+import type { Manifest } from '#lib/machine/manifest.js';
+import { sourceDone } from '../../testing/demo-parts.ts';
+
+const { info } = sourceDone;
+const manifest = { configuration: { machine: 'pc-i440fx-7.2' }, runState: 'paused' } as Manifest;
+
+test('the JSON', () => {
+  const { status, ram, downtime, totalTime, setupTime } = info;
+  expect(sendReport(info, manifest, true)).toEqual({
+    ...{ status, ram, postcopy: true, machine: 'pc-i440fx-7.2', runState: 'paused' },
+    ...{ downtimeMs: downtime, totalTimeMs: totalTime, setupTimeMs: setupTime },
+  });
+});
+
+test('the lines', () => {
+  const lines = sendText(sendReport(info, manifest, false)).split('\n');
+  expect(lines[0]).toMatch(/^machine +pc-i440fx-7\.2, now paused at the destination; by precopy$/);
+  expect(lines).toContainEqual(expect.stringMatching(/^RAM +256 KiB: 70 pages, 8 zero pages$/));
+  expect(lines).toContainEqual(expect.stringMatching(/^on the wire +293 KiB, 1\.1 MiB\/s$/));
+});
+
+test('the line while it runs tells how long it will take, if it moves', () => {
+  const ram = { ...info.ram, remaining: 10_000_000, mbps: 8, postcopyRequests: 0 };
+  expect(sendLook({ ...info, ram }).text).toMatch(/ to go in about 10\.0 s$/);
+  expect(sendLook({ ...info, ram: { ...ram, mbps: 0, postcopyRequests: 12 } }).text).toMatch(
+    / to go; 12 pages were asked for$/,
+  );
+});
+
+test('the line while the files are read', () => {
+  expect(loadLook(2 ** 20, 2 ** 30)).toEqual({ text: 'reading RAM: 1.0 MiB of 1.0 GiB', mark: String(2 ** 20) });
+});
