@@ -210,6 +210,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/bench/quick.test.ts': 'npm run bench -- --quick',
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
+  'test/fuzz.test.ts': 'fuzz/, the fuzz of the decoders and of loading',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
 };
 

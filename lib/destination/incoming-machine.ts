@@ -58,8 +58,8 @@ class OwnMachine implements IncomingMachine {
   readonly machine = undefined;
   readonly #devices = new DeviceStates();
 
-  configuration({ machine }: ConfigurationRecord): void {
-    if (machine === MACHINE_NAME) return;
+  configuration({ machine, targetPageBits }: ConfigurationRecord): void {
+    if (machine === MACHINE_NAME) return requireTargetPageBits(targetPageBits);
     throw new MigrationError('GUEST_MISMATCH', `the source runs a machine "${machine}", this is "${MACHINE_NAME}"`, {
       hint: 'only another postcopy can send to this guest; "postcopy receive" takes any machine',
       record: 'configuration',
@@ -115,13 +115,7 @@ class AnyMachine implements IncomingMachine {
     const { machine, targetPageBits } = configuration;
     if (this.#like !== undefined && machine !== this.#like.machine)
       throw mismatch(`a machine "${machine}"`, `"${this.#like.machine}"`);
-    if (targetPageBits !== undefined && 2 ** targetPageBits !== TARGET_PAGE_SIZE) {
-      throw new MigrationError(
-        'UNSUPPORTED',
-        `the source has target pages of ${2 ** targetPageBits} bytes, here they have ${TARGET_PAGE_SIZE}`,
-        { hint: 'move it to a QEMU of the same kind', record: 'configuration' },
-      );
-    }
+    requireTargetPageBits(targetPageBits);
     this.#configuration = configuration;
   }
 
@@ -181,6 +175,16 @@ class AnyMachine implements IncomingMachine {
     const state = this.#isAnyDevice ? this.#devices.take(SECTIONS, offset) : new Uint8Array();
     return { state, ran: runState === 'running' };
   }
+}
+
+/** Where the stream says nothing, pages are as they are here. */
+function requireTargetPageBits(bits: number | undefined): void {
+  if (bits === undefined || 2 ** bits === TARGET_PAGE_SIZE) return;
+  throw new MigrationError(
+    'UNSUPPORTED',
+    `the source has target pages of ${2 ** bits} bytes, here they have ${TARGET_PAGE_SIZE}`,
+    { hint: 'move it to a QEMU of the same kind', record: 'configuration' },
+  );
 }
 
 function mismatch(there: string, here: string): MigrationError {

@@ -480,7 +480,8 @@ export class StreamDecoder {
     const machine = this.checkName(cursor.name(length), 'configuration');
     const found: Mutable<ConfigurationRecord> = { type: 'configuration', machine };
     // Only the byte behind tells whether a subsection follows; the stream can't end here, so there is one.
-    while (cursor.peek() === SectionType.SUBSECTION) this.subsection(found);
+    const seen = new Set<string>();
+    while (cursor.peek() === SectionType.SUBSECTION) this.subsection(found, seen);
 
     this.shared.ignoreShared = found.capabilities?.includes(CAPABILITY_IGNORE_SHARED) ?? false;
     if (found.targetPageBits !== undefined) this.shared.targetPageSize = 2 ** found.targetPageBits;
@@ -489,12 +490,15 @@ export class StreamDecoder {
     return found;
   }
 
-  private subsection(found: Mutable<ConfigurationRecord>): void {
+  private subsection(found: Mutable<ConfigurationRecord>, seen: Set<string>): void {
     const { cursor } = this;
     const at = cursor.at;
     cursor.u8();
     const name = this.checkName(cursor.idstr(), 'configuration');
     const version = cursor.u32();
+    // Also what bounds the record: there is no other limit on how many follow.
+    if (seen.has(name)) throw this.fail('DUPLICATE', 'configuration', `a second subsection ${name}`, at);
+    seen.add(name);
     if (!name.startsWith(SUBSECTION_PREFIX)) {
       throw this.fail('UNSUPPORTED', 'configuration', `subsection ${name}`, at);
     }
@@ -646,7 +650,12 @@ export class StreamDecoder {
       return at === end ? undefined : this.devicePiece(Math.min(size - done, end - at), size);
     }
     const { length, last } = scanDeviceBody(bytes, view, at, end, section.id, this.ending, this.shared.sections);
-    this.limit('maxDeviceBytes', done + length, `device ${section.idstr}`, 'bytes');
+    const room = this.limits.maxDeviceBytes - done;
+    if (length > room) {
+      // Where the limit lies, and not how far the bytes at hand reach: that depends on how they were cut.
+      const detail = `more bytes than maxDeviceBytes ${this.limits.maxDeviceBytes}`;
+      throw this.fail('LIMIT', `device ${section.idstr}`, detail, at + room);
+    }
     if (length === 0 && !last) return undefined;
     return this.devicePiece(length, last ? done + length : undefined);
   }

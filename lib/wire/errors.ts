@@ -19,7 +19,7 @@ export const wireErrorCodes = {
   UNKNOWN_RAM_BLOCK: 'A record names a RAM block that is not in the block list, or none where it has to.',
   PAGE_OUT_OF_RANGE: 'A page or range does not lie inside its RAM block.',
   FOOTER_MISMATCH: 'A section does not end with its own footer.',
-  DUPLICATE: 'A section id, a RAM block or the block list is announced twice.',
+  DUPLICATE: 'A section id, a RAM block, the block list or a subsection is announced twice.',
   UNSUPPORTED: 'The stream uses a part of the protocol that this codec does not decode.',
   LIMIT: "A size or count is above the decoder's limit.",
   TRUNCATED: "The input ends inside a record, or before the stream's EOF.",

@@ -173,9 +173,9 @@ export class MultifdDecoder {
 
   private block(bytes: Uint8Array, at: number, needed: boolean): string {
     const end = at + MULTIFD_NAME_BYTES;
-    const zero = bytes.indexOf(0, at);
-    const nameEnd = zero >= 0 && zero < end ? zero : end;
-    if (nameEnd === end || !isPrintable(bytes, at, nameEnd) || (needed && nameEnd === at)) {
+    const zero = bytes.subarray(at, end).indexOf(0);
+    const nameEnd = at + zero;
+    if (zero < 0 || !isPrintable(bytes, at, nameEnd) || (needed && nameEnd === at)) {
       throw this.fail('BAD_NAME', 'a block name that is empty, not ended or not printable ASCII', at);
     }
     return asciiToString(bytes, at, nameEnd);

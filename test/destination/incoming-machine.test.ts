@@ -53,6 +53,13 @@ describe('any machine', () => {
 });
 
 describe('a guest of ours', () => {
+  test('takes no target pages of another size, which would not be where its own are', () => {
+    const machine = createIncomingMachine('own');
+    const record = { type: 'configuration', machine: 'postcopy', targetPageBits: 10 } as const;
+    expect(() => machine.configuration(record)).toThrow(expect.objectContaining({ code: 'UNSUPPORTED' }));
+    expect(() => machine.configuration({ ...record, targetPageBits: 12 })).not.toThrow();
+  });
+
   test('takes no other machine, and no section that it does not have', () => {
     const machine = createIncomingMachine('own');
     expect(() => machine.configuration({ type: 'configuration', machine: 'pc-i440fx-7.2' })).toThrow(

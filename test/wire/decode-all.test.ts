@@ -11,6 +11,7 @@ import type { PageKind, RamBlockEntry, ReturnPathMessageRecord, StreamRecord } f
 import { RamFlag } from '#lib/wire/protocol.js';
 import { applyXbzrle } from '#lib/wire/xbzrle.js';
 import { type Capture, type ConnectionKind, captures } from '../../testing/captures.js';
+import { encodeMessages, encodeRecords } from '../../testing/encode-records.js';
 import { feed, joined } from '../../testing/feed.js';
 
 const PAGE = 4096;
@@ -339,6 +340,14 @@ describe.each(all)('$name', (capture) => {
       expect(Buffer.compare(again, bytes.subarray(0, again.length)), `${kind} connection`).toBe(0);
     }
   });
+
+  test('encodes the return path to the same bytes', () => {
+    for (const { conn, kind } of summary.connections) {
+      if (kind === 'multifd') continue;
+      const bytes = capture.fromDestination(conn);
+      expect(Buffer.compare(encodeMessages([...decodeReturnPath(bytes)]), bytes), `connection ${conn}`).toBe(0);
+    }
+  });
 });
 
 function messageName(message: ReturnPathMessageRecord): string {
@@ -379,114 +388,6 @@ function messagesInOrder(messages: readonly { conn: number; message: ReturnPathM
     }
   }
   return list;
-}
-
-/** Encodes records again; packages as their parts. Encoded page data and device bodies come from `source`. */
-function encodeRecords(records: readonly Located<StreamRecord>[], source: Uint8Array): Uint8Array {
-  const header = new Uint8Array(encode.MAX_PAGE_HEADER_BYTES);
-  const view = new DataView(header.buffer);
-  const parts: Uint8Array[] = [];
-  let at = 0;
-  for (const record of records) {
-    expect(record.recordOffset).toBe(at);
-    const encoded = encodeRecord(record, source, header, view);
-    parts.push(encoded);
-    at += encoded.length;
-  }
-  return joined(parts);
-}
-
-function encodeRecord(
-  record: Located<StreamRecord>,
-  source: Uint8Array,
-  header: Uint8Array,
-  view: DataView,
-): Uint8Array {
-  switch (record.type) {
-    case 'header':
-      return encode.encodeHeader();
-    case 'configuration':
-      return encode.encodeConfiguration(record);
-    case 'section-start':
-      return encode.encodeSectionStart({ ...record, type: record.kind });
-    case 'section-part':
-      return encode.encodeSectionPart(record.kind, record.id);
-    case 'section-end':
-      return encode.encodeFooter(record.id);
-    case 'eof':
-      return encode.encodeEof();
-    case 'vmdescription':
-      return encode.encodeVmDescription(record.json);
-    case 'ram-blocks':
-      return encode.encodeRamBlockList(record.blocks);
-    case 'ram-eos':
-      return encode.encodeRamEos();
-    case 'device-data':
-      return source.subarray(record.dataStart, record.dataStart + record.dataLength);
-    case 'page': {
-      // CONTINUE is the sender's choice: take it from the stream, and all else from the record.
-      const cont = source[record.recordOffset + 7] & RamFlag.CONTINUE;
-      const idstr = cont === 0 ? encode.encodeIdstr(record.block.idstr) : undefined;
-      const end = encode.encodePageHeader(view, 0, record.offset, pageFlags[record.kind] | cont, idstr);
-      return joined([header.slice(0, end), pageBody(record, source)]);
-    }
-    case 'command':
-      return encodeCommand(record);
-    default:
-      throw new Error(`no encoder for ${record.type}`);
-  }
-}
-
-const pageFlags = {
-  normal: RamFlag.PAGE,
-  zero: RamFlag.ZERO,
-  xbzrle: RamFlag.XBZRLE,
-  compressed: RamFlag.COMPRESS_PAGE,
-} as const;
-
-function pageBody(record: Extract<StreamRecord, { type: 'page' }>, source: Uint8Array): Uint8Array {
-  const { kind, fill, dataStart, dataLength } = record;
-  const data = source.subarray(dataStart, dataStart + dataLength);
-  const lengthBytes = [24, 16, 8, 0].map((shift) => (dataLength >>> shift) & 0xff);
-  switch (kind) {
-    case 'normal':
-      return data;
-    case 'zero':
-      return Uint8Array.of(fill);
-    case 'xbzrle':
-      return joined([Uint8Array.of(1, ...lengthBytes.slice(2)), data]);
-    case 'compressed':
-      return joined([Uint8Array.from(lengthBytes), data]);
-  }
-}
-
-function encodeCommand(record: Extract<StreamRecord, { type: 'command' }>): Uint8Array {
-  switch (record.command) {
-    case 'OPEN_RETURN_PATH':
-      return encode.encodeOpenReturnPath();
-    case 'PING':
-      return encode.encodePing(record.value);
-    case 'POSTCOPY_ADVISE':
-      return encode.encodePostcopyAdvise({
-        pageSizeSummary: record.pageSizeSummary!,
-        targetPageSize: record.targetPageSize!,
-      });
-    case 'POSTCOPY_LISTEN':
-      return encode.encodePostcopyListen();
-    case 'POSTCOPY_RUN':
-      return encode.encodePostcopyRun();
-    case 'POSTCOPY_RAM_DISCARD':
-      return encode.encodeRamDiscard(record.idstr, record.ranges);
-    case 'PACKAGED':
-      // The package follows as records of its own.
-      return encode.encodePackaged(new Uint8Array(record.length)).subarray(0, 9);
-    case 'POSTCOPY_RESUME':
-      return encode.encodePostcopyResume();
-    case 'RECV_BITMAP':
-      return encode.encodeRecvBitmap(record.idstr);
-    default:
-      throw new Error(`no capture has ${record.command}`);
-  }
 }
 
 describe('decodeAll', () => {

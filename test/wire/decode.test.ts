@@ -252,6 +252,17 @@ const brokenStreams: Broken[] = [
     bad: joined([bytes(5, 18), new TextEncoder().encode('configuration/uuid'), bytes(0, 0, 0, 2)]),
   },
   {
+    what: 'a subsection twice',
+    code: 'DUPLICATE',
+    record: 'configuration',
+    good: [encode.encodeHeader(), encode.encodeConfiguration({ machine: 'none', targetPageBits: 12 })],
+    bad: joined([
+      bytes(5, 30),
+      new TextEncoder().encode('configuration/target-page-bits'),
+      bytes(0, 0, 0, 1, 0, 0, 0, 12),
+    ]),
+  },
+  {
     what: '9 target page bits',
     code: 'BAD_VALUE',
     record: 'configuration',
@@ -774,6 +785,15 @@ describe('next()', () => {
     expect(decoder.next(bytesOf, bodyView, from, eofAt + 2)).toEqual({ type: 'section-end', id: 3, idstr: 'cpu' });
     expect(decoder.next(bytesOf, bodyView, eofAt, eofAt + 2)).toEqual({ type: 'eof' });
   });
+});
+
+test('a device body above the limit fails where the limit lies, however it is cut', () => {
+  const head = encode.encodeSectionStart({ type: 'FULL', id: 3, idstr: 'cpu', instanceId: 0, versionId: 1 });
+  const stream = joined([head, new Uint8Array(300), encode.encodeFooter(3), encode.encodeEof()]);
+  const limited = () => new StreamDecoder({ resumed: true, limits: { maxDeviceBytes: 100 } });
+  const whole = feed(limited(), stream).error;
+  expect(whole).toMatchObject({ code: 'LIMIT', offset: head.length + 100 });
+  for (const cut of [1, 7, 100, 101, 250]) expect(feed(limited(), stream, { cuts: [cut] }).error).toEqual(whole);
 });
 
 describe('options', () => {
