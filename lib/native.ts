@@ -128,6 +128,11 @@ export interface Native {
   /** madvise with one of `MADV_*` on a page-aligned range. */
   ramBlockAdvise(block: RamBlockHandle, advice: number, offset: number, length: number): void;
   /**
+   * Has a page-aligned range populated by a thread of the pool (MADV_POPULATE_WRITE), its content as it is. Only a
+   * wish: resolved, never rejected, also where the kernel can't.
+   */
+  ramBlockPopulate(block: RamBlockHandle, offset: number, length: number): Promise<void>;
+  /**
    * Makes the ranges missing: MADV_DONTNEED for anonymous memory and hugepages, MADV_REMOVE for shared.
    * `ranges` holds `count` pairs (offset, length), page-aligned, inside the block: all are checked
    * before the first is discarded.

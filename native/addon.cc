@@ -42,6 +42,7 @@ constexpr Function kFunctions[] = {
     {"ramBlockInfo", RamBlockInfo},
     {"ramBlockBuffer", RamBlockBuffer},
     {"ramBlockAdvise", RamBlockAdvise},
+    {"ramBlockPopulate", RamBlockPopulate},
     {"ramBlockDiscard", RamBlockDiscard},
     {"ramBlockTryDiscard", RamBlockTryDiscard},
     {"ramBlockInhibitDiscard", RamBlockInhibitDiscard},

@@ -60,6 +60,7 @@ Napi::Value RamBlockClose(const Napi::CallbackInfo& info);
 Napi::Value RamBlockInfo(const Napi::CallbackInfo& info);
 Napi::Value RamBlockBuffer(const Napi::CallbackInfo& info);
 Napi::Value RamBlockAdvise(const Napi::CallbackInfo& info);
+Napi::Value RamBlockPopulate(const Napi::CallbackInfo& info);
 Napi::Value RamBlockDiscard(const Napi::CallbackInfo& info);
 Napi::Value RamBlockTryDiscard(const Napi::CallbackInfo& info);
 Napi::Value RamBlockInhibitDiscard(const Napi::CallbackInfo& info);

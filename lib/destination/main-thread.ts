@@ -40,6 +40,7 @@ import { requireAllPages } from './missing-pages.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested } from './page-requested.js';
 import { handWork } from './parked-work.js';
+import { PopulateAhead } from './populate-ahead.js';
 import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
 import { inhibitDiscards, type MemoryBefore, prepareMemory, restoreMemory } from './prepare-memory.js';
 import { RamLoad } from './ram-load.js';
@@ -233,7 +234,9 @@ class MainThread {
     this.#received = sizes.map((size) => new PageBitmap(pageCount(size)));
     this.#requested = new PageRequested(sizes);
     this.#removed = new RemovedPages(sizes);
-    this.#collector = new PageCollector(new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters));
+    const ahead = this.#state === 'none' ? new PopulateAhead(this.#blocks, populate) : undefined;
+    const load = new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters, ahead);
+    this.#collector = new PageCollector(load);
     if (this.#state !== 'none') this.#prepareForPostcopy(entries);
   }
 
@@ -481,6 +484,10 @@ class MainThread {
     const offset = this.#recordOffset;
     return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, ${where}`, { offset, record });
   }
+}
+
+function populate({ handle }: RAMBlockDescriptor, offset: number, length: number): void {
+  void native().ramBlockPopulate(handle, offset, length);
 }
 
 function nameOf(record: StreamRecord): string {

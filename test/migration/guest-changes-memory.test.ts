@@ -165,9 +165,8 @@ describe('the fault thread fails', () => {
 const WINDOW = 64;
 const WINDOWS = 64;
 
-test.each<MemoryKind>(['anonymous', 'memfd'])(
-  '%s memory: a thread that lets go and touches in turn never sees what the source sends meanwhile',
-  async (kind) => {
+describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory, sent in windows', (kind) => {
+  test('a thread that lets go and touches in turn never sees what the source sends meanwhile', async () => {
     await postcopy(kind, WINDOW * WINDOWS);
     /** The window that is being sent; -1 at the end. */
     const at = new Int32Array(new SharedArrayBuffer(4));
@@ -197,5 +196,5 @@ test.each<MemoryKind>(['anonymous', 'memfd'])(
     expect(await churn.result).toBe(0);
     source.send(piece.end(), piece.eof());
     await incoming.finished;
-  },
-);
+  });
+});
