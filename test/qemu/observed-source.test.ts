@@ -16,7 +16,7 @@ describe('a QEMU source', { timeout: 180_000 }, () => {
   });
 
   test.each(observed)('$case', async (known) => {
-    const outcome = await playToQemuSource(machine, sourceCases[known.case], known.events);
+    const outcome = await playToQemuSource(machine, sourceCases[known.case], known.events, known.source_runstate);
     expect(outcome).toMatchObject(comparableSource(known));
   });
 });

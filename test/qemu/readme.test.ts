@@ -57,6 +57,13 @@ function start(command: string): Started {
 
 const textOf = ({ output }: Started): string => output.all.join('');
 
+/** Waits until they have ended, each well. */
+async function ended(commands: readonly Started[]): Promise<void> {
+  for (const command of commands) {
+    expect({ exit: await command.exited, text: textOf(command) }).toMatchObject({ exit: 0 });
+  }
+}
+
 /** Waits until what it has printed so far, from `from` on, matches. */
 const says = (started: Started, pattern: RegExp, from = 0): Promise<unknown> =>
   started.output.first(String(pattern), () => pattern.test(textOf(started).slice(from)));
@@ -67,16 +74,14 @@ test('its commands do what it says', { timeout: 120_000 }, async () => {
   let qemu: Started | undefined;
   for (const line of typedLines()) {
     if (line.startsWith('$ qemu-system')) {
-      // Who goes on has seen the command before end.
-      for (const started of ours)
-        expect({ exit: await started.exited, text: textOf(started) }).toMatchObject({ exit: 0 });
+      if (line.includes('-incoming')) await ended(ours); // who goes on has seen the command before end
       qemu = start(line.slice(2));
       await says(qemu, /\(qemu\) /);
     } else if (line.startsWith('$ npx postcopy')) {
       const started = start(line.slice(2));
       ours.push(started);
       if (line.includes(' receive ')) await says(started, /listening at/);
-      else expect({ exit: await started.exited, text: textOf(started) }).toMatchObject({ exit: 0 });
+      else await ended([started]);
     } else {
       expect(line).toMatch(/^\(qemu\) /);
       const before = textOf(qemu as Started).length;

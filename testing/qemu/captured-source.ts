@@ -23,13 +23,14 @@ const SLOW_BYTES_PER_SECOND = 2 ** 20;
 const NO_LIMIT = 0;
 
 /**
- * Lets a QEMU of its own migrate to the case. What came of it once it has had the last of `events`, and what the
- * script noticed.
+ * Lets a QEMU of its own migrate to the case. What came of it once it has had the last of `events`, and a moment for
+ * `runState`, and what the script noticed.
  */
 export async function playToQemuSource(
   machine: CapturedMachine,
   played: SourceCase,
   events: readonly string[],
+  runState: string,
 ): Promise<SourceOutcome & Noticed> {
   await using qemu = await startCapturedMachine('source', machine, []);
   await firmwareDone(qemu, machine);
@@ -42,7 +43,7 @@ export async function playToQemuSource(
   const noticed = await played.play(destination, playedSource(qemu));
   await heardLast(qemu, events);
   const { status = 'none', ram } = await migrationInfo(qemu);
-  const { status: runstate } = await qemu.qmp.execute<{ status: string }>('query-status');
+  const runstate = await settledRunState(qemu, runState);
   return {
     ...noticed,
     source_status: status,
@@ -57,6 +58,7 @@ export async function playToQemuSource(
 
 const LOOK_EVERY_MS = 10;
 const FIRMWARE_PATIENCE_MS = 20_000;
+const RUN_STATE_PATIENCE_MS = 5000;
 
 /** Waits until the firmware has filled memory, whose last page in use is then what the capture has: not zero. */
 async function firmwareDone(qemu: QemuProcess, machine: CapturedMachine): Promise<void> {
@@ -75,6 +77,16 @@ async function firmwareDone(qemu: QemuProcess, machine: CapturedMachine): Promis
 async function heardLast(qemu: QemuProcess, events: readonly string[]): Promise<void> {
   const [name, status] = (events.at(-1) ?? '').split('=');
   await (status === undefined ? qemu.qmp.event(name) : migrationStatus(qemu, status));
+}
+
+/** The run state, which follows the last event a little later: asked for until it is the one that is expected. */
+async function settledRunState(qemu: QemuProcess, expected: string): Promise<string> {
+  const endMs = performance.now() + RUN_STATE_PATIENCE_MS;
+  for (;;) {
+    const { status } = await qemu.qmp.execute<{ status: string }>('query-status');
+    if (status === expected || performance.now() > endMs) return status;
+    await wait(LOOK_EVERY_MS);
+  }
 }
 
 function playedSource(qemu: QemuProcess): PlayedSource {
