@@ -21,7 +21,7 @@ const usage = `npm run fuzz -- [options]
   --asan           on the addon with sanitizers (needs cmake)
   --replay FILE    runs a finding once more`;
 
-/** A worker reports every second; one that is silent for so long hangs. */
+/** A worker reports every second; one that is silent for so long, and not stopped, hangs. */
 const SILENCE_MS = 120_000;
 const PROGRESS_MS = 10_000;
 
@@ -68,6 +68,15 @@ function hear(worker: Worker, message: WorkerMessage): void {
   if (message.kind !== 'done') return;
   worker.done = true;
   worker.finding = message.finding;
+}
+
+/** By SIGSTOP: somebody wants the processors for a while. */
+function isStopped({ pid }: ChildProcess): boolean {
+  try {
+    return /\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
 }
 
 /** Resolves when the worker has ended; a worker that did not say so leaves its last input as a finding. */
@@ -122,6 +131,7 @@ async function fuzz(target: TargetName, executions: number, seed: number, count:
   const progress = setInterval(() => {
     console.log(report(target, workers, seconds()));
     for (const worker of workers) {
+      if (isStopped(worker.process)) worker.heard = Date.now();
       if (!worker.done && Date.now() - worker.heard > SILENCE_MS) worker.process.kill('SIGKILL');
     }
   }, PROGRESS_MS);
