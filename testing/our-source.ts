@@ -83,10 +83,12 @@ function playedSource(outgoing: OutgoingMigration): PlayedSource {
     },
     status: async () => outgoing.status,
     reach: (status) =>
-      new Promise((resolve) => {
+      new Promise((resolve, reject) => {
         const look = () => outgoing.status === status && resolve();
         outgoing.on('status', look);
         look();
+        const never = () => reject(new Error(`it is ${outgoing.status}, and never comes to ${status}`));
+        outgoing.finished.then(never, never);
       }),
     hurry: async () => outgoing.setParameters({ maxBandwidth: 0, maxPostcopyBandwidth: 0 }),
   };

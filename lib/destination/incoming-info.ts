@@ -29,7 +29,7 @@ export interface IncomingRamInfo {
   readonly precopyBytes: number;
   readonly postcopyBytes: number;
   readonly postcopyRequests: number;
-  /** Of those, how many pages are there. */
+  /** Of those, how many pages are there; in the end maybe one more, which came before it was asked for. */
   readonly postcopyRequestsServed: number;
   readonly pageSize: number;
 }

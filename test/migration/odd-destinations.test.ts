@@ -58,11 +58,18 @@ const tooLate = 'migrate_cancel during postcopy-active';
 
 // Scripted destinations answer no pings, for which the source waits some seconds: all at once.
 describe.concurrent('our source', { timeout: 60_000 }, () => {
-  test('every case is played, but for those of a recovery, which this source does not do yet', () => {
-    const played = Object.keys(sourceCases);
-    expect(played.sort()).toEqual(observed.map((known) => known.case).sort());
-    expect(played.filter((name) => name.startsWith(RECOVERY))).toHaveLength(6);
+  test('every case has a script, and every script a case', () => {
+    expect(Object.keys(sourceCases).sort()).toEqual(observed.map((known) => known.case).sort());
   });
+
+  // There is no recovery yet: nobody may take a source for paused that has failed.
+  test.each(observed.filter(({ case: name }) => name.startsWith(RECOVERY)))(
+    '$case: it has failed where QEMU pauses',
+    async (known) => {
+      const played = playToOurSource(machine, sourceCases[known.case]);
+      await expect(played).rejects.toThrow('it is failed, and never comes to postcopy-paused');
+    },
+  );
 
   test.each(observed.filter(({ case: name }) => !name.startsWith(RECOVERY) && name !== tooLate))(
     '$case',
