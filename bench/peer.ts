@@ -3,8 +3,8 @@ import type { IncomingMigration } from '#lib/destination/incoming.js';
 import { listen } from '#lib/migration/listen.js';
 import { migrate } from '#lib/migration/migrate.js';
 import { native } from '#lib/native.js';
+import { MachineKeeper } from '../testing/machine-keeper.ts';
 import type { Mode } from './benchmark.ts';
-import { Keeper, type KeptMachine } from './kept-machine.ts';
 import { findDifference } from './memory-image.ts';
 import type { PeerCommand, PeerReplies, PeerReply } from './peer-messages.ts';
 import { type ReadTimes, readAllPages } from './reader.ts';
@@ -12,16 +12,11 @@ import { type ReadTimes, readAllPages } from './reader.ts';
 const NOT_READ: ReadTimes = { firstReadMs: 0, allReadMs: 0 };
 
 let incoming: IncomingMigration | undefined;
-let keeper = new Keeper();
+let keeper = new MachineKeeper();
 let reading: Promise<ReadTimes> = Promise.resolve(NOT_READ);
 
-function kept(): KeptMachine {
-  if (keeper.kept === undefined) throw new Error('nothing has been received');
-  return keeper.kept;
-}
-
 async function startListening(uri: string, mode: Mode, reads: boolean): Promise<PeerReplies['listen']> {
-  keeper = new Keeper((guest) => {
+  keeper = new MachineKeeper(undefined, (guest) => {
     if (reads) reading = readAllPages(guest.ramBlocks);
   });
   incoming = await listen(uri, { guest: keeper, capabilities: { postcopyRam: mode === 'postcopy' } });
@@ -36,7 +31,7 @@ async function awaitReceived(): Promise<PeerReplies['await-received']> {
 
 async function send(uri: string, mode: Mode): Promise<PeerReplies['send']> {
   const postcopy = mode === 'postcopy';
-  const outgoing = await migrate(kept(), uri, {
+  const outgoing = await migrate(keeper.kept, uri, {
     capabilities: { postcopyRam: postcopy },
     parameters: { maxBandwidth: 0 },
     ...(postcopy ? { postcopyAfterPasses: 0 } : {}),
@@ -46,7 +41,7 @@ async function send(uri: string, mode: Mode): Promise<PeerReplies['send']> {
 }
 
 async function compare(idstr: string, path: string): Promise<PeerReplies['compare']> {
-  const block = kept().ramBlocks.find((each) => each.idstr === idstr);
+  const block = keeper.kept.ramBlocks.find((each) => each.idstr === idstr);
   if (block === undefined) throw new Error(`no RAM block ${idstr} has come`);
   const difference = await findDifference(path, 0, block.size, (target, at) =>
     native().ramBlockRead(block.handle, at, target),

@@ -2,8 +2,8 @@
  * Inspecting, as `postcopy inspect` reads a recording. What must hold, whatever the bytes: there is a verdict, the
  * same however the recording is read, and it can be written as JSON.
  */
-import type { ByteSource } from '#lib/inspect/byte-source.js';
 import { inspect } from '#lib/inspect/inspect.js';
+import { memorySource } from '../testing/memory-source.ts';
 import { Broken, type Input, type Origin, type Outcome, type Target } from './input.ts';
 import { Random } from './random.ts';
 import { Names } from './steps.ts';
@@ -21,13 +21,10 @@ export class InspectTarget implements Target {
     const { context } = origin;
     const options = context === undefined ? {} : { context };
     const recording = bytes.subarray(0, length);
-    const whole = await inspect(
-      sourceOf(recording, () => length),
-      options,
-    );
+    const whole = await inspect(memorySource(recording, length), options);
     const random = new Random(choice);
     const pieces = await inspect(
-      sourceOf(recording, () => 1 + random.below(random.pick([16, 512, 8192]))),
+      memorySource(recording, () => 1 + random.below(random.pick([16, 512, 8192]))),
       { ...options, onRecord: () => {} },
     );
     const text = JSON.stringify(whole);
@@ -46,22 +43,4 @@ function firstProblem(inspection: Awaited<ReturnType<typeof inspect>>): string {
   if (inspection.content !== 'stream') return '';
   const problem = inspection.devices.find((device) => device.problem !== null)?.problem ?? '';
   return problem.replace(/\d+/g, '').replace(/(sub)?field \S+|subsection \S+/, '');
-}
-
-function sourceOf(bytes: Uint8Array, nextLength: () => number): ByteSource {
-  let position = 0;
-  return {
-    gzip: false,
-    size: bytes.length,
-    get position() {
-      return position;
-    },
-    read: (into) => {
-      const length = Math.min(nextLength(), into.length, bytes.length - position);
-      into.set(bytes.subarray(position, position + length));
-      position += length;
-      return Promise.resolve(length);
-    },
-    close: () => Promise.resolve(),
-  };
 }

@@ -10,9 +10,12 @@ export class KeptMachine implements Guest {
   readonly ramBlocks: readonly RAMBlock[];
   running = false;
   deviceState: Uint8Array = new Uint8Array();
+  readonly #onLoaded: (machine: KeptMachine) => void;
 
-  constructor(machine: Machine, blocks: readonly RamBlockEntry[]) {
+  /** `onLoaded`: it has been handed over, and its pages may be touched. */
+  constructor(machine: Machine, blocks: readonly RamBlockEntry[], onLoaded: (machine: KeptMachine) => void = () => {}) {
     this.machine = machine;
+    this.#onLoaded = onLoaded;
     this.ramBlocks = blocks.map(({ idstr, usedLength, pageSize }) =>
       RAMBlock.create({ idstr, size: usedLength, ...(pageSize === undefined ? {} : { kind: 'hugetlb', pageSize }) }),
     );
@@ -40,6 +43,7 @@ export class KeptMachine implements Guest {
   async loadDeviceState(state: Uint8Array, vmDescription?: string): Promise<void> {
     this.deviceState = state;
     if (vmDescription !== undefined) this.machine = { ...this.machine, vmDescription };
+    this.#onLoaded(this);
   }
 
   [Symbol.dispose](): void {
@@ -49,10 +53,13 @@ export class KeptMachine implements Guest {
 
 export class MachineKeeper implements MachineReceiver {
   readonly like?: MachineLike;
+  readonly #onLoaded: ((machine: KeptMachine) => void) | undefined;
   #kept: KeptMachine | undefined;
 
-  constructor(like?: MachineLike) {
+  /** `onLoaded` is of {@link KeptMachine}. */
+  constructor(like?: MachineLike, onLoaded?: (machine: KeptMachine) => void) {
     if (like !== undefined) this.like = like;
+    this.#onLoaded = onLoaded;
   }
 
   /** Throws where none has come. */
@@ -61,12 +68,8 @@ export class MachineKeeper implements MachineReceiver {
     return this.#kept;
   }
 
-  get hasCome(): boolean {
-    return this.#kept !== undefined;
-  }
-
   receive(machine: Machine, blocks: readonly RamBlockEntry[]): KeptMachine {
-    this.#kept = new KeptMachine(machine, blocks);
+    this.#kept = new KeptMachine(machine, blocks, this.#onLoaded);
     return this.#kept;
   }
 

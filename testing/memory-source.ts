@@ -1,7 +1,8 @@
-/** A recording in memory, as inspection reads it; in pieces of a chosen size. */
+/** A recording in memory, as inspection reads it; in pieces of a chosen size, or of what is chosen for each. */
 import type { ByteSource } from '#lib/inspect/byte-source.js';
 
-export function memorySource(bytes: Uint8Array, pieceBytes = 64 * 1024): ByteSource {
+export function memorySource(bytes: Uint8Array, pieceBytes: number | (() => number) = 64 * 1024): ByteSource {
+  const nextBytes = typeof pieceBytes === 'number' ? () => pieceBytes : pieceBytes;
   let position = 0;
   return {
     gzip: false,
@@ -10,7 +11,7 @@ export function memorySource(bytes: Uint8Array, pieceBytes = 64 * 1024): ByteSou
       return position;
     },
     read: async (into) => {
-      const length = Math.min(pieceBytes, into.length, bytes.length - position);
+      const length = Math.min(nextBytes(), into.length, bytes.length - position);
       into.set(bytes.subarray(position, position + length));
       position += length;
       return length;

@@ -63,7 +63,8 @@ export function requireHandled(record: StreamRecord, offset: number): void {
   if (capability !== undefined && !isHandled(capability)) throw refusal(capability, nameOf(record), offset);
 }
 
-function nameOf(record: StreamRecord): string {
+/** What a record is called in a message: a command by its name, a section by its device's. */
+export function nameOf(record: StreamRecord): string {
   if (record.type === 'command') return record.command;
   return record.type === 'section-start' ? `section ${record.idstr}` : record.type;
 }

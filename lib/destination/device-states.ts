@@ -19,6 +19,11 @@ export class DeviceStates {
     this.#pieces.set(idstr, pieces);
   }
 
+  /** Whether anything of it has come, and was not taken. */
+  has(idstr: string): boolean {
+    return this.#pieces.has(idstr);
+  }
+
   /** The whole body, once. Throws GUEST_MISMATCH if the source sent none; `offset` is where it was missed. */
   take(idstr: string, offset: number): Uint8Array {
     const pieces = this.#pieces.get(idstr);

@@ -3,7 +3,6 @@
  * device state by its name; of any other machine the sections as they stand on the stream. Main thread only.
  */
 import { asMigrationError, MigrationError } from '../errors.js';
-import { concatenate } from '../memory/bytes.js';
 import type { Machine, MachineLike } from '../memory/guest.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { encodeFooter, encodeSectionStart } from '../wire/encode.js';
@@ -91,7 +90,7 @@ class OwnMachine implements IncomingMachine {
   }
 }
 
-/** The sections of all devices under one name, in order, so that one limit holds for them. */
+/** The sections of all devices under one name, in order, so that one limit holds for them; no section is kept by it. */
 const SECTIONS = 'sections';
 
 class AnyMachine implements IncomingMachine {
@@ -99,8 +98,6 @@ class AnyMachine implements IncomingMachine {
   readonly #devices = new DeviceStates();
   #configuration: Machine['configuration'] | undefined;
   #ramSection: Machine['ramSection'] | undefined;
-  #isAnyDevice = false;
-  #globalState: Uint8Array[] = [];
 
   constructor(like: MachineLike | undefined) {
     this.#like = like;
@@ -127,7 +124,6 @@ class AnyMachine implements IncomingMachine {
       });
     }
     this.#checkDevice(section);
-    this.#isAnyDevice = true;
     this.#devices.add(SECTIONS, encodeSectionStart({ type: kind, ...section }));
   }
 
@@ -161,7 +157,7 @@ class AnyMachine implements IncomingMachine {
   deviceData(record: DeviceDataRecord, bytes: Uint8Array): void {
     const data = dataOf(record, bytes);
     this.#devices.add(SECTIONS, data);
-    if (record.idstr === GLOBAL_STATE_SECTION.idstr) this.#globalState.push(data.slice());
+    if (record.idstr === GLOBAL_STATE_SECTION.idstr) this.#devices.add(record.idstr, data);
   }
 
   sectionEnd({ id, idstr }: SectionEndRecord): void {
@@ -170,10 +166,10 @@ class AnyMachine implements IncomingMachine {
 
   /** A machine without a global state runs, as in QEMU. */
   take(offset: number): IncomingDeviceState {
-    const globalState = concatenate(this.#globalState);
-    const runState = asMigrationError(() => (globalState.length > 0 ? decodeRunState(globalState, offset) : 'running'));
-    const state = this.#isAnyDevice ? this.#devices.take(SECTIONS, offset) : new Uint8Array();
-    return { state, ran: runState === 'running' };
+    const taken = (name: string) => (this.#devices.has(name) ? this.#devices.take(name, offset) : undefined);
+    const globalState = taken(GLOBAL_STATE_SECTION.idstr);
+    const runState = globalState && asMigrationError(() => decodeRunState(globalState, offset));
+    return { state: taken(SECTIONS) ?? new Uint8Array(), ran: (runState ?? 'running') === 'running' };
   }
 }
 

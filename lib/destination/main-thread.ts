@@ -21,7 +21,7 @@ import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
 import { Command } from '../wire/protocol.js';
-import { requireHandled } from './capability-check.js';
+import { nameOf, requireHandled } from './capability-check.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
@@ -94,10 +94,7 @@ export interface MainThreadResult {
   readonly postcopy: boolean;
 }
 
-type SectionRecord = Extract<
-  StreamRecord,
-  { readonly type: 'section-start' | 'section-part' | 'device-data' | 'section-end' }
->;
+type SectionRecord = Extract<StreamRecord, { readonly type: 'section-start' | 'device-data' | 'section-end' }>;
 
 class MainThread {
   readonly #data: MainThreadData;
@@ -198,8 +195,9 @@ class MainThread {
         return this.#machine.configuration(record);
       case 'ram-blocks':
         return this.#setBlocks(record.blocks);
-      case 'section-start':
       case 'section-part':
+        return;
+      case 'section-start':
       case 'device-data':
       case 'section-end':
         return this.#section(record, this.#reader.bytes);
@@ -222,7 +220,7 @@ class MainThread {
   #section(record: SectionRecord, bytes: Uint8Array): void {
     if (record.type === 'section-start') this.#machine.sectionStart(record);
     else if (record.type === 'device-data') this.#machine.deviceData(record, bytes);
-    else if (record.type === 'section-end') this.#machine.sectionEnd(record);
+    else this.#machine.sectionEnd(record);
   }
 
   #setBlocks(entries: readonly RamBlockEntry[]): void {
@@ -360,7 +358,7 @@ class MainThread {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
       requireHandled(record, this.#recordOffset);
-      if (isOfDevice(record)) this.#section(record, bytes);
+      if (isOfSection(record)) this.#section(record, bytes);
       else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
       else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
         return this.#run(length - at - decoder.consumed);
@@ -490,11 +488,7 @@ function populate({ handle }: RAMBlockDescriptor, offset: number, length: number
   void native().ramBlockPopulate(handle, offset, length);
 }
 
-function nameOf(record: StreamRecord): string {
-  return record.type === 'command' ? record.command : record.type;
-}
-
-function isOfDevice(record: StreamRecord): record is SectionRecord {
+function isOfSection(record: StreamRecord): record is SectionRecord {
   return record.type === 'section-start' || record.type === 'device-data' || record.type === 'section-end';
 }
 

@@ -34,7 +34,9 @@ test('a section that never came is GUEST_MISMATCH, and says where it was missed'
 test('a body is given once', () => {
   const states = new DeviceStates();
   states.add('guest-state', Uint8Array.of(1));
+  expect(states.has('guest-state')).toBe(true);
   states.take('guest-state', 0);
+  expect(states.has('guest-state')).toBe(false);
   expect(() => states.take('guest-state', 0)).toThrow(expect.objectContaining({ code: 'GUEST_MISMATCH' }));
 });
 
