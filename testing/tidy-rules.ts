@@ -121,6 +121,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   machine: [...outside, 'machine'],
   inspect: ['errors', 'wire', 'inspect'],
   relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
+  testing: [...outside, 'testing'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
   cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'dashboard', 'cli', 'index'],
@@ -190,6 +191,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-side.ts': demoProcess,
   'lib/cli/demo-source.ts': demoProcess,
   'lib/cli/demo-destination.ts': demoProcess,
+  'lib/testing/guest-kit.ts': typesOnly,
   'lib/cli/demo-messages.ts': typesOnly,
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",

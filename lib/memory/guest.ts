@@ -41,6 +41,16 @@ export interface Guest {
   throttle?(percent: number): void;
   /** Kernel thread ids of the vCPUs, for accounting how long each waits for pages. Absent: not known. */
   readonly vcpuThreads?: readonly number[];
+  /**
+   * Resolved with the reason where the guest can't go on by its own fault: a vCPU that shut down, a worker that
+   * ended. Absent, or never settled: it can.
+   */
+  readonly died?: Promise<Error>;
+  /**
+   * The kernel touches RAM on its behalf, as KVM or read(2) does: a userfaultfd that sees faults of user mode only
+   * won't do for it. False when absent.
+   */
+  readonly faultsInKernel?: boolean;
   /** All that is not RAM, as bytes of the guest's own format. Only while stopped. */
   saveDeviceState(): Promise<Uint8Array>;
   /**

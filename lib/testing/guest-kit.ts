@@ -1,0 +1,15 @@
+/** How the test kit makes, checks and ends guests of one sort. Types only. */
+import type { Guest } from '../memory/guest.js';
+
+export interface GuestKit<G extends Guest = Guest> {
+  /** A guest with something in its RAM; stopped. */
+  create(): Promise<G>;
+  /** One to be filled by a migration from one of {@link create}. */
+  empty(): Promise<G>;
+  /** Throws where its RAM or device state is not what it must be. The guest is stopped, and all its pages are here. */
+  verify(guest: G): Promise<void>;
+  /** Resolved when it has run so far that {@link verify} would notice writes that are lost. The guest runs. */
+  progress(guest: G): Promise<void>;
+  /** Ends it and lets go of its RAM. */
+  close(guest: G): Promise<void> | void;
+}

@@ -1,0 +1,4 @@
+/** `postcopy/testing`: checks a guest of your own against the contract of docs/guests.md. */
+
+export type { GuestKit } from './guest-kit.js';
+export { type Move, type ThereAndBackOptions, thereAndBack } from './there-and-back.js';
