@@ -3,6 +3,7 @@ import type { DemoSettings } from '#lib/cli/demo-messages.js';
 import type { DestinationDone, SourceDone } from '#lib/cli/demo-report.js';
 
 export const demoSettings: DemoSettings = {
+  guest: 'stress',
   memory: 64 * 4096,
   kind: 'anonymous',
   blocks: 1,
