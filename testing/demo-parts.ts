@@ -92,6 +92,7 @@ export const destinationDone: DestinationDone = {
     },
     postcopyBlocktime: undefined,
     postcopyVcpuBlocktime: undefined,
+    guestDied: undefined,
     lost: undefined,
   },
   guest: {
