@@ -93,6 +93,7 @@ export const destinationDone: DestinationDone = {
     },
     postcopyBlocktime: undefined,
     postcopyVcpuBlocktime: undefined,
+    guestDied: undefined,
     lost: undefined,
   },
   guest: {
