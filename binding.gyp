@@ -24,7 +24,7 @@
         "native/kvm_state.cc",
         "native/kvm_dirty_log.cc",
         "native/kvm_programs.cc",
-        "native/kvm_programs.S",
+        "native/kvm_guest_code.S",
         "native/kvm_elsewhere.cc",
         "native/stress_guest.cc",
       ],

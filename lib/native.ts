@@ -126,10 +126,7 @@ export interface Native {
   /** Names the calling thread for ps, top and /proc; cut to 15 bytes. */
   setThreadName(name: string): void;
   /** How many objects of each kind are open in this process, for leak tests. */
-  openHandles(): Record<
-    'ramBlocks' | 'userfaultfds' | 'eventfds' | 'sockets' | 'stressGuests' | 'kvmMachines',
-    number
-  >;
+  openHandles(): Record<'ramBlocks' | 'userfaultfds' | 'eventfds' | 'sockets' | 'stressGuests' | 'kvmMachines', number>;
 
   // --- eventfd.cc ------------------------------------------------------------------------------
   eventfdCreate(): EventfdHandle;
@@ -429,7 +426,7 @@ export interface Native {
    */
   kvmHarvestDirtyPages(machine: KvmMachineHandle, block: number, bitmap: Uint32Array): number;
 
-  // --- kvm_programs.S --------------------------------------------------------------------------
+  // --- kvm_guest_code.S --------------------------------------------------------------------------
   /** The image of a programme: bytes to copy into guest memory (docs/kvm-guest.md). */
   kvmProgram(name: 'writer' | 'latency'): Uint8Array;
 

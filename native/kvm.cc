@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kvm_abi.h"
 #include "unique_fd.h"
 
 namespace postcopy {
@@ -43,19 +44,18 @@ struct Extension {
 // What a machine can't do without. All are older than the kernels that have userfaultfd events.
 #define EXTENSION(name) {#name, name}
 constexpr Extension kNeeded[] = {
-    EXTENSION(KVM_CAP_USER_MEMORY), EXTENSION(KVM_CAP_SYNC_MMU),
-    EXTENSION(KVM_CAP_EXT_CPUID),   EXTENSION(KVM_CAP_VCPU_EVENTS),
-    EXTENSION(KVM_CAP_MP_STATE),    EXTENSION(KVM_CAP_IMMEDIATE_EXIT),
+    EXTENSION(KVM_CAP_USER_MEMORY), EXTENSION(KVM_CAP_SYNC_MMU), EXTENSION(KVM_CAP_EXT_CPUID),
+    EXTENSION(KVM_CAP_VCPU_EVENTS), EXTENSION(KVM_CAP_MP_STATE), EXTENSION(KVM_CAP_IMMEDIATE_EXIT),
 };
 #undef EXTENSION
 
-// A kernel structure that ends in an array, whose length the kernel fills in as its first word. The
-// headers' own types have another layout in C++, so their size is given here.
+// A kernel structure that ends in an array, whose length the kernel fills in as its first word.
 template <class Entry>
 class Listing {
  public:
-  Listing(size_t head_words, uint32_t capacity)
-      : head_words_(head_words), words_(head_words + capacity * sizeof(Entry) / sizeof(uint32_t)) {
+  Listing(size_t head_bytes, uint32_t capacity)
+      : head_words_(head_bytes / sizeof(uint32_t)),
+        words_(head_words_ + capacity * sizeof(Entry) / sizeof(uint32_t)) {
     words_[0] = capacity;
   }
   void* head() { return words_.data(); }
@@ -84,8 +84,8 @@ Napi::Value KvmMissing(const Napi::CallbackInfo& info) {
 Napi::Value KvmSupportedCpuid(const Napi::CallbackInfo& info) {
   UniqueFd kvm;
   if (const Outcome failure = OpenKvm(&kvm)) return Throw(info.Env(), *failure);
-  Listing<kvm_cpuid_entry2> list(2, kMaxCpuidEntries);
-  if (ioctl(kvm.get(), KVM_GET_SUPPORTED_CPUID, list.head()) < 0) {
+  Listing<kvm_cpuid_entry2> list(kCpuidHeadBytes, kMaxCpuidEntries);
+  if (ioctl(kvm.get(), kGetSupportedCpuid, list.head()) < 0) {
     return Throw(info.Env(), {errno, "ioctl(KVM_GET_SUPPORTED_CPUID)", {}});
   }
   Napi::Uint8Array entries = Napi::Uint8Array::New(info.Env(), list.bytes());
@@ -96,8 +96,8 @@ Napi::Value KvmSupportedCpuid(const Napi::CallbackInfo& info) {
 Napi::Value KvmMsrIndexes(const Napi::CallbackInfo& info) {
   UniqueFd kvm;
   if (const Outcome failure = OpenKvm(&kvm)) return Throw(info.Env(), *failure);
-  Listing<uint32_t> list(1, kMaxMsrs);
-  if (ioctl(kvm.get(), KVM_GET_MSR_INDEX_LIST, list.head()) < 0) {
+  Listing<uint32_t> list(kMsrListHeadBytes, kMaxMsrs);
+  if (ioctl(kvm.get(), kGetMsrIndexList, list.head()) < 0) {
     return Throw(info.Env(), {errno, "ioctl(KVM_GET_MSR_INDEX_LIST)", {}});
   }
   Napi::Uint32Array indexes = Napi::Uint32Array::New(info.Env(), list.count());

@@ -12,9 +12,9 @@
 
 namespace postcopy {
 
-#define NOT_HERE(Function)                                       \
-  Napi::Value Function(const Napi::CallbackInfo& info) {         \
-    return Throw(info.Env(), {ENOTSUP, "KVM on x86-64", {}});    \
+#define NOT_HERE(Function)                                    \
+  Napi::Value Function(const Napi::CallbackInfo& info) {      \
+    return Throw(info.Env(), {ENOTSUP, "KVM on x86-64", {}}); \
   }
 
 NOT_HERE(KvmMissing)

@@ -13,6 +13,7 @@
 
 #include "arguments.h"
 #include "kvm.h"
+#include "kvm_abi.h"
 #include "kvm_vcpu.h"
 #include "thread.h"
 
@@ -140,7 +141,7 @@ Napi::Value KvmMachineCreate(const Napi::CallbackInfo& info) {
   if (const Outcome failure = CreateVcpus(*machine, vcpus)) return Throw(info.Env(), *failure);
   const int xsave = ioctl(machine->vm.get(), KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
   if (machine->Extension(KVM_CAP_XSAVE)) {
-    machine->xsave_bytes = xsave > 0 ? static_cast<size_t>(xsave) : sizeof(kvm_xsave);
+    machine->xsave_bytes = xsave > 0 ? static_cast<size_t>(xsave) : kXsaveHeadBytes;
   }
   machine->bell = Bell::Make(callback);
   if (machine->bell == nullptr) {
@@ -264,8 +265,7 @@ Napi::Value KvmMachineClose(const Napi::CallbackInfo& info) {
   std::unique_lock lock(machine->mutex);
   machine->mode = KvmMode::kClosed;
   KickKvmVcpus(*machine);
-  machine->changed.wait_for(lock, kCloseWait,
-                            [&] { return machine->ended == machine->threads; });
+  machine->changed.wait_for(lock, kCloseWait, [&] { return machine->ended == machine->threads; });
   if (machine->ended < machine->threads) LeaveKvmVcpus(machine);
   return Napi::Number::New(info.Env(), machine->threads - machine->ended);
 }

@@ -1,4 +1,4 @@
-// The images of kvm_programs.S. Any thread.
+// The images of kvm_guest_code.S. Any thread.
 #pragma once
 
 #include <napi.h>

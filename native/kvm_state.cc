@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "kvm_abi.h"
 #include "kvm_machine.h"
 
 namespace postcopy {
@@ -46,11 +47,11 @@ constexpr State kStates[] = {
     {"sregs", Kind::kPlain, true, 0, false, KVM_GET_SREGS, KVM_SET_SREGS, sizeof(kvm_sregs), 0},
     {"xcrs", Kind::kPlain, true, KVM_CAP_XCRS, false, KVM_GET_XCRS, KVM_SET_XCRS, sizeof(kvm_xcrs),
      0},
-    {"xsave", Kind::kXsave, true, KVM_CAP_XSAVE, false, 0, KVM_SET_XSAVE, 0, 0},
+    {"xsave", Kind::kXsave, true, KVM_CAP_XSAVE, false, kGetXsave, kSetXsave, 0, 0},
     {"fpu", Kind::kPlain, true, 0, false, KVM_GET_FPU, KVM_SET_FPU, sizeof(kvm_fpu), 0},
     {"lapic", Kind::kPlain, true, 0, true, KVM_GET_LAPIC, KVM_SET_LAPIC, sizeof(kvm_lapic_state),
      0},
-    {"msrs", Kind::kMsrs, true, 0, false, KVM_GET_MSRS, KVM_SET_MSRS, 0, 0},
+    {"msrs", Kind::kMsrs, true, 0, false, kGetMsrs, kSetMsrs, 0, 0},
     {"mp-state", Kind::kMpState, true, 0, false, KVM_GET_MP_STATE, KVM_SET_MP_STATE,
      sizeof(kvm_mp_state), 0},
     {"debug-regs", Kind::kPlain, true, KVM_CAP_DEBUGREGS, false, KVM_GET_DEBUGREGS,
@@ -78,18 +79,19 @@ bool IsThere(const State& state, const KvmMachine& machine) {
 
 Outcome Call(int fd, unsigned long request, const State& state, const char* verb, void* argument) {
   if (ioctl(fd, request, argument) >= 0) return {};
-  return Failure{errno, std::string("ioctl(KVM_") + verb + ")", {{"state", std::string(state.name)}}};
+  return Failure{
+      errno, std::string("ioctl(KVM_") + verb + ")", {{"state", std::string(state.name)}}};
 }
 
 // --- MSRs: a `kvm_msr_entry` each, by the host's list ----------------------------------------
 
-// A `kvm_msrs` of one entry. The header's own type has another layout in C++: its array's begin.
+// A `kvm_msrs` of one entry.
 struct OneMsr {
   uint32_t count = 1;
   uint32_t pad = 0;
   kvm_msr_entry entry{};
 };
-static_assert(offsetof(OneMsr, entry) == 8 && sizeof(OneMsr) == 24);
+static_assert(offsetof(OneMsr, entry) == kMsrsHeadBytes && sizeof(OneMsr) == 24);
 
 // Whether the kernel took or gave that one.
 bool CallMsr(int vcpu, unsigned long request, OneMsr* msr) {
@@ -102,7 +104,7 @@ void GetMsrs(int vcpu, Bytes& bytes) {
   for (size_t at = 0; at + sizeof(kvm_msr_entry) <= bytes.size(); at += sizeof(kvm_msr_entry)) {
     OneMsr msr;
     memcpy(&msr.entry, &bytes[at], sizeof(msr.entry));
-    if (!CallMsr(vcpu, KVM_GET_MSRS, &msr)) continue;
+    if (!CallMsr(vcpu, kGetMsrs, &msr)) continue;
     const auto* entry = reinterpret_cast<const uint8_t*>(&msr.entry);
     known.insert(known.end(), entry, entry + sizeof(msr.entry));
   }
@@ -115,10 +117,10 @@ Outcome SetMsrs(int vcpu, std::span<const uint8_t> bytes) {
     OneMsr wanted;
     memcpy(&wanted.entry, &bytes[at], sizeof(wanted.entry));
     wanted.entry.reserved = 0;
-    if (CallMsr(vcpu, KVM_SET_MSRS, &wanted)) continue;
+    if (CallMsr(vcpu, kSetMsrs, &wanted)) continue;
     OneMsr here;
     here.entry.index = wanted.entry.index;
-    if (CallMsr(vcpu, KVM_GET_MSRS, &here) && here.entry.data == wanted.entry.data) continue;
+    if (CallMsr(vcpu, kGetMsrs, &here) && here.entry.data == wanted.entry.data) continue;
     return Failure{
         EINVAL,
         "ioctl(KVM_SET_MSRS)",
@@ -147,7 +149,7 @@ Outcome Get(const State& state, const Place& place, Bytes& bytes) {
   bytes.assign(SizeOf(state, place.machine), 0);
   unsigned long request = state.get;
   if (state.kind == Kind::kXsave) {
-    request = place.machine.Extension(KVM_CAP_XSAVE2) ? KVM_GET_XSAVE2 : KVM_GET_XSAVE;
+    request = place.machine.Extension(KVM_CAP_XSAVE2) ? kGetXsave2 : kGetXsave;
   }
   if (state.kind == Kind::kChip) memcpy(bytes.data(), &state.chip, sizeof(state.chip));
   if (Outcome failure = Call(place.fd, request, state, "GET", bytes.data())) return failure;
@@ -210,9 +212,6 @@ std::shared_ptr<KvmMachine> TakeVcpu(Arguments& arguments, KvmVcpu** vcpu) {
   if (!arguments.failed()) *vcpu = machine->vcpus[index].get();
   return machine;
 }
-
-// Of a `kvm_cpuid2`: a count and padding.
-constexpr size_t kCpuidHeadBytes = 8;
 
 bool IsStopped(const KvmMachine& machine) {
   return machine.mode == KvmMode::kStopped && machine.AllParked();
@@ -309,7 +308,7 @@ Napi::Value KvmSetCpuid(const Napi::CallbackInfo& info) {
   std::ranges::copy(entries, list.begin() + kCpuidHeadBytes);
   const std::lock_guard lock(machine->mutex);
   if (!IsStopped(*machine)) return Throw(info.Env(), {EBUSY, "kvmSetCpuid", {}});
-  if (ioctl(vcpu->fd.get(), KVM_SET_CPUID2, list.data()) < 0) {
+  if (ioctl(vcpu->fd.get(), kSetCpuid, list.data()) < 0) {
     return Throw(info.Env(), {errno, "ioctl(KVM_SET_CPUID2)", {}});
   }
   return info.Env().Undefined();
@@ -373,7 +372,8 @@ Napi::Value KvmSetTscKhz(const Napi::CallbackInfo& info) {
   const uint64_t khz = arguments.Integer("khz", 1, INT32_MAX);
   if (arguments.failed()) return {};
   if (ioctl(vcpu->fd.get(), KVM_SET_TSC_KHZ, khz) < 0) {
-    return Throw(info.Env(), {errno, "ioctl(KVM_SET_TSC_KHZ)", {{"khz", static_cast<double>(khz)}}});
+    return Throw(info.Env(),
+                 {errno, "ioctl(KVM_SET_TSC_KHZ)", {{"khz", static_cast<double>(khz)}}});
   }
   return info.Env().Undefined();
 }

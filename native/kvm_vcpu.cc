@@ -46,7 +46,7 @@ void DoNothing(int /*signal*/) {}
 int KickSignal() {
   static const int signal = [] {
     for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
-      struct sigaction action {};
+      struct sigaction action{};
       if (sigaction(number, nullptr, &action) != 0 || action.sa_handler != SIG_DFL) continue;
       action = {};
       action.sa_handler = DoNothing;
@@ -242,8 +242,8 @@ void* VcpuMain(void* data) {
       machine.stopped_us = MonotonicMicros();
     }
     machine.changed.notify_all();
-    machine.changed.wait(
-        lock, [&] { return machine.MayRun(vcpu) || machine.mode == KvmMode::kClosed; });
+    machine.changed.wait(lock,
+                         [&] { return machine.MayRun(vcpu) || machine.mode == KvmMode::kClosed; });
     vcpu.parked = false;
   }
   vcpu.parked = true;  // for good: it is kicked no more

@@ -18,8 +18,7 @@ const ownNumbers: readonly { leaf: number; word: number; shift: number }[] = [
 
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
-const viewOf = (entries: Uint8Array): DataView =>
-  new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
+const viewOf = (entries: Uint8Array): DataView => new DataView(entries.buffer, entries.byteOffset, entries.byteLength);
 
 /** The table of the vCPU of that number. */
 export function cpuidOf(supported: Uint8Array, vcpu: number): Uint8Array {

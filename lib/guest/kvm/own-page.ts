@@ -1,6 +1,6 @@
 /**
  * The page that each vCPU of a KVM guest has to itself: what its programme is to do, what it has done, and its stack
- * at the end. native/kvm_programs.S has the same offsets. Pure.
+ * at the end. native/kvm_guest_code.S has the same offsets. Pure.
  */
 import { TARGET_PAGE_SIZE } from '../../memory/page.js';
 
