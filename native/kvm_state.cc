@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -131,6 +132,13 @@ Outcome SetMsrs(int vcpu, std::span<const uint8_t> bytes) {
 
 // --- one structure ---------------------------------------------------------------------------
 
+// Writes a value over part of the bytes of a state, as far as they are there.
+template <class T>
+void Put(Bytes& bytes, size_t at, const T& value) {
+  if (at + sizeof(T) > bytes.size()) return;
+  memcpy(bytes.data() + at, &value, sizeof(T));
+}
+
 struct Place {
   KvmMachine& machine;
   KvmVcpu& vcpu;
@@ -151,17 +159,14 @@ Outcome Get(const State& state, const Place& place, Bytes& bytes) {
   if (state.kind == Kind::kXsave) {
     request = place.machine.Extension(KVM_CAP_XSAVE2) ? kGetXsave2 : kGetXsave;
   }
-  if (state.kind == Kind::kChip) memcpy(bytes.data(), &state.chip, sizeof(state.chip));
+  if (state.kind == Kind::kChip) Put(bytes, offsetof(kvm_irqchip, chip_id), state.chip);
   if (Outcome failure = Call(place.fd, request, state, "GET", bytes.data())) return failure;
   if (state.kind == Kind::kClock) {
     // Its time alone: the clock stands still while the machine moves, as the TSC does.
-    kvm_clock_data clock{};
-    memcpy(&clock.clock, bytes.data() + offsetof(kvm_clock_data, clock), sizeof(clock.clock));
-    memcpy(bytes.data(), &clock, sizeof(clock));
+    std::fill(bytes.begin() + sizeof(kvm_clock_data::clock), bytes.end(), 0);
   }
   if (state.kind == Kind::kMpState && place.vcpu.halted) {
-    const kvm_mp_state halted{KVM_MP_STATE_HALTED};
-    memcpy(bytes.data(), &halted, sizeof(halted));
+    Put(bytes, 0, kvm_mp_state{KVM_MP_STATE_HALTED});
   }
   return {};
 }
@@ -181,14 +186,14 @@ Outcome Set(const State& state, const Place& place, Bytes bytes) {
       return SetMsrs(place.fd, bytes);
     case Kind::kMpState: {
       kvm_mp_state wanted{};
-      memcpy(&wanted, bytes.data(), sizeof(wanted));
+      if (bytes.size() == sizeof(wanted)) memcpy(&wanted, bytes.data(), sizeof(wanted));
       return SetMpState(state, place, wanted);
     }
     case Kind::kChip:
-      memcpy(bytes.data(), &state.chip, sizeof(state.chip));
+      Put(bytes, offsetof(kvm_irqchip, chip_id), state.chip);  // whatever a peer put there
       break;
     case Kind::kClock:
-      memset(bytes.data() + offsetof(kvm_clock_data, flags), 0, sizeof(kvm_clock_data::flags));
+      Put(bytes, offsetof(kvm_clock_data, flags), uint32_t{0});
       break;
     default:
       break;
@@ -304,7 +309,7 @@ Napi::Value KvmSetCpuid(const Napi::CallbackInfo& info) {
   if (arguments.failed()) return {};
   Bytes list(kCpuidHeadBytes + entries.size());
   const auto count = static_cast<uint32_t>(entries.size() / sizeof(kvm_cpuid_entry2));
-  memcpy(list.data(), &count, sizeof(count));
+  Put(list, 0, count);
   std::ranges::copy(entries, list.begin() + kCpuidHeadBytes);
   const std::lock_guard lock(machine->mutex);
   if (!IsStopped(*machine)) return Throw(info.Env(), {EBUSY, "kvmSetCpuid", {}});
@@ -344,12 +349,12 @@ Napi::Value KvmEnterFlat(const Napi::CallbackInfo& info) {
   }
   sregs.cr0 |= 1;  // protection on, paging off
   kvm_mp_state runnable{KVM_MP_STATE_RUNNABLE};
-  const std::pair<unsigned long, void*> calls[] = {
-      {KVM_SET_SREGS, &sregs}, {KVM_SET_REGS, &regs}, {KVM_SET_MP_STATE, &runnable}};
-  for (const auto& [request, argument] : calls) {
-    if (ioctl(vcpu->fd.get(), request, argument) < 0) {
-      return Throw(info.Env(), {errno, "ioctl(KVM_SET_SREGS)", {}});
-    }
+  const std::tuple<unsigned long, const char*, void*> calls[] = {
+      {KVM_SET_SREGS, "ioctl(KVM_SET_SREGS)", &sregs},
+      {KVM_SET_REGS, "ioctl(KVM_SET_REGS)", &regs},
+      {KVM_SET_MP_STATE, "ioctl(KVM_SET_MP_STATE)", &runnable}};
+  for (const auto& [request, name, argument] : calls) {
+    if (ioctl(vcpu->fd.get(), request, argument) < 0) return Throw(info.Env(), {errno, name, {}});
   }
   vcpu->halted = false;
   return info.Env().Undefined();
