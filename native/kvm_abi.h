@@ -19,8 +19,7 @@ inline constexpr unsigned long kGetMsrIndexList =
     _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x02, kMsrListHeadBytes);
 inline constexpr unsigned long kGetSupportedCpuid =
     _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, kCpuidHeadBytes);
-inline constexpr unsigned long kGetMsrs =
-    _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, kMsrsHeadBytes);
+inline constexpr unsigned long kGetMsrs = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x88, kMsrsHeadBytes);
 inline constexpr unsigned long kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, kMsrsHeadBytes);
 inline constexpr unsigned long kSetCpuid = _IOC(_IOC_WRITE, KVMIO, 0x90, kCpuidHeadBytes);
 inline constexpr unsigned long kGetXsave = _IOC(_IOC_READ, KVMIO, 0xa4, kXsaveHeadBytes);

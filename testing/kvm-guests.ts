@@ -72,7 +72,9 @@ export function kvmKit(settings: KvmGuestSettings): GuestKit<KvmGuest> {
       const { lostWrites, badPages } = await guest.verify();
       const { stats } = guest;
       if (lostWrites + badPages.length + stats.lostWrites + stats.badPages === 0) return;
-      throw new Error(`${lostWrites} writes lost, bad pages ${badPages.join()}, and by itself ${JSON.stringify(stats)}`);
+      throw new Error(
+        `${lostWrites} writes lost, bad pages ${badPages.join()}, and by itself ${JSON.stringify(stats)}`,
+      );
     },
     progress: async (guest) => {
       const { writesHere } = guest.stats;

@@ -213,6 +213,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
       if (cause instanceof HalfLoaded) this.#unusable = error;
       throw error;
     }
+    if (this.#unusable?.cause instanceof HalfLoaded) this.#unusable = undefined;
     this.#program = state.program;
     this.#doneElsewhere = state.program.done.reduce((sum, done) => sum + done, 0);
     this.#progress = state.program.done.map((done) => ({ ...noProgress, done }));

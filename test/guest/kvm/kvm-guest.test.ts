@@ -3,7 +3,6 @@ import { describe, expect, test, vi } from 'vitest';
 import { KVM_IDSTR, KvmGuest } from '#lib/guest/kvm/kvm-guest.js';
 import { native } from '#lib/native.js';
 import { thereAndBack } from '#lib/testing/index.js';
-import { handleLeaks } from '../../../testing/lib-thread.ts';
 import {
   copyMemory,
   createGuest,
@@ -16,6 +15,7 @@ import {
   shape,
   waitForPage,
 } from '../../../testing/kvm-guests.ts';
+import { handleLeaks } from '../../../testing/lib-thread.ts';
 import { countThreads, until } from '../../../testing/native-thread.ts';
 
 const one = { blocks: 1, kinds: ['anonymous'], vcpus: 1 } as const;
@@ -145,7 +145,12 @@ describe.skipIf(!hasKvm)('its ports', () => {
     guest.on('output', ({ vcpu, port, bytes }) => seen.push([vcpu, port, ...bytes]));
     await guest.start();
     await until('both have', () => seen.length === 2);
-    expect(seen).toEqual(expect.arrayContaining([[0, 'serial', 0], [1, 'serial', 1]]));
+    expect(seen).toEqual(
+      expect.arrayContaining([
+        [0, 'serial', 0],
+        [1, 'serial', 1],
+      ]),
+    );
   });
 
   test('lose nothing to a reader that is late, and hold the vCPU back', async () => {
