@@ -7,6 +7,7 @@ import { fromPlainError, MigrationError } from '../errors.js';
 import type { Guest, Machine } from '../memory/guest.js';
 import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
+import type { WriteLogDescriptor } from '../memory/write-log.js';
 import { native, type SocketHandle } from '../native.js';
 import { type Capabilities, opensReturnPath, type Parameters, resolveParameters } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
@@ -69,6 +70,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #guest: GuestCalls;
   readonly #ram: RAMList<RAMBlock>;
   readonly #machine: Machine | undefined;
+  readonly #writeLog: WriteLogDescriptor | undefined;
   readonly #guestIsRunning: () => boolean;
   readonly #socket: SocketHandle;
   readonly #options: OutgoingOptions;
@@ -107,6 +109,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     });
     this.#ram = new RAMList(guest.ramBlocks);
     this.#machine = guest.machine;
+    this.#writeLog = guest.writeLog;
     this.#guestIsRunning = () => guest.running;
     this.#socket = socket;
     this.#peer = peer;
@@ -335,6 +338,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
         ...this.#options,
         parameters: this.#parameters.buffer,
         machine: this.#machine,
+        writeLog: this.#writeLog,
         guestRuns: this.#guestIsRunning(),
       },
       calls,

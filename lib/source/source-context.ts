@@ -6,6 +6,7 @@ import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError, type PlainError } from '../errors.js';
 import type { Machine } from '../memory/guest.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import type { WriteLogDescriptor } from '../memory/write-log.js';
 import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import type { ThreadContext } from '../threads/thread.js';
@@ -27,6 +28,8 @@ export interface MigrationThreadData {
   readonly blocks: readonly RAMBlockDescriptor[];
   /** Of a guest that is none of ours. */
   readonly machine: Machine | undefined;
+  /** Of a guest whose writes are found otherwise than by write protection. */
+  readonly writeLog: WriteLogDescriptor | undefined;
   readonly status: SharedArrayBuffer;
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
@@ -47,7 +50,7 @@ export type SourceOwnerCalls = {
 };
 
 /** How what the guest writes is found; `none`: not at all, so no page is sent while it runs here. */
-export type DirtyTracking = 'wp-async' | 'none';
+export type DirtyTracking = 'wp-async' | WriteLogDescriptor['kind'] | 'none';
 
 export type SourceEvent =
   | { readonly kind: 'status'; readonly status: MigrationStatus }
@@ -88,7 +91,7 @@ export class SourceContext {
     this.pacing = new Pacing(queue, this.signals, thread.trace, this.parameters);
     this.machine = outgoingMachine(data.machine);
     const { ramSection } = this.machine;
-    this.ram = new RamState(data.blocks, ramSection, this.stream, queue, this.counters, thread.trace);
+    this.ram = new RamState(data, ramSection, this.stream, queue, this.counters, thread.trace);
     this.#state = new MigrationStateCell(data.status);
     this.#dirtyRate = new DirtyRate(nowMs(), 0);
   }
