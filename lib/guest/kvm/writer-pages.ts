@@ -70,7 +70,7 @@ function isOf(words: Uint32Array, at: number, expected: (word: number) => number
   return true;
 }
 
-/** Compares a page, all of it, with what it must hold: `pass`, of which `next` words are a pass further; 0 is zeroes. */
+/** Compares a page, all of it, with what it must hold: `pass` (0: zeroes), and `next` words of it a pass further. */
 export function examinePage(words: Uint32Array, at: number, address: number, pass: number, next = 0): PageFinding {
   const due = pageKey(address, pass);
   const ahead = pageKey(address, pass + 1);

@@ -258,7 +258,7 @@ describe.skipIf(!hasKvm)('a vCPU that waits for a page', () => {
     const { end } = await waitForPage(guest);
     guest.close();
     expect(countThreads('kvm-vcpu/')).toBe(1);
-    expect(countThreads('kvm-closer')).toBe(1);
+    await until('somebody waits for it', () => countThreads('kvm-closer') === 1);
     end(); // the page reads as zeroes now
     await until('its threads ended', () => countThreads('kvm-') === 0);
     expect(leaks()).toEqual({});
@@ -317,15 +317,15 @@ describe.skipIf(!hasKvm)('its end', () => {
   });
 
   test.each([
-    [{ vcpus: 0 }],
-    [{ vcpus: 17 }],
-    [{ memory: 4096 }],
-    [{ memory: 2 ** 32 }],
-    [{ memory: MIB }],
-    [{ blocks: 65 }],
-    [{ dirtyLog: 'soft-dirty' as 'kvm' }],
-    [{ program: new Uint8Array(5 * MIB) }],
-  ])('is also that of settings which cannot be: %j', async (wrong) => {
+    ['no vCPUs', { vcpus: 0 }],
+    ['17 vCPUs', { vcpus: 17 }],
+    ['one page', { memory: 4096 }],
+    ['4 GiB', { memory: 2 ** 32 }],
+    ['nothing to work on', { memory: MIB }],
+    ['65 blocks', { blocks: 65 }],
+    ['another log', { dirtyLog: 'soft-dirty' as 'kvm' }],
+    ['a longer image', { program: new Uint8Array(5 * MIB) }],
+  ])('is also that of one of %s', async (_what, wrong) => {
     const leaks = handleLeaks();
     await expect(KvmGuest.create({ ...shape, ...wrong })).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
     expect(leaks()).toEqual({});
