@@ -430,7 +430,7 @@ export interface Native {
 
   // --- kvm_guest_code.S --------------------------------------------------------------------------
   /** The image of a programme: bytes to copy into guest memory (docs/kvm-guest.md). */
-  kvmProgram(name: 'writer' | 'latency'): Uint8Array;
+  kvmProgram(name: 'writer' | 'latency' | 'random'): Uint8Array;
 
   // --- stress_guest.cc -------------------------------------------------------------------------
   /**

@@ -189,28 +189,13 @@ put_hex:
 kvm_writer_end:
 
 /*
- * latency: touches its pages in a scattered order, each once in a round, and keeps how many TSC cycles
- * every touch took. A touch adds 1 to the first word of the page.
+ * Touches page edi of its range, when it is due: adds 1 to the first word of the page, and keeps how many TSC
+ * cycles that took. Changes all registers but esi, ebp and esp.
  *
- *   esi  the page's number; edi its address
- *
- * The order is a linear congruential one modulo a power of two, which meets every number once in a
- * round. The histogram has four parts for each power of two: a touch of c cycles, with 2^n <= c < 2^(n+1),
+ * The histogram has four parts for each power of two: a touch of c cycles, with 2^n <= c < 2^(n+1),
  * is in word 4 n + c / 2^(n-2) - 4.
  */
-        .globl  kvm_latency_begin, kvm_latency_end
-        .hidden kvm_latency_begin, kvm_latency_end
-kvm_latency_begin:
-        movl    %eax, NUMBER(%ebp)
-        rdtsc
-        movl    %eax, DUE(%ebp)
-next_touch:
-        imull   $1664525, %esi
-        addl    $1013904223, %esi
-        andl    MASK(%ebp), %esi
-        cmpl    PAGES(%ebp), %esi
-        jae     next_touch
-        movl    %esi, %edi
+.macro touch
         shll    $12, %edi
         addl    FIRST(%ebp), %edi
         pace
@@ -234,8 +219,55 @@ next_touch:
         shrl    %cl, %eax               /* 4 to 7 */
         leal    4(%eax,%ecx,4), %eax
         incl    HISTOGRAM(%ebp,%eax,4)
-        jmp     next_touch
+.endm
+
+/*
+ * latency: touches its pages in a scattered order, each once in a round. The order is a linear congruential
+ * one modulo a power of two, which meets every number once; esi is the page's number.
+ */
+        .globl  kvm_latency_begin, kvm_latency_end
+        .hidden kvm_latency_begin, kvm_latency_end
+kvm_latency_begin:
+        rdtsc
+        movl    %eax, DUE(%ebp)
+next_in_round:
+        imull   $1664525, %esi
+        addl    $1013904223, %esi
+        andl    MASK(%ebp), %esi
+        cmpl    PAGES(%ebp), %esi
+        jae     next_in_round
+        movl    %esi, %edi
+        touch
+        jmp     next_in_round
 kvm_latency_end:
+
+/*
+ * random: touches its pages in a random order, some again at once and some late, as programmes of people do:
+ * after a move those it comes to next are among those it has just changed. esi is the state of an xorshift.
+ */
+        .globl  kvm_random_begin, kvm_random_end
+        .hidden kvm_random_begin, kvm_random_end
+kvm_random_begin:
+        leal    1(%eax), %esi           /* of each vCPU another, and none 0 */
+        imull   $KEY, %esi
+        rdtsc
+        movl    %eax, DUE(%ebp)
+next_at_random:
+        movl    %esi, %eax
+        shll    $13, %eax
+        xorl    %eax, %esi
+        movl    %esi, %eax
+        shrl    $17, %eax
+        xorl    %eax, %esi
+        movl    %esi, %eax
+        shll    $5, %eax
+        xorl    %eax, %esi
+        movl    %esi, %eax
+        mull    PAGES(%ebp)             /* edx: as far in the range as esi is in 32 bits */
+        movl    %edx, %edi
+        touch
+        jmp     next_at_random
+kvm_random_end:
 
 #endif
 

@@ -14,6 +14,8 @@ extern const uint8_t kvm_writer_begin[];
 extern const uint8_t kvm_writer_end[];
 extern const uint8_t kvm_latency_begin[];
 extern const uint8_t kvm_latency_end[];
+extern const uint8_t kvm_random_begin[];
+extern const uint8_t kvm_random_end[];
 }
 
 namespace postcopy {
@@ -29,6 +31,7 @@ struct Program {
 constexpr Program kPrograms[] = {
     {"writer", kvm_writer_begin, kvm_writer_end},
     {"latency", kvm_latency_begin, kvm_latency_end},
+    {"random", kvm_random_begin, kvm_random_end},
 };
 
 }  // namespace
@@ -38,7 +41,7 @@ Napi::Value KvmProgram(const Napi::CallbackInfo& info) {
   const std::string name = arguments.String("name");
   const auto* program =
       std::ranges::find_if(kPrograms, [&](const Program& known) { return name == known.name; });
-  arguments.Require(program != std::end(kPrograms), "name", "be writer or latency");
+  arguments.Require(program != std::end(kPrograms), "name", "be writer, latency or random");
   if (arguments.failed()) return {};
   Napi::Uint8Array image =
       Napi::Uint8Array::New(info.Env(), static_cast<size_t>(program->end - program->begin));

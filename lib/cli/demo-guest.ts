@@ -1,10 +1,11 @@
 /** The guests that the demo can move. */
+import { KvmGuest } from '../guest/kvm/kvm-guest.js';
 import { StressGuest } from '../guest/stress-guest.js';
 import type { Guest } from '../memory/guest.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
 import type { DemoSettings } from './demo-messages.js';
 
-export const demoGuestNames = ['stress'] as const;
+export const demoGuestNames = ['kvm', 'stress'] as const;
 export type DemoGuestName = (typeof demoGuestNames)[number];
 
 /** A guest that writes all the while, and whose memory tells whether a write is missing. */
@@ -18,6 +19,11 @@ type Maker = (settings: DemoSettings) => Promise<DemoGuest>;
 
 /** `create` fills it; `empty` makes one to be filled by a migration. Both reject as the guest's own do. */
 export const demoGuests: Readonly<Record<DemoGuestName, { readonly create: Maker; readonly empty: Maker }>> = {
+  kvm: {
+    create: ({ memory, kind, blocks, vcpus, writesPerSecond, workingSetShare }) =>
+      KvmGuest.create({ memory, kind, blocks, vcpus, program: 'random', writesPerSecond, workingSetShare }),
+    empty: async ({ memory, kind, blocks, vcpus }) => KvmGuest.empty({ memory, kind, blocks, vcpus }),
+  },
   stress: {
     create: ({ memory, kind, blocks, vcpus, writesPerSecond, workingSetShare }) =>
       StressGuest.create({ memory, kind, blocks, vcpus, writesPerSecond, workingSetShare }),

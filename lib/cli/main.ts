@@ -8,10 +8,13 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import pc from 'picocolors';
 import { describeError, MigrationError } from '../errors.js';
+import { probeKvm } from '../host/kvm.js';
 import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import { chooseGuest } from './choose-guest.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, number, onInterrupt, printJson, sized } from './command-line.js';
 import { runDemo } from './demo.js';
+import { type DemoGuestName, demoGuestNames } from './demo-guest.js';
 import { demoTable } from './demo-report.js';
 import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
@@ -24,7 +27,7 @@ interface DemoOptions {
   readonly memory: number;
   readonly memoryKind: MemoryKind;
   readonly blocks: number;
-  readonly guest: 'auto' | 'kvm' | 'stress';
+  readonly guest: 'auto' | DemoGuestName;
   readonly transport: 'unix' | 'tcp';
   readonly precopyPasses: number;
   readonly vcpus: number;
@@ -39,15 +42,19 @@ interface DemoOptions {
 }
 
 async function demo(options: DemoOptions): Promise<void> {
-  if (options.guest === 'kvm') {
-    throw new MigrationError('GUEST_UNAVAILABLE', 'this version has no KVM guest yet');
+  const { guest, because } = chooseGuest(options, {
+    kvmProblem: probeKvm().problem,
+    userfaultfdVia: probeHost().userfaultfd.via,
+  });
+  if (because !== undefined) {
+    process.stderr.write(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})\n`);
   }
   const { memoryKind: kind, workingSet: workingSetShare, autoConverge = false, trace } = options;
   const { memory, blocks, transport, precopyPasses, vcpus, writesPerSecond } = options;
   const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
   const report = await runDemo(
     {
-      guest: 'stress',
+      guest,
       memory: Math.ceil(memory / 4096) * 4096,
       kind,
       blocks,
@@ -100,12 +107,16 @@ function program(): Command {
         .default('anonymous'),
     )
     .option('--blocks <n>', 'RAM blocks that it is split over', number(1, 64), 1)
-    .addOption(new Option('--guest <guest>', 'what runs in it').choices(['auto', 'kvm', 'stress']).default('auto'))
+    .addOption(
+      new Option('--guest <guest>', 'what runs in it; auto: a virtual machine where KVM allows, else the stress guest')
+        .choices(['auto', ...demoGuestNames])
+        .default('auto'),
+    )
     .addOption(
       new Option('--transport <transport>', 'how the two processes talk').choices(['unix', 'tcp']).default('unix'),
     )
     .option('--precopy-passes <n>', 'whole passes before the switch; 0 switches at once', number(0, 1000), 1)
-    .option('--vcpus <n>', 'native threads that write', number(1, 64), 1)
+    .option('--vcpus <n>', 'vCPUs of the KVM guest, native threads of the stress guest', number(1, 64), 1)
     .option(
       '--writes-per-second <n>',
       'page writes a second, over all vCPUs; 0 is as fast as they go',

@@ -26,12 +26,13 @@ function expectOneSentence(stderr: string): void {
 describe('demo', () => {
   const sizes: [string, string, string[]][] = [
     ['64M', 'unix', []],
+    ['64M', 'unix', ['--guest', 'stress']],
     ['64M', 'tcp', []],
     ['64M', 'unix', ['--memory-kind', 'memfd', '--vcpus', '2']],
     ['64M', 'tcp', ['--precopy-passes', '0']],
     ['64M', 'unix', ['--blocks', '3', '--auto-converge']],
-    ['1G', 'unix', []],
-    ['1G', 'tcp', []],
+    ['1G', 'unix', ['--guest', 'stress']],
+    ['1G', 'tcp', ['--guest', 'stress']],
   ];
 
   test.each(sizes)('%s over %s %j: verified, with real faults', async (memory, transport, more) => {
@@ -51,7 +52,7 @@ describe('demo', () => {
       status: 'completed',
       verified: true,
       lostWrites: 0,
-      guest: 'stress',
+      guest: more.includes('stress') ? 'stress' : 'kvm',
       transport,
       memoryBytes: bytes,
     });
@@ -175,11 +176,29 @@ describe('demo', () => {
     expect(stdout).not.toMatch(/\n\s+at /);
   });
 
-  test('a KVM guest is not there yet: one sentence with what to do', async () => {
-    const { exitCode, stderr } = await postcopy('demo', '--guest', 'kvm');
-    expect(exitCode).toBe(1);
-    expectOneSentence(stderr);
-    expect(stderr).toContain('--guest stress');
+  describe('where /dev/kvm is not to be had', () => {
+    const withoutKvm = (...args: string[]) => {
+      const command = 'mount --bind /dev/null /dev/kvm && exec "$@"';
+      return execa('unshare', ['--mount', 'sh', '-c', command, 'sh', process.execPath, main, 'demo', ...args], {
+        reject: false,
+        env: { NO_COLOR: '1' },
+        timeout: 60_000,
+      });
+    };
+
+    test('a KVM guest is refused in one sentence, with what to do', async () => {
+      const { exitCode, stderr } = await withoutKvm('--guest', 'kvm');
+      expect(exitCode).toBe(1);
+      expectOneSentence(stderr);
+      expect(stderr).toContain('--guest stress');
+    });
+
+    test('the stress guest moves, after a sentence why', async () => {
+      const { exitCode, stdout, stderr } = await withoutKvm('--memory', '16M', '--json');
+      expect(exitCode, stderr).toBe(0);
+      expect(stderr).toMatch(/^the stress guest, as no KVM guest can run here: .*\/dev\/kvm/m);
+      expect(JSON.parse(stdout.trim().split('\n').at(-1) as string)).toMatchObject({ guest: 'stress', verified: true });
+    });
   });
 
   test.each([

@@ -30,7 +30,7 @@ export interface MachineShape {
   readonly cpuid: Uint8Array;
 }
 
-export const programKinds = ['image', 'writer', 'latency'] as const;
+export const programKinds = ['image', 'writer', 'latency', 'random'] as const;
 export type ProgramKind = (typeof programKinds)[number];
 
 export interface ProgramState {

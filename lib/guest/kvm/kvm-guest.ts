@@ -46,7 +46,7 @@ export interface KvmGuestSettings extends KvmMachineSettings, ProgramSettings {
    * `writer` when absent. An image is at most 896 KiB of flat 32-bit code, entered by every vCPU at its first byte,
    * address 0x20000.
    */
-  readonly program?: 'writer' | 'latency' | Uint8Array;
+  readonly program?: 'writer' | 'latency' | 'random' | Uint8Array;
 }
 
 /** What a vCPU put out at a port. */
@@ -220,13 +220,14 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
   }
 
   /**
-   * Checks every page above the first MiB against the registers. Only while stopped, with all pages here, and of the
+   * Checks every page, those that are worked on against the registers. Only while stopped, with all pages here, and of the
    * programmes that come with it. Throws BAD_ARGUMENT for an image.
    */
   async verify(): Promise<StressGuestVerdict> {
     const program = this.#currentProgram();
     if (program.kind === 'image') throw this.#noProgramme('verify');
-    return checkMemory(this.#memory, program, program.kind === 'writer' ? this.#writerPlaces(program) : []);
+    const places = program.kind === 'writer' ? this.#writerPlaces(program) : [];
+    return checkMemory(this.#memory, program, native().kvmProgram(program.kind), places);
   }
 
   /**
@@ -250,9 +251,9 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
     };
   }
 
-  /** Of the programme `latency`: how long its touches took, since it was made. Throws BAD_ARGUMENT for another. */
+  /** Of the programmes `latency` and `random`: how long its touches took, since it was made. Throws BAD_ARGUMENT for another. */
   latency(): TouchLatency {
-    if (this.#program?.kind !== 'latency') throw this.#noProgramme('latency');
+    if (this.#program?.kind !== 'latency' && this.#program?.kind !== 'random') throw this.#noProgramme('latency');
     this.#readProgress();
     const known = this.#progress.filter(({ histogram }) => histogram.length > 0);
     return touchLatency(
@@ -368,7 +369,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
 
   #noProgramme(call: string): MigrationError {
     return new MigrationError('BAD_ARGUMENT', `${call}() of a KVM guest that runs something else`, {
-      hint: 'verify() is of writer and latency, latency() of latency alone',
+      hint: 'verify() is of the programmes that come with it, latency() of latency and random',
     });
   }
 }

@@ -6,7 +6,7 @@ import { setImmediate as giveWay } from 'node:timers/promises';
 import { TARGET_PAGE_SIZE } from '../../memory/page.js';
 import type { StressGuestVerdict } from '../../native.js';
 import type { ProgramState } from './device-state.js';
-import { type GuestMemory, WORK_ADDRESS } from './memory-map.js';
+import { type GuestMemory, IMAGE_ADDRESS, ownPageAddress, WORK_ADDRESS } from './memory-map.js';
 import { type PageRange, vcpuRanges } from './program.js';
 import { examinePage, FILL_PASS, fillPage, type PageFinding, pageKey, type WriterPlace } from './writer-pages.js';
 
@@ -79,31 +79,61 @@ async function checkWritten(memory: GuestMemory, range: PageRange, place: Writer
   });
 }
 
-/** Of `done` touches each page has had as many as any other, or one more; the last may not be counted yet. */
-async function checkTouched(memory: GuestMemory, range: PageRange, done: number, tally: Tally): Promise<void> {
+/**
+ * Each page is as it was filled but for its count of touches, which together are `done`; the last may not be counted
+ * yet. In rounds a page has had as many as any other, or one more.
+ */
+async function checkTouched(
+  memory: GuestMemory,
+  range: PageRange,
+  done: number,
+  inRounds: boolean,
+  tally: Tally,
+): Promise<void> {
   const rounds = Math.floor(done / ((range.end - range.first) / TARGET_PAGE_SIZE));
   let touches = 0;
   await eachPage(memory, range.first, range.end, (words, at, address) => {
     const had = (words[at] - pageKey(address, FILL_PASS)) >>> 0;
     words[at] = pageKey(address, FILL_PASS);
     const rest = examinePage(words, at, address, FILL_PASS);
-    const even = had === rounds || had === rounds + 1;
-    tally.count(address, rest.state === 'good' && !even ? { state: 'stale', lostWrites: 0 } : rest);
+    const isDue = inRounds ? had === rounds || had === rounds + 1 : had <= done + 1;
+    tally.count(address, rest.state === 'good' && !isDue ? { state: 'stale', lostWrites: 0 } : rest);
     touches += had;
   });
   tally.lose(Math.max(0, done - touches));
 }
 
-/** `places`: of each vCPU, where the programme is `writer`. */
+/** The first MiB: each vCPU's own page, of which it writes all but what it is to do, the image, and zeroes. */
+async function checkBase(memory: GuestMemory, { workEnd, done }: ProgramState, image: Uint8Array, tally: Tally) {
+  const due = new Uint8Array(WORK_ADDRESS);
+  due.set(image, IMAGE_ADDRESS);
+  const expected = new Uint32Array(due.buffer);
+  const ranges = new Map(vcpuRanges(workEnd, done.length).map((range, vcpu) => [ownPageAddress(vcpu), range]));
+  await eachPage(memory, 0, WORK_ADDRESS, (words, at, address) => {
+    const range = ranges.get(address);
+    const isGood =
+      range === undefined
+        ? words.subarray(at, at + PAGE_WORDS).every((word, index) => word === expected[address / 4 + index])
+        : isTaskOf(words.subarray(at, at + 2), range);
+    tally.count(address, { state: isGood ? 'good' : 'torn', lostWrites: isGood ? 0 : 1 });
+  });
+}
+
+/** `words`: the first two of an own page. */
+const isTaskOf = ([first, end]: Uint32Array, range: PageRange): boolean => first === range.first && end === range.end;
+
+/** `image`: the programme's. `places`: of each vCPU, where it is `writer`. */
 export async function checkMemory(
   memory: GuestMemory,
   program: ProgramState,
+  image: Uint8Array,
   places: readonly WriterPlace[],
 ): Promise<StressGuestVerdict> {
   const tally = new Tally();
+  await checkBase(memory, program, image, tally);
   for (const [vcpu, range] of vcpuRanges(program.workEnd, program.done.length).entries()) {
     if (program.kind === 'writer') await checkWritten(memory, range, places[vcpu], tally);
-    else await checkTouched(memory, range, program.done[vcpu], tally);
+    else await checkTouched(memory, range, program.done[vcpu], program.kind === 'latency', tally);
   }
   await eachPage(memory, program.workEnd, memory.size, (words, at, address) => {
     tally.count(address, examinePage(words, at, address, address < program.filledEnd ? FILL_PASS : 0));
