@@ -4,6 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { KVM_IDSTR, KvmGuest } from '#lib/guest/kvm/kvm-guest.js';
 import { native } from '#lib/native.js';
 import { thereAndBack } from '#lib/testing/index.js';
+import { withHugepages } from '../../../testing/hugepages.ts';
 import {
   copyMemory,
   createGuest,
@@ -286,6 +287,14 @@ describe.skipIf(!hasKvm)('it moves', () => {
     const settings = { ...shape, irqchip: true, dirtyLog: 'kvm', program: 'latency' } as const;
     const moves = await thereAndBack(kvmKit(settings), { times: 2 });
     expect(moves.map(({ outgoing }) => outgoing.dirtyTracking)).toEqual(['kvm', 'kvm', 'kvm', 'kvm']);
+  });
+
+  test('in memory of hugepages, beside other', { timeout: 180_000 }, async () => {
+    const settings = { memory: 12 * MIB, blocks: 2, kinds: ['anonymous', 'hugetlb'], vcpus: 2 } as const;
+    await withHugepages(2 * 6, async () => {
+      await thereAndBack(kvmKit({ ...settings, dirtyLog: 'wp-async' }), { times: 1 });
+      await thereAndBack(kvmKit({ ...settings, dirtyLog: 'kvm' }), { times: 1 });
+    });
   });
 
   test('and no byte of its output is lost or doubled', { timeout: 180_000 }, async () => {
