@@ -34,6 +34,8 @@ export interface OutgoingOptions {
   readonly capabilities: Capabilities;
   readonly parameters: Parameters;
   readonly postcopyAfterPasses: number | undefined;
+  /** Milliseconds that the guest may take for each thing it is asked; 0 is no limit. */
+  readonly guestTimeoutMs: number;
 }
 
 /** Run states under QEMU's names, as far as a migration is concerned. */
@@ -100,7 +102,11 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     traceWords?: SharedArrayBuffer,
   ) {
     super();
-    this.#guest = new GuestCalls(guest, (error) => this.emit('warning', error));
+    this.#guest = new GuestCalls(guest, {
+      limitMs: options.guestTimeoutMs,
+      onDeath: (death) => this.#onGuestDeath(death),
+      onLateFailure: (error) => this.emit('warning', error),
+    });
     this.#ram = new RAMList(guest.ramBlocks);
     this.#machine = guest.machine;
     this.#writeLog = guest.writeLog;
@@ -202,6 +208,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     } catch (thrown) {
       this.#error ??= thrown as Error;
     }
+    this.#guest.close();
     this.#error = await this.#closeReturnPath(this.#error);
     native().socketClose(this.#socket);
     this.#totalTimeMs = (native().monotonicUs() - this.#startUs) / 1000;
@@ -231,7 +238,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       if (outcome.kind === 'failed') return outcome.error;
       if (outcome.kind === 'returned' && outcome.result.error !== undefined)
         return fromPlainError(outcome.result.error);
-      return this.status === 'completed' ? undefined : cancelled();
+      return this.status === 'completed' ? undefined : (this.#guest.death ?? cancelled());
     } catch (thrown) {
       return thrown as Error;
     }
@@ -245,13 +252,26 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#migrationThread = thread;
     try {
       await returnPath;
-      if (this.status !== 'cancelling') {
+      if (this.status === 'setup') {
         this.#trace.trace.at('migrate_fd_connect');
         this.#signals.set('BEGIN', Begin.NOW);
       }
       return thread;
     } finally {
       if (this.#signals.exchange('BEGIN', Begin.NOT_YET, Begin.NEVER)) await thread.ended;
+    }
+  }
+
+  /**
+   * Fails at once what is still this side's. Where the switch or the end has begun, the thread is told when it asks
+   * for the guest the next time; a guest that was saved by then is not needed any more.
+   */
+  #onGuestDeath(death: MigrationError): void {
+    for (let { status } = this; isCancellable(status); { status } = this) {
+      if (!this.#state.move(status, 'failed')) continue;
+      this.#error = death;
+      this.#signals.bump('ATTENTION');
+      this.#migrationThread?.kick();
     }
   }
 

@@ -14,7 +14,7 @@ import { encodePing } from '../wire/encode.js';
 import { nowMs } from './clock.js';
 import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
 import { LiveParameters } from './live-parameters.js';
-import { MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
+import { isSetupOrActive, MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
 import { type OutgoingMachine, outgoingMachine } from './outgoing-machine.js';
 import { OutgoingStream } from './outgoing-stream.js';
 import { Pacing } from './pacing.js';
@@ -110,16 +110,16 @@ export class SourceContext {
     return this.#guestRan;
   }
 
-  /** Throws where somebody else has changed the state meanwhile: it was cancelled. */
+  /** Throws where somebody else has changed the state meanwhile: it was cancelled, or its guest has died. */
   move(from: MigrationStatus, to: MigrationStatus): void {
     if (!this.#state.move(from, to)) throw new Kicked();
     this.thread.emit({ kind: 'status', status: to });
     this.trace.at('migrate_set_state', migrationStatuses.indexOf(to));
   }
 
-  /** Throws where there is no use in going on: cancelled, or the return path broken. */
+  /** Throws where there is no use in going on: cancelled, the guest dead, or the return path broken. */
   checkStillWanted(): void {
-    if (this.#state.status === 'cancelling') throw new Kicked();
+    if (!isSetupOrActive(this.#state.status)) throw new Kicked();
     const phase = this.signals.get('RETURN_PATH');
     const { peer, offset } = this.stream;
     if (phase === ReturnPathPhase.BROKEN) {
