@@ -39,12 +39,12 @@ void Bell::Close() {
   napi_release_threadsafe_function(std::exchange(function_, nullptr), napi_tsfn_abort);
 }
 
-void Output::Add(uint32_t vcpu, uint16_t port, char byte) {
+bool Output::Add(uint32_t vcpu, uint16_t port, char byte) {
   if (chunks_.empty() || chunks_.back().vcpu != vcpu || chunks_.back().port != port) {
     chunks_.push_back({vcpu, port, {}});
   }
   chunks_.back().bytes.push_back(byte);
-  bytes_++;
+  return ++bytes_ == 1;
 }
 
 std::vector<OutputChunk> Output::Take() {

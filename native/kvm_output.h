@@ -45,7 +45,8 @@ struct OutputChunk {
 // Guarded by its machine's mutex.
 class Output {
  public:
-  void Add(uint32_t vcpu, uint16_t port, char byte);
+  // Returns whether it is the first since the last `Take`: who takes has to be told then.
+  bool Add(uint32_t vcpu, uint16_t port, char byte);
   bool IsFull() const { return bytes_ >= kOutputLimit; }
   std::vector<OutputChunk> Take();
 

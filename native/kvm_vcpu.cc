@@ -112,8 +112,7 @@ void AddOutput(KvmMachine& machine, uint32_t index, uint16_t port, char byte) {
   std::unique_lock lock(machine.mutex);
   const KvmVcpu& vcpu = *machine.vcpus[index];
   machine.changed.wait(lock, [&] { return !machine.output.IsFull() || !machine.MayRun(vcpu); });
-  machine.output.Add(index, port, byte);
-  machine.bell->Ring();
+  if (machine.output.Add(index, port, byte)) machine.bell->Ring();
 }
 
 // IN or OUT, of one item or of a whole string.

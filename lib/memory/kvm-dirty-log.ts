@@ -7,7 +7,7 @@
  *
  * Used by the migration thread alone.
  */
-import { type KvmMachineHandle, native } from '../native.js';
+import { type KvmMachineHandle, type NativeError, native } from '../native.js';
 import type { PageBitmap } from './bitmap.js';
 import { TARGET_PAGE_SIZE } from './page.js';
 import type { RAMBlockDescriptor } from './ram-block.js';
@@ -40,7 +40,12 @@ export class KvmDirtyLog {
     return found;
   }
 
+  /** Ends the log. A machine that was closed meanwhile has none. */
   stop(): void {
-    native().kvmLogWrites(this.#machine, 0);
+    try {
+      native().kvmLogWrites(this.#machine, 0);
+    } catch (error) {
+      if ((error as NativeError).code !== 'EBADF') throw error;
+    }
   }
 }

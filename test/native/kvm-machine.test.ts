@@ -145,6 +145,24 @@ describe.skipIf(!hasKvm)('a machine', () => {
     expect(n.kvmMachineStatus(machine).halted).toBe(1);
   });
 
+  test('that is stopped has no exit left over: what it reads at a port has arrived', async () => {
+    // `out 0xe9, al`, three times `in al, 0xe9`, `jmp` back: nearly always outside. Behind it `jmp .`
+    const ports = [0xe6, 0xe9, 0xe4, 0xe9, 0xe4, 0xe9, 0xe4, 0xe9, 0xeb, 0xf6];
+    const machine = createMachine({ image: Uint8Array.of(...ports, ...images.spin) });
+    const elsewhere = { eip: IMAGE + ports.length, esp: 0x3000, ebp: 0x2000, eax: 0, ecx: 1 };
+    for (let turn = 0; turn < 300; turn += 1) {
+      n.kvmEnterFlat(machine, 0, { ...elsewhere, eip: IMAGE });
+      n.kvmMachineStart(machine);
+      await until('it is at it', () => n.kvmMachineTakeOutput(machine).length > 0);
+      expect(n.kvmMachineStop(machine, 10_000)).toBe(true);
+      n.kvmEnterFlat(machine, 0, elsewhere);
+      n.kvmMachineStart(machine);
+      expect(n.kvmMachineStop(machine, 10_000)).toBe(true);
+      const regs = new DataView(n.kvmGetState(machine, 0, 'regs', none).buffer);
+      expect([rip(machine), regs.getBigUint64(0, true)]).toEqual([BigInt(elsewhere.eip), 0n]);
+    }
+  });
+
   test('is stopped and started from several threads at once', async () => {
     const machine = createMachine({ vcpus: 4 });
     const threads = [0, 1].map((number) =>

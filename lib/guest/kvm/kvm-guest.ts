@@ -100,6 +100,8 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
   readonly #memory: GuestMemory;
   readonly #shape: MachineShape;
   readonly #msrs = native().kvmMsrIndexes();
+  /** The state of a machine that has not run yet: read when it is made, as a load is part of the downtime. */
+  #untouched: DeviceState['sections'] | undefined;
   #program: ProgramState | undefined;
   /** What the programme had done when it came here. */
   #doneElsewhere = 0;
@@ -128,6 +130,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
     this.writeLog = dirtyLog === 'kvm' ? { kind: 'kvm', machine: this.#machine } : undefined;
     try {
       this.#shape = this.#setUp(vcpus, irqchip);
+      this.#untouched = this.#readState();
     } catch (error) {
       n.kvmMachineClose(this.#machine);
       throw error;
@@ -170,6 +173,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
   async start(): Promise<void> {
     if (this.#unusable !== undefined) throw this.#unusable;
     if (this.#program === undefined) throw this.#failed('has nothing to run yet');
+    this.#untouched = undefined;
     native().kvmMachineStart(this.#machine);
     this.#running = true;
   }
@@ -203,7 +207,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
    */
   async loadDeviceState(bytes: Uint8Array): Promise<void> {
     const state = decodeDeviceState(bytes);
-    const sections = this.#readState();
+    const sections = this.#untouched ?? this.#readState();
     this.#checkFits(state, machineDifferences(state, { shape: this.#shape, sections, msrs: [...this.#msrs] }));
     try {
       const { tscKhz, vcpus } = this.#shape;
@@ -213,6 +217,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
       if (cause instanceof HalfLoaded) this.#unusable = error;
       throw error;
     }
+    this.#untouched = undefined;
     if (this.#unusable?.cause instanceof HalfLoaded) this.#unusable = undefined;
     this.#program = state.program;
     this.#doneElsewhere = state.program.done.reduce((sum, done) => sum + done, 0);
@@ -295,6 +300,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
 
   async #loadProgram({ program = 'writer', ...settings }: KvmGuestSettings): Promise<void> {
     const { kvmEnterFlat, kvmProgram } = native();
+    this.#untouched = undefined;
     const { vcpus, tscKhz } = this.#shape;
     const done = Array.from({ length: vcpus }, () => 0);
     if (typeof program === 'string') {

@@ -1,8 +1,47 @@
 /** The kernel's structures of a machine: all of them there and back, or none. */
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { decodeDeviceState } from '#lib/guest/kvm/device-state.js';
+import { decodeDeviceState, encodeDeviceState, type StateSection } from '#lib/guest/kvm/device-state.js';
 import { native } from '#lib/native.js';
 import { copyMemory, createGuest, emptyGuest, hasKvm, images } from '../../../testing/kvm-guests.ts';
+
+const TSC = 0x10;
+const SYSENTER_CS = 0x174;
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const wordAt = (bytes: Uint8Array, at: number): number => Number(viewOf(bytes).getBigUint64(at, true));
+const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.from(a).equals(b);
+
+/** Where the value of an MSR is among `struct kvm_msr_entry`. */
+function msrAt(bytes: Uint8Array, index: number): number {
+  for (let at = 0; at < bytes.length; at += 16) if (viewOf(bytes).getUint32(at, true) === index) return at + 8;
+  throw new Error(`no MSR ${index}`);
+}
+
+const msrOf = (bytes: Uint8Array, index: number): number => wordAt(bytes, msrAt(bytes, index));
+
+/** Something else in each structure than a machine has by itself. Offsets are those of `linux/kvm.h`. */
+const changes: Readonly<Record<string, (view: DataView, bytes: Uint8Array) => void>> = {
+  sregs: (view) => view.setBigUint64(232, 0x1234_5000n, true), // cr2
+  xsave: (view) => {
+    view.setBigUint64(160, 0x1122_3344_5566_7788n, true); // xmm0
+    view.setUint32(512, 3, true); // x87 and SSE are there
+  },
+  msrs: (view, bytes) => {
+    view.setBigUint64(msrAt(bytes, SYSENTER_CS), 0x10n, true);
+    view.setBigUint64(msrAt(bytes, TSC), 2n ** 50n, true);
+  },
+  'mp-state': (view) => view.setUint32(0, 3, true), // halted
+  'debug-regs': (view) => view.setBigUint64(0, 0x1234n, true), // dr0
+  regs: (view) => view.setBigUint64(15 * 8, 0x77n, true), // r15
+  events: (view) => view.setUint8(14, 1), // NMIs are masked
+  clock: (view) => view.setBigUint64(0, 2n ** 50n, true),
+};
+
+function changed({ name, bytes }: StateSection): Uint8Array {
+  const copy = bytes.slice();
+  changes[name]?.(viewOf(copy), copy);
+  return copy;
+}
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -39,6 +78,26 @@ describe.skipIf(!hasKvm)('the state of a machine', () => {
       // Timers run on: the clock, the TSC and its like, the PIT, the local APIC's count.
       decodeDeviceState(bytes).sections.filter(({ name }) => !/^(clock|msrs|pit2|lapic)$/.test(name));
     expect(still(await there.saveDeviceState())).toEqual(still(saved));
+  });
+
+  test('has in each structure what it was given', async () => {
+    const guest = await createGuest({ program: images.spin });
+    const state = decodeDeviceState(await guest.saveDeviceState());
+    const sections = state.sections.map((section) => ({ ...section, bytes: changed(section) }));
+    await guest.loadDeviceState(encodeDeviceState({ ...state, sections }));
+    const after = decodeDeviceState(await guest.saveDeviceState()).sections;
+    const differing = sections.filter(({ name, bytes }, index) => name !== 'msrs' && !same(bytes, after[index].bytes));
+    expect(differing.map(({ name }) => name)).toEqual(['clock']);
+    for (const [index, { name, bytes }] of sections.entries()) {
+      if (name === 'clock') expect(wordAt(after[index].bytes, 0) - wordAt(bytes, 0)).toBeLessThan(20e9);
+      if (name !== 'msrs') continue;
+      expect(msrOf(after[index].bytes, SYSENTER_CS)).toBe(0x10);
+      // A software-backed KVM gives its guests the TSC of the host, whatever they had.
+      const since = [sections, state.sections].map(
+        (from) => (msrOf(after[index].bytes, TSC) - msrOf(from[index].bytes, TSC)) / state.shape.tscKhz,
+      );
+      expect(since.some((ms) => ms > 0 && ms < 20_000)).toBe(true);
+    }
   });
 
   test('is as it was where one structure is refused', async () => {
