@@ -4,7 +4,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { type Guest, migrate } from '#lib/index.js';
+import { type GuestKit, guestContract } from '#lib/testing/index.js';
+// @ts-expect-error: an example in plain JavaScript
+import { EventRing } from '../examples/own-guest.mjs';
+
+interface OwnGuest extends Guest {
+  count(request?: unknown): Promise<bigint>;
+  verify(): void;
+  close(): Promise<void>;
+}
+const makeOwnGuest = (): OwnGuest => new EventRing();
 
 const example = (name: string) => fileURLToPath(new URL(`../examples/${name}.mjs`, import.meta.url));
 
@@ -20,4 +31,37 @@ test('source and destination', async () => {
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+describe('a guest of your own', () => {
+  const kit: GuestKit<OwnGuest> = {
+    create: async () => makeOwnGuest(),
+    empty: async () => makeOwnGuest(),
+    verify: async (guest) => guest.verify(),
+    progress: async (guest) => {
+      const before = await guest.count();
+      while ((await guest.count()) < before + 64n);
+    },
+    close: (guest) => guest.close(),
+    foreignStates: (state) => {
+      const older = state.slice();
+      older[4] = 0;
+      return [older];
+    },
+  };
+
+  test.each([...guestContract(kit)])('$name', ({ run }) => run());
+
+  test('moves', async () => {
+    const { stdout } = await execa(process.execPath, [example('move-own-guest')]);
+    expect(stdout).toMatch(/stopped for [\d.]+ ms, [1-9]\d* page faults\n\d{6,} events, none of them lost/);
+  });
+
+  test('says so when its worker ends', async () => {
+    const guest = makeOwnGuest();
+    await expect(guest.count(null)).rejects.toThrow(TypeError); // what its worker can't read
+    expect(await guest.died).toBeInstanceOf(TypeError);
+    await expect(migrate(guest, 'tcp:127.0.0.1:1')).rejects.toMatchObject({ code: 'GUEST_FAILED' });
+    await guest.close();
+  });
 });

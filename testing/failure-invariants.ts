@@ -7,11 +7,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { errorCodes, MigrationError } from '#lib/errors.js';
+import { resources, threadsAndFds } from '#lib/testing/resources.js';
 import type { Faults, Run, Scenario } from './failure-scenarios.ts';
 import { scenarios, startRun } from './failure-scenarios.ts';
 import { countThreads } from './native-thread.ts';
 import type { ObservedGuest } from './observed-guest.ts';
-import { resources, threadsAndFds } from './resources.ts';
 
 /** Milliseconds in which both sides must have ended after whatever went wrong. The last word takes one second. */
 export const END_WITHIN_MS = 5000;

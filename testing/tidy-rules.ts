@@ -121,7 +121,7 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   machine: [...outside, 'machine'],
   inspect: ['errors', 'wire', 'inspect'],
   relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
-  testing: [...outside, 'testing'],
+  testing: [...outside, 'relay', 'testing'],
   qmp: [...outside, 'qmp'],
   dashboard: [...outside, 'dashboard'],
   cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'dashboard', 'cli', 'index'],
@@ -171,6 +171,8 @@ const workerStep = 'a part of the migration thread, which only runs in a whole m
 const owner = 'what holds the threads of one side together, which only runs in a whole migration: test/migration/';
 const demoProcess =
   'a process of the demo, driven whole by test/cli/main.test.ts and test/migration/two-processes.test.ts';
+const ofTheContract =
+  'a part of the contract, which test/testing/guest-contract.test.ts holds against good and bad guests';
 const typesOnly = 'types, which the compiler checks';
 
 /** Files of lib/ without a mirrored test, each with the reason. */
@@ -192,6 +194,15 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-source.ts': demoProcess,
   'lib/cli/demo-destination.ts': demoProcess,
   'lib/testing/guest-kit.ts': typesOnly,
+  'lib/testing/contract-run.ts': ofTheContract,
+  'lib/testing/running-rules.ts': ofTheContract,
+  'lib/testing/state-rules.ts': ofTheContract,
+  'lib/testing/move-rules.ts': ofTheContract,
+  'lib/testing/resource-rules.ts': ofTheContract,
+  'lib/testing/written-pages.ts': ofTheContract,
+  'lib/testing/slow-link.ts': ofTheContract,
+  'lib/testing/slow-link-thread.ts': ofTheContract,
+  'lib/testing/resources.ts': 'figures of the process, which every test of leaks goes by',
   'lib/cli/demo-messages.ts': typesOnly,
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { listen, type MigrateOptions, migrate, type RAMBlock, StressGuest } from '#lib/index.js';
 import { native } from '#lib/native.js';
+import { resources } from '#lib/testing/resources.js';
 import { type PatternBlock, PatternGuest } from '../../testing/pattern-guest.ts';
-import { resources } from '../../testing/resources.ts';
 
 const SEED = 7;
 const capabilities = { postcopyRam: true };

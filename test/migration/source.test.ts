@@ -11,13 +11,13 @@ import { type MigrateOptions, type MigrationError, migrate, type OutgoingMigrati
 import { native } from '#lib/native.js';
 import { resolveCapabilities, resolveParameters } from '#lib/options.js';
 import { OutgoingMigration as Outgoing } from '#lib/source/outgoing.js';
+import { resources } from '#lib/testing/resources.js';
 import { createTraceWords } from '#lib/trace/trace.js';
 import type { TracePointName } from '#lib/trace/trace-points.js';
 import { Breakpoint } from '../../testing/breakpoint.ts';
 import { HUGEPAGE, withHugepages } from '../../testing/hugepages.ts';
 import { handleLeaks } from '../../testing/lib-thread.ts';
 import { type PatternBlock, PatternGuest, patternPage } from '../../testing/pattern-guest.ts';
-import { resources } from '../../testing/resources.ts';
 import { type ReceivedPage, type Script, ScriptedDestination } from '../../testing/scripted-destination.ts';
 
 const SEED = 5;

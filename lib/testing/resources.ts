@@ -1,6 +1,6 @@
 /** What a process holds, to show that a migration leaves nothing behind (invariant 5). */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { native } from '#lib/native.js';
+import { native } from '../native.js';
 
 /** Native objects, threads, fds and mappings of shared guest memory of this process. */
 export function resources(): {
