@@ -22,10 +22,13 @@ async function firstWord(successor) {
   return word;
 }
 
-async function passed(outgoing, passes) {
-  if (passes === 0) return;
-  const enough = new Promise((resolve) => outgoing.on('pass', (count) => count >= passes && resolve()));
-  await Promise.race([enough, outgoing.finished]);
+// Resolved when the successor has all that it needs to run the guest; what it lacks of the memory comes behind.
+async function switched(outgoing) {
+  const switching = new Promise((resolve) => {
+    outgoing.on('status', (status) => status === 'postcopy-active' && resolve());
+  });
+  await Promise.race([switching, outgoing.finished]);
+  await outgoing.startPostcopy();
 }
 
 // Old process. Resolved once the successor has the guest, while pages still go; where it throws, the guest runs on here,
@@ -35,9 +38,12 @@ export async function moveGuest(guest, passes) {
   let outgoing;
   try {
     const { uri } = await firstWord(successor);
-    outgoing = await migrate(guest, uri, { capabilities, parameters: { maxBandwidth: 0 } });
-    await passed(outgoing, passes);
-    await outgoing.startPostcopy();
+    outgoing = await migrate(guest, uri, {
+      capabilities,
+      parameters: { maxBandwidth: 0 },
+      postcopyAfterPasses: passes,
+    });
+    await switched(outgoing);
     return { successor, outgoing };
   } catch (error) {
     if (!outgoing?.handedOver) successor.kill('SIGKILL');

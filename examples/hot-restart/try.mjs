@@ -21,7 +21,7 @@ const { values: options } = parseArgs({
 });
 const port = Number(options.port);
 const keys = Number(options.memory) * 64; // of 16 KiB with key and header
-const valueOf = (index) => `${index} `.repeat(3000).slice(0, 16_300);
+const contentOf = (index) => `${index} `.repeat(3000).slice(0, 16_300);
 const progress = (text) => process.stderr.write(`${text}\n`);
 const BATCH = 64;
 
@@ -69,7 +69,7 @@ const pid = () => Number(readFileSync(pidfile, 'utf8'));
 try {
   await said('serves at port');
   progress(`filling ${options.memory} MiB …`);
-  await eachKey((connection, index) => connection.ask('SET', `fill:${index}`, valueOf(index)));
+  await eachKey((connection, index) => connection.ask('SET', `fill:${index}`, contentOf(index)));
   let goesOn = true;
   const clients = ['a', 'b', 'c', 'd'].map((name) => check(port, name, () => goesOn));
   const connecting = connectAgainAndAgain(port, () => goesOn);
@@ -87,7 +87,7 @@ try {
   progress(`reading ${options.memory} MiB back …`);
   let lost = checked.reduce((sum, client) => sum + client.lost, 0);
   await eachKey(async (connection, index) => {
-    if ((await connection.ask('GET', `fill:${index}`)) !== valueOf(index)) lost += 1;
+    if ((await connection.ask('GET', `fill:${index}`)) !== contentOf(index)) lost += 1;
   });
   const report = {
     acknowledgedWrites: checked.reduce((sum, { writes }) => sum + writes, keys),
