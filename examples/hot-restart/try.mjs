@@ -36,7 +36,7 @@ async function eachKey(work) {
 
 // What redis-benchmark measures; its clients, too, are moved with the server. It fails where one is cut off.
 async function benchmark() {
-  const args = ['-p', options.port, '-t', 'set,get,incr', '-n', '100000', '-r', '10000', '-c', '20', '--csv'];
+  const args = ['-p', options.port, '-t', 'set,get,incr', '-n', '80000', '-r', '10000', '-c', '20', '--csv'];
   try {
     const { stdout } = await promisify(execFile)('redis-benchmark', args);
     const rows = stdout.trim().split('\n').slice(1);
@@ -70,6 +70,7 @@ try {
   await said('serves at port');
   progress(`filling ${options.memory} MiB …`);
   await eachKey((connection, index) => connection.ask('SET', `fill:${index}`, contentOf(index)));
+  progress('restarting …');
   let goesOn = true;
   const clients = ['a', 'b', 'c', 'd'].map((name) => check(port, name, () => goesOn));
   const connecting = connectAgainAndAgain(port, () => goesOn);
