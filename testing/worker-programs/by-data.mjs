@@ -17,6 +17,15 @@ const handlers = {
   ram: ({ idstr }, vcpu) => vcpu.ram(idstr).byteLength,
   vcpu: (_, { index, count }) => ({ index, count }),
   readWord: ({ at }, vcpu) => new Uint32Array(vcpu.ram('ram'))[at],
+  count: (_, vcpu) => {
+    const words = new Uint32Array(vcpu.ram('ram'));
+    words[0] += 1;
+    return words[0];
+  },
+  untilStopped: (_, vcpu) => {
+    new Uint32Array(vcpu.ram('ram'))[1] = 1;
+    while (!vcpu.stopRequested);
+  },
   exit: () => process.exit(3),
 };
 

@@ -142,6 +142,21 @@ describe('calls', () => {
     expect(numbersOfLedger(guest, 0, answers.length)).toEqual(inOrder);
   });
 
+  test('that a vCPU was sent but has not begun when it stops are begun once', async () => {
+    const guest = await guests.start(byData('serve'));
+    const first = guest.call({ name: 'untilStopped' });
+    await until('it is handled', () => words(guest, 0)[1] === 1);
+    const sent = guest.call({ name: 'count' });
+    await new Promise(setImmediate); // it has gone out, and is not looked at before the stop
+    const waiting = guest.call({ name: 'count' });
+    await guest.stop();
+    await first;
+    expect(words(guest, 0)[0]).toBe(0);
+    await guest.start();
+    expect(await Promise.all([sent, waiting])).toEqual([1, 2]);
+    expect(await guest.call({ name: 'count' })).toBe(3);
+  });
+
   test('that were not begun are given back when the guest has moved', async () => {
     const guest = await guests.start(byData('serve', { vcpus: 2 }));
     await guest.stop();
