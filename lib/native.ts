@@ -114,6 +114,12 @@ export interface Native {
    */
   ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
   /**
+   * A block over the memory of an ArrayBuffer, which a runtime such as V8's for WebAssembly has mapped: whole
+   * pages, anonymous and private. It keeps the memory mapped, also when the ArrayBuffer or its thread has gone, and
+   * leaves it to its runtime to unmap it. Throws ENOTSUP where the runtime gives no share in it.
+   */
+  ramBlockAdopt(buffer: ArrayBuffer): RamBlockHandle;
+  /**
    * Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone.
    * What is registered with a userfaultfd is unregistered before, so that this waits for no reader of events.
    */
@@ -150,7 +156,7 @@ export interface Native {
   /**
    * What a guest may do to its own memory, and tests do: munmap of a range, which leaves a hole that is not
    * touched again; and mremap of a range to somewhere else, which leaves the same. With a userfaultfd that has
-   * the event, they wait until it is read.
+   * the event, they wait until it is read. Not of an adopted block, whose runtime relies on its mapping.
    */
   ramBlockUnmap(block: RamBlockHandle, offset: number, length: number): void;
   ramBlockMoveAway(block: RamBlockHandle, offset: number, length: number): void;

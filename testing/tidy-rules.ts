@@ -195,6 +195,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-messages.ts': typesOnly,
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",
+  'lib/guest/wasm/webassembly.ts': typesOnly,
   'lib/memory/guest.ts': typesOnly,
   'lib/relay/observer.ts': typesOnly,
   'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',

@@ -1,6 +1,7 @@
 /** RAM blocks over real mappings: making, sharing with a thread, closing, and what is refused. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { WASM_PAGE_SIZE, webAssembly } from '#lib/guest/wasm/webassembly.js';
 import { type MemoryKind, RAMBlock, type RAMBlockOptions } from '#lib/memory/ram-block.js';
 import { native } from '#lib/native.js';
 import { handleLeaks, onLibThread } from '../../testing/lib-thread.ts';
@@ -136,4 +137,33 @@ test('more memory than a process has addresses is an error of mmap', () => {
   };
   expect(fill).toThrow(expect.objectContaining({ code: 'ENOMEM', syscall: 'mmap' }));
   for (const block of blocks) block.close();
+});
+
+describe('memory of WebAssembly', () => {
+  test('is adopted as it is', () => {
+    const memory = new webAssembly.Memory({ initial: 2 });
+    const buffer = memory.buffer as ArrayBuffer;
+    using block = RAMBlock.adopt({ idstr: 'wasm.0', buffer });
+    expect(block.descriptor).toMatchObject({ kind: 'anonymous', size: 2 * WASM_PAGE_SIZE, pageSize: HOST_PAGE });
+    new Uint8Array(buffer)[5] = 6;
+    expect(block.bytes()[5]).toBe(6);
+  });
+
+  test.each<[string, ArrayBuffer]>([
+    ['of no pages', new webAssembly.Memory({ initial: 0 }).buffer as ArrayBuffer],
+    ['that is shared', new webAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer as ArrayBuffer],
+    ['that is no whole pages', new ArrayBuffer(100)],
+  ])('is refused %s', (_what, buffer) => {
+    const adopt = () => RAMBlock.adopt({ idstr: 'wasm.0', buffer });
+    expect(adopt).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
+  });
+
+  test('is refused where it is no plain memory, and nothing stays open', () => {
+    using shared = RAMBlock.create({ idstr: 'shared', size: HOST_PAGE, kind: 'memfd' });
+    const { buffer } = shared.bytes();
+    const open = native().openHandles().ramBlocks;
+    const adopt = () => RAMBlock.adopt({ idstr: 'wasm.0', buffer: buffer as ArrayBuffer });
+    expect(adopt).toThrow(/"wasm\.0".*not whole pages of anonymous/);
+    expect(native().openHandles().ramBlocks).toBe(open);
+  });
 });
