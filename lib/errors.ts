@@ -16,6 +16,7 @@ export const errorCodes = {
   CONNECT_REFUSED: 'start the destination first, and give both sides the same URI',
   GUEST_FAILED: 'see the cause: the guest refused what the migration asked of it',
   GUEST_MISMATCH: 'give both sides a guest with the same RAM blocks: names, lengths, page sizes',
+  GUEST_MOVED: 'repeat it at the successor: it was not begun here',
   GUEST_UNAVAILABLE: 'use --guest stress',
   ILLEGAL_COMMAND: 'the source broke the order of the protocol; record the stream and report it',
   KERNEL_TOO_OLD: 'run "postcopy probe" to see what this kernel lacks',

@@ -6,6 +6,8 @@ export type { IncomingStatus } from './destination/incoming-state.js';
 export { type QmpSocketAddress, type QueryIncoming, queryIncoming } from './destination/query-migrate.js';
 export { type ErrorCode, errorCodes, MigrationError } from './errors.js';
 export { STRESS_IDSTR, StressGuest, type StressGuestSettings } from './guest/stress-guest.js';
+export { defineProgram, type Program, type Vcpu } from './guest/worker/program.js';
+export { type UnansweredMessage, WorkerGuest, type WorkerGuestSettings } from './guest/worker/worker-guest.js';
 export { type HostProbe, probeHost } from './host/probe.js';
 export {
   MachineSaver,

@@ -97,6 +97,8 @@ export interface Native {
   monotonicUs(): number;
   /** Names the calling thread for ps, top and /proc; cut to 15 bytes. */
   setThreadName(name: string): void;
+  /** The calling thread's id as the kernel knows it: EVENT_THREAD of its faults, and its folder of /proc. */
+  threadId(): number;
   /** How many objects of each kind are open in this process, for leak tests. */
   openHandles(): Record<'ramBlocks' | 'userfaultfds' | 'eventfds' | 'sockets' | 'stressGuests', number>;
 

@@ -30,6 +30,7 @@ constexpr Function kFunctions[] = {
     // thread.cc, handles.cc
     {"monotonicUs", MonotonicUs},
     {"setThreadName", SetThreadName},
+    {"threadId", ThreadId},
     {"openHandles", OpenHandles},
     // eventfd.cc
     {"eventfdCreate", EventfdCreate},

@@ -1,7 +1,8 @@
-// The calling thread's clock and name.
+// The calling thread's clock, name and id.
 #include "thread.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -22,6 +23,10 @@ Napi::Value SetThreadName(const Napi::CallbackInfo& info) {
   name.resize(std::min<size_t>(name.size(), 15));
   NameThisThread(name.c_str());
   return info.Env().Undefined();
+}
+
+Napi::Value ThreadId(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), gettid());
 }
 
 }  // namespace postcopy

@@ -1,4 +1,4 @@
-// The calling thread's clock and name.
+// The calling thread's clock, name and id.
 #pragma once
 
 #include <napi.h>
@@ -22,5 +22,6 @@ void NameThisThread(const char* name);
 
 Napi::Value MonotonicUs(const Napi::CallbackInfo& info);
 Napi::Value SetThreadName(const Napi::CallbackInfo& info);
+Napi::Value ThreadId(const Napi::CallbackInfo& info);
 
 }  // namespace postcopy

@@ -84,6 +84,16 @@ describe('functions', () => {
     expect(await named.result).toBe('a-name-of-more-\n');
   });
 
+  test("threadId is the kernel's", async () => {
+    expect(n.threadId()).toBe(process.pid); // of the main thread
+    const thread = onThread('other', undefined, (n) => [
+      n.threadId(),
+      Number(process.getBuiltinModule('node:fs').readlinkSync('/proc/thread-self').split('/').pop()),
+    ]);
+    const [given, known] = await thread.result;
+    expect(given).toBe(known);
+  });
+
   test('kvmApiVersion is 12, or says that the device is not there', () => {
     try {
       expect(n.kvmApiVersion()).toBe(12);

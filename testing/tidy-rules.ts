@@ -196,6 +196,11 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",
   'lib/guest/wasm/webassembly.ts': typesOnly,
+  'lib/guest/worker/messages.ts': typesOnly,
+  'lib/guest/worker/vcpu-thread.ts':
+    "a vCPU's thread, which test/guest/worker/worker-guest.test.ts has through its owner",
+  'lib/guest/worker/worker-vcpu.ts':
+    'one vCPU of a guest, which test/guest/worker/worker-guest.test.ts has through one',
   'lib/memory/guest.ts': typesOnly,
   'lib/relay/observer.ts': typesOnly,
   'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',

@@ -5,9 +5,12 @@ import wabt from 'wabt';
 
 const { parseWat } = await wabt();
 
+/** `multi_memory` is none that its types know. */
+const features = { multi_value: true, bulk_memory: true, reference_types: true, simd: true, multi_memory: true };
+
 /** The binary of a module that is given as text. */
 export function assemble(text: string): Uint8Array {
-  const module = parseWat('test.wat', text, { multi_value: true, bulk_memory: true, simd: true, multi_memory: true });
+  const module = parseWat('test.wat', text, features);
   try {
     return module.toBinary({}).buffer;
   } finally {

@@ -1,0 +1,61 @@
+/** Worker guests of the programs in testing/worker-programs/. */
+import { WorkerGuest, type WorkerGuestSettings } from '#lib/index.js';
+
+export const workerProgram = (name: string): URL => new URL(`./worker-programs/${name}.mjs`, import.meta.url);
+
+const MIB = 2 ** 20;
+
+/** What `by-data.mjs` is to do; it has the one block `ram`. */
+export const byData = (life: string, more: Partial<WorkerGuestSettings> = {}): WorkerGuestSettings => ({
+  program: workerProgram('by-data'),
+  blocks: [{ idstr: 'ram', size: MIB }],
+  data: { life },
+  ...more,
+});
+
+export const stripes: WorkerGuestSettings = {
+  program: workerProgram('stripes'),
+  blocks: [
+    { idstr: 'stripes.a', size: 8 * MIB },
+    { idstr: 'stripes.b', size: 4 * MIB, kind: 'memfd' },
+  ],
+  data: { blocks: ['stripes.a', 'stripes.b'] },
+  vcpus: 2,
+};
+
+export const ledger: WorkerGuestSettings = {
+  program: workerProgram('ledger'),
+  blocks: [
+    { idstr: 'ledger.0', size: 16 * MIB },
+    { idstr: 'ledger.1', size: 16 * MIB },
+  ],
+  vcpus: 2,
+};
+
+/** The numbers that a vCPU of a ledger keeps, as they stand in its RAM; the guest is stopped or waits. */
+export function numbersOfLedger(guest: WorkerGuest, vcpu: number, count: number): number[] {
+  const words = new Uint32Array(guest.ramBlocks[vcpu].bytes().buffer);
+  const pages = words.length / 1024;
+  return Array.from({ length: count }, (_, kept) => words[(kept % pages) * 1024 + Math.floor(kept / pages)]);
+}
+
+/** Guests made here are closed by {@link WorkerGuests.close}. */
+export class WorkerGuests {
+  readonly #guests: WorkerGuest[] = [];
+
+  async create(settings: WorkerGuestSettings): Promise<WorkerGuest> {
+    const guest = await WorkerGuest.create(settings);
+    this.#guests.push(guest);
+    return guest;
+  }
+
+  async start(settings: WorkerGuestSettings): Promise<WorkerGuest> {
+    const guest = await this.create(settings);
+    await guest.start();
+    return guest;
+  }
+
+  close(): void {
+    for (const guest of this.#guests.splice(0)) guest.close();
+  }
+}
