@@ -171,6 +171,7 @@ const workerStep = 'a part of the migration thread, which only runs in a whole m
 const owner = 'what holds the threads of one side together, which only runs in a whole migration: test/migration/';
 const demoProcess =
   'a process of the demo, driven whole by test/cli/main.test.ts and test/migration/two-processes.test.ts';
+const wasmThread = "in a vCPU's thread, which test/guest/wasm/wasm-guest.test.ts has through its owner";
 const typesOnly = 'types, which the compiler checks';
 
 /** Files of lib/ without a mirrored test, each with the reason. */
@@ -195,7 +196,10 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-messages.ts': typesOnly,
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",
+  'lib/guest/wasm/program.ts': typesOnly,
   'lib/guest/wasm/webassembly.ts': typesOnly,
+  'lib/guest/wasm/outer-program.ts': wasmThread,
+  'lib/guest/wasm/wasm-vcpu.ts': wasmThread,
   'lib/guest/worker/messages.ts': typesOnly,
   'lib/guest/worker/vcpu-thread.ts':
     "a vCPU's thread, which test/guest/worker/worker-guest.test.ts has through its owner",

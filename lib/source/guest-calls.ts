@@ -7,6 +7,7 @@
  */
 import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
+import type { RAMBlock } from '../memory/ram-block.js';
 
 type What = 'stop' | 'save its device state' | 'start again at the source';
 
@@ -15,8 +16,19 @@ function guestFailed(what: What, cause: unknown): MigrationError {
   return new MigrationError('GUEST_FAILED', `the guest failed to ${what}: ${message}`, { cause });
 }
 
+function ramChanged(block: RAMBlock, now: RAMBlock | undefined): MigrationError {
+  const what = now === undefined ? 'is gone' : `has ${now.size} bytes now and had ${block.size}`;
+  return new MigrationError(
+    'GUEST_FAILED',
+    `the guest changed its RAM while it was migrated: block ${block.idstr} ${what}`,
+    { hint: 'migrate it again: it goes as it is now, to a destination with blocks of the same sizes' },
+  );
+}
+
 export class GuestCalls {
   readonly #guest: Guest;
+  /** What is being sent. */
+  readonly #ram: readonly RAMBlock[];
   readonly #onLateFailure: (error: MigrationError) => void;
   readonly #abandoned: Promise<never>;
   #abandon: (reason: Error) => void = () => {};
@@ -30,6 +42,7 @@ export class GuestCalls {
   /** `onLateFailure`: told what goes wrong when the migration has ended already. */
   constructor(guest: Guest, onLateFailure: (error: MigrationError) => void) {
     this.#guest = guest;
+    this.#ram = guest.ramBlocks;
     this.#onLateFailure = onLateFailure;
     this.#abandoned = new Promise<never>((_, reject) => {
       this.#abandon = reject;
@@ -59,13 +72,17 @@ export class GuestCalls {
     }
   }
 
-  /** Whether it ran. Throws GUEST_FAILED, or the reason once {@link abandon} was called. */
+  /** Whether it ran. Throws GUEST_FAILED, for a change of its RAM too, or the reason once {@link abandon} was called. */
   async stop(): Promise<boolean> {
     if (this.#isAbandoned) return this.#abandoned;
     this.#ran = this.#guest.running;
     this.#isStopped = true;
     this.throttle(0);
     await this.#call('stop', () => this.#guest.stop());
+    const now = this.#guest.ramBlocks;
+    for (const [index, block] of this.#ram.entries()) {
+      if (now[index]?.handle !== block.handle) throw ramChanged(block, now[index]);
+    }
     return this.#ran;
   }
 

@@ -19,6 +19,12 @@ export interface StateGlobal {
   readonly type: ValueType;
 }
 
+export interface StateMemory {
+  readonly name: string;
+  /** Made by whoever instantiates the module, and not by the module. */
+  readonly isImported: boolean;
+}
+
 export interface StateExports {
   /** The module with our exports. */
   readonly bytes: Uint8Array;
@@ -26,7 +32,7 @@ export interface StateExports {
   readonly globals: readonly StateGlobal[];
   /** The names of our exports, in the order of the indexes. */
   readonly tables: readonly string[];
-  readonly memories: readonly string[];
+  readonly memories: readonly StateMemory[];
 }
 
 const MAGIC = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
@@ -58,6 +64,7 @@ class StateFinder {
   readonly exportNames = new Set<string>();
   tables = 0;
   memories = 0;
+  importedMemories = 0;
   exportCount = 0;
   /** Where the entries of the export section are, behind their count; both 0 where there is none. */
   exportsFrom = 0;
@@ -93,6 +100,7 @@ class StateFinder {
       case Kind.TABLE:
         return this.#table(section);
       case Kind.MEMORY:
+        this.importedMemories += 1;
         return this.#memory(section);
       case Kind.GLOBAL:
         return this.#global(section, `global ${this.globals.length} ("${name}")`);
@@ -284,7 +292,7 @@ export function exportState(bytes: Uint8Array): StateExports {
       bytes: concatenate([bytes.subarray(0, from), exportSection(found, bytes, entries), bytes.subarray(to)]),
       globals: globals.map(({ type }, place) => ({ name: globalNames[place], type })),
       tables,
-      memories,
+      memories: memories.map((name, index) => ({ name, isImported: index < found.importedMemories })),
     };
   } catch (cause) {
     if (!(cause instanceof BinaryError)) throw cause;

@@ -16,6 +16,9 @@ export interface WasmGlobal {
 
 export interface WasmTable {
   readonly length: number;
+  get(index: number): unknown;
+  set(index: number, value: unknown): void;
+  grow(elements: number): number;
 }
 
 /** As `WebAssembly.instantiate` takes them: by module, then by name. */
@@ -35,6 +38,7 @@ interface WebAssemblyInterface {
   readonly Table: new (type: { element: string; initial: number; maximum?: number }) => WasmTable;
   readonly Module: new (bytes: Uint8Array) => WasmModule;
   readonly Instance: new (module: WasmModule, imports?: WasmImports) => WasmInstance;
+  readonly LinkError: new (message?: string) => Error;
   readonly RuntimeError: new (message?: string) => Error;
   compile(bytes: Uint8Array): Promise<WasmModule>;
   instantiate(module: WasmModule, imports?: WasmImports): Promise<WasmInstance>;

@@ -67,7 +67,8 @@ describe('globals', () => {
     expect(found.globals.map(({ name }) => name)).toEqual(['postcopy:global.1', 'postcopy:global.2']);
     expect(exports['postcopy:global.1']).toBe(counter);
     expect((exports['postcopy:global.2'] as WasmGlobal).value).toBe(3);
-    expect(found.memories.map((name) => exports[name])).toEqual([memory]);
+    expect(found.memories).toEqual([{ name: 'postcopy:memory.0', isImported: true }]);
+    expect(exports['postcopy:memory.0']).toBe(memory);
     expect(found.tables.map((name) => exports[name])).toEqual([table]);
   });
 
@@ -100,7 +101,10 @@ describe('memories and tables', () => {
       assemble(`(module (memory 1 4) (memory (export "second") 2) (table 3 funcref) (table (export "t") 4 externref))`),
     );
     expect([found.memories, found.tables]).toEqual([
-      ['postcopy:memory.0', 'postcopy:memory.1'],
+      [
+        { name: 'postcopy:memory.0', isImported: false },
+        { name: 'postcopy:memory.1', isImported: false },
+      ],
       ['postcopy:table.0', 'postcopy:table.1'],
     ]);
   });
@@ -111,8 +115,8 @@ describe('memories and tables', () => {
     );
     const exports = instance(found.bytes);
     (exports.set as () => void)();
-    expect(exports[found.memories[0]]).toBe(exports.m);
-    expect(new Uint8Array((exports[found.memories[0]] as WasmMemory).buffer as ArrayBuffer)[8]).toBe(77);
+    expect(exports[found.memories[0].name]).toBe(exports.m);
+    expect(new Uint8Array((exports[found.memories[0].name] as WasmMemory).buffer as ArrayBuffer)[8]).toBe(77);
   });
 
   test.each([
