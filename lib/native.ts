@@ -116,11 +116,11 @@ export interface Native {
    */
   ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
   /**
-   * A block over the memory of an ArrayBuffer, which a runtime such as V8's for WebAssembly has mapped: whole
-   * pages, anonymous and private. It keeps the memory mapped, also when the ArrayBuffer or its thread has gone, and
-   * leaves it to its runtime to unmap it. Throws ENOTSUP where the runtime gives no share in it.
+   * A block over memory that a runtime has mapped, such as a WebAssembly.Memory: whole pages, anonymous and private.
+   * It keeps the memory mapped, also when `memory` or its thread has gone, and leaves it to the runtime to unmap it.
+   * Closed, it stays as long as `memory` does. Throws ENOTSUP where the runtime gives no share in the buffer.
    */
-  ramBlockAdopt(buffer: ArrayBuffer): RamBlockHandle;
+  ramBlockAdopt(memory: { readonly buffer: ArrayBuffer | SharedArrayBuffer }): RamBlockHandle;
   /**
    * Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone.
    * What is registered with a userfaultfd is unregistered before, so that this waits for no reader of events.

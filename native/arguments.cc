@@ -73,8 +73,9 @@ Napi::Object Arguments::Dictionary(const char* name) {
   return failed_ ? Napi::Object() : value.As<Napi::Object>();
 }
 
-Napi::ArrayBuffer Arguments::Buffer(const char* name) {
-  const Napi::Value value = Take();
+Napi::ArrayBuffer Arguments::BufferProperty(const Napi::Object& object, const char* name) {
+  if (failed_) return {};
+  const Napi::Value value = object.Get(name);
   RequireType(value.IsArrayBuffer(), name, "an ArrayBuffer");
   return failed_ ? Napi::ArrayBuffer() : value.As<Napi::ArrayBuffer>();
 }

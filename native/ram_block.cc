@@ -184,7 +184,8 @@ Napi::Value RamBlockCreate(const Napi::CallbackInfo& info) {
 Napi::Value RamBlockAdopt(const Napi::CallbackInfo& info) {
   const auto host_page_size = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   Arguments arguments(info);
-  Napi::ArrayBuffer buffer = arguments.Buffer("buffer");
+  const Napi::Object memory = arguments.Dictionary("memory");
+  Napi::ArrayBuffer buffer = arguments.BufferProperty(memory, "buffer");
   if (arguments.failed()) return {};
   auto block = std::make_shared<RamBlock>();
   block->base = static_cast<uint8_t*>(buffer.Data());
@@ -196,6 +197,10 @@ Napi::Value RamBlockAdopt(const Napi::CallbackInfo& info) {
   if (arguments.failed()) return {};
   block->keeper = ShareBackingStore(buffer);
   if (block->keeper == nullptr) return Throw(info.Env(), {ENOTSUP, "GetBackingStore", {}});
+  // While the runtime may still run code on the memory, the block stays, closed or not: a thread in
+  // a fault must not be let go of.
+  auto* kept = new std::shared_ptr<RamBlock>(block);
+  memory.AddFinalizer([](Napi::Env, std::shared_ptr<RamBlock>* each) { delete each; }, kept);
   return Napi::Number::New(info.Env(), static_cast<double>(InsertHandle(std::move(block))));
 }
 

@@ -64,17 +64,22 @@ function adviseHugepages(handle: RamBlockHandle, size: number): void {
   }
 }
 
+/** Such as a WebAssembly.Memory. */
+export interface AdoptableMemory {
+  readonly buffer: ArrayBuffer | SharedArrayBuffer;
+}
+
 function notAdoptable(idstr: string, cause?: unknown): MigrationError {
   const what = 'the memory to adopt is not whole pages of anonymous, private, writable memory';
   return new MigrationError('BAD_ARGUMENT', `RAM block "${idstr}": ${what}`, {
-    hint: 'give the buffer of an unshared WebAssembly.Memory',
+    hint: 'give a WebAssembly.Memory that is not shared between threads',
     cause,
   });
 }
 
-function adoptBuffer(idstr: string, buffer: ArrayBuffer): RamBlockHandle {
+function adoptMemory(idstr: string, memory: AdoptableMemory): RamBlockHandle {
   try {
-    return native().ramBlockAdopt(buffer);
+    return native().ramBlockAdopt(memory);
   } catch (cause) {
     if ((cause as NativeError).code !== 'ENOTSUP') throw notAdoptable(idstr, cause);
     throw new MigrationError('UNSUPPORTED', `RAM block "${idstr}": this runtime gives no share in its memory`, {
@@ -119,15 +124,15 @@ export class RAMBlock implements RAMBlockDescriptor {
 
   /**
    * Takes memory that a runtime has mapped, such as V8 that of a WebAssembly.Memory, for a block of as many bytes
-   * as `buffer` has now. The memory stays mapped until the block is closed, also where the buffer, or its thread, is
-   * gone by then; the runtime unmaps it. What it grows by later belongs to no block. Throws BAD_ARGUMENT where it is
+   * as it has now. It stays mapped until the block is closed, also where `memory`, or its thread, is gone by then; the
+   * runtime unmaps it. What it grows by later belongs to no block. Throws BAD_ARGUMENT where it is
    * not whole pages of anonymous, private, writable memory, and UNSUPPORTED where the runtime gives no share in it.
    */
-  static adopt({ idstr, buffer }: { readonly idstr: string; readonly buffer: ArrayBuffer }): RAMBlock {
+  static adopt(idstr: string, memory: AdoptableMemory): RAMBlock {
     const { constants, ramBlockInfo } = native();
-    const size = buffer.byteLength;
+    const size = memory.buffer.byteLength;
     checkOptions({ idstr, size, kind: 'anonymous', pageSize: constants.HOST_PAGE_SIZE });
-    const handle = adoptBuffer(idstr, buffer);
+    const handle = adoptMemory(idstr, memory);
     const { pageSize, address } = ramBlockInfo(handle);
     if (!isPlainMemory(address, size)) {
       native().ramBlockClose(handle);

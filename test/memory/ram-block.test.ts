@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { WASM_PAGE_SIZE, webAssembly } from '#lib/guest/wasm/webassembly.js';
-import { type MemoryKind, RAMBlock, type RAMBlockOptions } from '#lib/memory/ram-block.js';
+import { type AdoptableMemory, type MemoryKind, RAMBlock, type RAMBlockOptions } from '#lib/memory/ram-block.js';
 import { native } from '#lib/native.js';
 import { handleLeaks, onLibThread } from '../../testing/lib-thread.ts';
 
@@ -142,19 +142,18 @@ test('more memory than a process has addresses is an error of mmap', () => {
 describe('memory of WebAssembly', () => {
   test('is adopted as it is', () => {
     const memory = new webAssembly.Memory({ initial: 2 });
-    const buffer = memory.buffer as ArrayBuffer;
-    using block = RAMBlock.adopt({ idstr: 'wasm.0', buffer });
+    using block = RAMBlock.adopt('wasm.0', memory);
     expect(block.descriptor).toMatchObject({ kind: 'anonymous', size: 2 * WASM_PAGE_SIZE, pageSize: HOST_PAGE });
-    new Uint8Array(buffer)[5] = 6;
+    new Uint8Array(memory.buffer)[5] = 6;
     expect(block.bytes()[5]).toBe(6);
   });
 
-  test.each<[string, ArrayBuffer]>([
-    ['of no pages', new webAssembly.Memory({ initial: 0 }).buffer as ArrayBuffer],
-    ['that is shared', new webAssembly.Memory({ initial: 1, maximum: 1, shared: true }).buffer as ArrayBuffer],
-    ['that is no whole pages', new ArrayBuffer(100)],
-  ])('is refused %s', (_what, buffer) => {
-    const adopt = () => RAMBlock.adopt({ idstr: 'wasm.0', buffer });
+  test.each<[string, AdoptableMemory]>([
+    ['of no pages', new webAssembly.Memory({ initial: 0 })],
+    ['that is shared', new webAssembly.Memory({ initial: 1, maximum: 1, shared: true })],
+    ['that is no whole pages', { buffer: new ArrayBuffer(100) }],
+  ])('is refused %s', (_what, memory) => {
+    const adopt = () => RAMBlock.adopt('wasm.0', memory);
     expect(adopt).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
   });
 
@@ -162,7 +161,7 @@ describe('memory of WebAssembly', () => {
     using shared = RAMBlock.create({ idstr: 'shared', size: HOST_PAGE, kind: 'memfd' });
     const { buffer } = shared.bytes();
     const open = native().openHandles().ramBlocks;
-    const adopt = () => RAMBlock.adopt({ idstr: 'wasm.0', buffer: buffer as ArrayBuffer });
+    const adopt = () => RAMBlock.adopt('wasm.0', { buffer });
     expect(adopt).toThrow(/"wasm\.0".*not whole pages of anonymous/);
     expect(native().openHandles().ramBlocks).toBe(open);
   });

@@ -1,7 +1,7 @@
 /** backing_store.cc: the memory of an ArrayBuffer as a RAM block, which outlives its JavaScript. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { WASM_PAGE_SIZE, webAssembly } from '#lib/guest/wasm/webassembly.js';
+import { WASM_PAGE_SIZE, type WasmMemory, webAssembly } from '#lib/guest/wasm/webassembly.js';
 import { native, type RamBlockHandle } from '#lib/native.js';
 import { blockedIn, onThread, systemCallOf, until } from '../../testing/native-thread.ts';
 
@@ -9,10 +9,7 @@ const n = native();
 const c = n.constants;
 const PAGE = c.HOST_PAGE_SIZE;
 
-const unshared = (pages: number): { buffer: ArrayBuffer; grow(by: number): number } => {
-  const memory = new webAssembly.Memory({ initial: pages });
-  return memory as { buffer: ArrayBuffer; grow(by: number): number };
-};
+const unshared = (pages: number): WasmMemory => new webAssembly.Memory({ initial: pages });
 
 const mapsLineAt = (address: number): string | undefined =>
   readFileSync('/proc/self/maps', 'utf8')
@@ -29,9 +26,9 @@ const byteAt = (block: RamBlockHandle, offset: number): number => {
 async function fromAnotherThread(): Promise<RamBlockHandle> {
   const thread = onThread('maker', WASM_PAGE_SIZE, (native, size) => {
     const { WebAssembly } = globalThis as unknown as { WebAssembly: typeof webAssembly };
-    const buffer = new WebAssembly.Memory({ initial: 2 }).buffer as ArrayBuffer;
-    new Uint8Array(buffer).fill(7, size);
-    return native.ramBlockAdopt(buffer);
+    const memory = new WebAssembly.Memory({ initial: 2 });
+    new Uint8Array(memory.buffer).fill(7, size);
+    return native.ramBlockAdopt(memory);
   });
   const block = await thread.result;
   await thread.terminate();
@@ -41,7 +38,7 @@ async function fromAnotherThread(): Promise<RamBlockHandle> {
 describe('an adopted block', () => {
   test('is the memory itself', () => {
     const memory = unshared(2);
-    const block = n.ramBlockAdopt(memory.buffer);
+    const block = n.ramBlockAdopt(memory);
     const { address: _, ...info } = n.ramBlockInfo(block);
     expect(info).toEqual({ kind: c.MEMORY_ANONYMOUS, size: 2 * WASM_PAGE_SIZE, pageSize: PAGE, fd: -1 });
     new Uint8Array(memory.buffer)[PAGE] = 5;
@@ -54,7 +51,7 @@ describe('an adopted block', () => {
 
   test('stays as large as it was, and the same memory, when that grows', () => {
     const memory = unshared(1);
-    const block = n.ramBlockAdopt(memory.buffer);
+    const block = n.ramBlockAdopt(memory);
     memory.grow(16);
     new Uint8Array(memory.buffer)[PAGE] = 9;
     expect(byteAt(block, PAGE)).toBe(9);
@@ -95,7 +92,7 @@ describe('an adopted block', () => {
     await until('the reader is in its fault', () => systemCallOf('late-reader') === blockedIn.fault);
     const outcomes = new Uint8Array(1);
     const page = new Uint8Array(PAGE).fill(3);
-    const again = n.ramBlockAdopt(n.ramBlockBuffer(block));
+    const again = n.ramBlockAdopt({ buffer: n.ramBlockBuffer(block) });
     n.ramBlockClose(block);
     n.placePages(uffd, again, PAGE, Uint32Array.of(0), 1, page, Uint32Array.of(0), 0, outcomes);
     n.ramBlockClose(again);
@@ -106,24 +103,24 @@ describe('an adopted block', () => {
 
 describe('refused is', () => {
   test.each<[string, unknown, RegExp]>([
-    ['no buffer', {}, /^buffer must be an ArrayBuffer/],
+    ['no buffer', undefined, /^buffer must be an ArrayBuffer/],
     ['shared memory', new SharedArrayBuffer(PAGE), /^buffer must be an ArrayBuffer/],
     ['an empty one', new ArrayBuffer(0), /^buffer must be whole pages/],
     ['less than a page', new ArrayBuffer(16), /^buffer must be whole pages/],
     ['what does not begin with a page', new ArrayBuffer(1 << 24), /^buffer must be whole pages/],
   ])('%s', (_what, buffer, refusal) => {
-    expect(() => n.ramBlockAdopt(buffer as ArrayBuffer)).toThrow(refusal);
+    expect(() => n.ramBlockAdopt({ buffer: buffer as ArrayBuffer })).toThrow(refusal);
   });
 
   test('a memory that has grown away', () => {
     const memory = unshared(1);
-    const before = memory.buffer;
+    const { buffer } = memory;
     memory.grow(1);
-    expect(() => n.ramBlockAdopt(before)).toThrow(/^buffer must be whole pages/);
+    expect(() => n.ramBlockAdopt({ buffer })).toThrow(/^buffer must be whole pages/);
   });
 
   test('to unmap it or move it away', () => {
-    const block = n.ramBlockAdopt(unshared(1).buffer);
+    const block = n.ramBlockAdopt(unshared(1));
     expect(() => n.ramBlockUnmap(block, 0, PAGE)).toThrow(/^block must not be adopted/);
     expect(() => n.ramBlockMoveAway(block, 0, PAGE)).toThrow(/^block must not be adopted/);
     n.ramBlockClose(block);

@@ -141,7 +141,7 @@ export class ThreadWasmVcpu implements WasmVcpu {
     if (this.#memories.some((known) => known.memory === memory)) return; // two instances may have one
     grow(memory, this.memory, isImported);
     const idstr = `wasm.${this.index}.${this.#memories.length}`;
-    this.#vcpu.adopt(idstr, memory.buffer as ArrayBuffer);
+    this.#vcpu.adopt(idstr, memory);
     this.#memories.push({ idstr, memory, size: memory.buffer.byteLength });
   }
 
@@ -150,7 +150,7 @@ export class ThreadWasmVcpu implements WasmVcpu {
     for (const adopted of this.#memories) {
       const { idstr, memory, size } = adopted;
       if (memory.buffer.byteLength === size) continue;
-      this.#vcpu.adopt(idstr, memory.buffer as ArrayBuffer);
+      this.#vcpu.adopt(idstr, memory);
       adopted.size = memory.buffer.byteLength;
     }
   }

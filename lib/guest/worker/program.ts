@@ -3,6 +3,7 @@
  * has one.
  */
 import { MigrationError } from '../../errors.js';
+import type { AdoptableMemory } from '../../memory/ram-block.js';
 
 /** One vCPU, as the program in its worker has it. */
 export interface Vcpu {
@@ -58,7 +59,7 @@ export interface AdoptingVcpu extends Vcpu {
    * Takes memory that the thread's runtime has mapped for the guest's block of that name, in place of the one before.
    * Throws as `RAMBlock.adopt`.
    */
-  adopt(idstr: string, buffer: ArrayBuffer): void;
+  adopt(idstr: string, memory: AdoptableMemory): void;
 }
 
 /** The program of such a guest around the user's: it adds to the state. */

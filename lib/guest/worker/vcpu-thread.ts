@@ -8,7 +8,7 @@
 import { deserialize, serialize } from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MigrationError, type PlainError, toPlainError } from '../../errors.js';
-import { RAMBlock } from '../../memory/ram-block.js';
+import { type AdoptableMemory, RAMBlock } from '../../memory/ram-block.js';
 import { native } from '../../native.js';
 import type { FromVcpu, SavedState, ToVcpu, VcpuBoot } from './messages.js';
 import { type AdoptingVcpu, programOf } from './program.js';
@@ -90,8 +90,8 @@ class ThreadVcpu implements AdoptingVcpu {
     });
   }
 
-  adopt(idstr: string, buffer: ArrayBuffer): void {
-    post({ kind: 'adopted', block: RAMBlock.adopt({ idstr, buffer }).descriptor });
+  adopt(idstr: string, memory: AdoptableMemory): void {
+    post({ kind: 'adopted', block: RAMBlock.adopt(idstr, memory).descriptor });
   }
 
   get stopRequested(): boolean {

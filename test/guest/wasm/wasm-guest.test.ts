@@ -160,7 +160,10 @@ describe('a memory that the module grows', () => {
     await fill(guest, 1000);
     await ask(guest, 'grow', 16);
     expect(guest.ramBlocks.map(({ size }) => size)).toEqual([9 * MIB]);
-    await expect(move(guest, await guests.create(ledgerGuest()))).rejects.toThrow(MigrationError);
+    const { incoming, outgoing } = await begin(guest, await guests.create(ledgerGuest()));
+    await Promise.allSettled([outgoing.finished, incoming.finished]);
+    await expect(incoming.finished).rejects.toMatchObject(refusal('GUEST_MISMATCH', 'wasm.0.0'));
+    expect(outgoing.handedOver).toBe(false);
     expect(guest.running).toBe(true);
     const there = await guests.create(ledgerGuest({ memory: 9 * MIB }));
     await move(guest, there);
