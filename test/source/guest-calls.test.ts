@@ -91,6 +91,37 @@ describe('a guest that does as it is asked', () => {
   });
 });
 
+describe('a guest whose RAM is other blocks than are being sent', () => {
+  const block = (size: number) => RAMBlock.create({ idstr: 'ram', size });
+
+  test('fails at its stop, by what has changed, and runs on', async () => {
+    using before = block(4096);
+    using after = block(8192);
+    const guest = new AskedGuest();
+    for (const [now, what] of [
+      [[after], 'block ram has 8192 bytes now and had 4096'],
+      [[], 'block ram is gone'],
+    ] as const) {
+      guest.ramBlocks = [before];
+      const calls = new GuestCalls(guest, () => {});
+      guest.ramBlocks = now;
+      const message = `the guest changed its RAM while it was migrated: ${what}`;
+      await expect(calls.stop()).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
+      await calls.resume();
+      expect(guest.running).toBe(true);
+    }
+  });
+
+  test('is as it was where the blocks are the same in another list', async () => {
+    using same = block(4096);
+    const guest = new AskedGuest();
+    guest.ramBlocks = [same];
+    const calls = new GuestCalls(guest, () => {});
+    guest.ramBlocks = [RAMBlock.attach(same.descriptor)];
+    expect(await calls.stop()).toBe(true);
+  });
+});
+
 describe('what a guest throws is GUEST_FAILED with its message', () => {
   test.each([
     ['stop', 'the guest failed to stop: no', (calls: GuestCalls) => calls.stop()],

@@ -174,20 +174,20 @@ const skipNothing = (): void => {};
 
 /** What follows each instruction that a first value may be made of. */
 const constantInstructions: Readonly<Record<number, (section: BinaryReader) => void>> = {
-  [0x41]: skipOneNumber, // i32.const
-  [0x42]: skipOneNumber, // i64.const
-  [0x43]: (section) => void section.skip(4), // f32.const
-  [0x44]: (section) => void section.skip(8), // f64.const
-  [0x23]: skipOneNumber, // global.get
-  [0xd0]: skipOneNumber, // ref.null
-  [0xd2]: skipOneNumber, // ref.func
-  [0x6a]: skipNothing, // i32.add, i32.sub, i32.mul
-  [0x6b]: skipNothing,
-  [0x6c]: skipNothing,
-  [0x7c]: skipNothing, // i64.add, i64.sub, i64.mul
-  [0x7d]: skipNothing,
-  [0x7e]: skipNothing,
-  [0xfd]: (section) => {
+  65: skipOneNumber, // i32.const
+  66: skipOneNumber, // i64.const
+  67: (section) => void section.skip(4), // f32.const
+  68: (section) => void section.skip(8), // f64.const
+  35: skipOneNumber, // global.get
+  208: skipOneNumber, // ref.null
+  210: skipOneNumber, // ref.func
+  106: skipNothing, // i32.add, i32.sub, i32.mul
+  107: skipNothing,
+  108: skipNothing,
+  124: skipNothing, // i64.add, i64.sub, i64.mul
+  125: skipNothing,
+  126: skipNothing,
+  253: (section) => {
     const at = section.at;
     if (section.u32() !== 12) throw new BinaryError('an unknown vector instruction', at); // v128.const
     section.skip(16);

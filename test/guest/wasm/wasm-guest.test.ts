@@ -1,7 +1,7 @@
 /** The WebAssembly guest: its memory and globals move, and what a module does that can't. */
 import { readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
-import { listen, MigrationError, migrate, type Parameters, WasmGuest } from '#lib/index.js';
+import { listen, migrate, type Parameters, WasmGuest } from '#lib/index.js';
 import { native } from '#lib/native.js';
 import { thereAndBack } from '#lib/testing/index.js';
 import { handleLeaks } from '../../../testing/lib-thread.ts';
@@ -290,6 +290,17 @@ describe('the end of its thread', () => {
     await expect(ask(guest, 'exit')).rejects.toMatchObject({ code: 'GUEST_FAILED' });
     await guest.died;
     expect(keptIn(guest, 0, 10)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  test('leaves no handle, nor does a memory that has grown', async () => {
+    const leaks = handleLeaks();
+    const guest = await WasmGuest.create(ledgerGuest());
+    await guest.start();
+    await ask(guest, 'grow', 1);
+    await ask(guest, 'grow', 1);
+    guest.close();
+    expect(leaks()).toEqual({});
+    await until('its thread is gone', () => countThreads('worker-vcpu/') === 0);
   });
 
   test('in a precopy fails it at its stop, and both sides say so', async () => {
