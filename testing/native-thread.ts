@@ -47,7 +47,7 @@ export const blockedIn = (
   } as Record<string, { fault: number; poll: number[]; madvise: number; munmap: number; futex: number }>
 )[process.arch];
 
-/** The system call that the thread of this id is blocked in, as {@link systemCallOf} has it. Throws where it has ended. */
+/** The same as {@link systemCallOf} of the thread of this id. Throws where it has ended. */
 function systemCallOfTask(task: string | number): number | undefined {
   const [call] = readFileSync(`/proc/self/task/${task}/syscall`, 'utf8').split(' ');
   return call.startsWith('running') ? undefined : Number(call);

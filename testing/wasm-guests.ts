@@ -44,7 +44,7 @@ export const ledgerGuest = (more: Partial<WasmGuestSettings> = {}): WasmGuestSet
   ...more,
 });
 
-/** The first `count` numbers that a vCPU keeps, as they stand in its RAM; the guest is stopped, or all pages are here. */
+/** The first `count` numbers that a vCPU keeps, as they stand in its RAM, where all pages are here. */
 export function keptIn(guest: WasmGuest, vcpu: number, count: number): number[] {
   const words = new Uint32Array(guest.ramBlocks[vcpu].bytes().buffer);
   return Array.from({ length: count }, (_, place) => words[((place + 1) * PAGE) / 4]);

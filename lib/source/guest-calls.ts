@@ -72,7 +72,9 @@ export class GuestCalls {
     }
   }
 
-  /** Whether it ran. Throws GUEST_FAILED, for a change of its RAM too, or the reason once {@link abandon} was called. */
+  /**
+   * Whether it ran. Throws GUEST_FAILED, also where its RAM has changed, or the reason once {@link abandon} was called.
+   */
   async stop(): Promise<boolean> {
     if (this.#isAbandoned) return this.#abandoned;
     this.#ran = this.#guest.running;

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { MigrationError } from '#lib/errors.js';
 import type { Guest } from '#lib/index.js';
 import type { RAMBlock } from '#lib/memory/ram-block.js';
+import { RAMBlock } from '#lib/memory/ram-block.js';
 import { GuestCalls } from '#lib/source/guest-calls.js';
 
 /** A guest of no memory that does what the test says when it is asked. */
