@@ -5,6 +5,15 @@ export type { FaultInfo, GuestLoss, IncomingInfo, IncomingRamInfo } from './dest
 export type { IncomingStatus } from './destination/incoming-state.js';
 export { type QmpSocketAddress, type QueryIncoming, queryIncoming } from './destination/query-migrate.js';
 export { type ErrorCode, errorCodes, MigrationError } from './errors.js';
+export {
+  KVM_IDSTR,
+  KvmGuest,
+  type KvmGuestEvents,
+  type KvmGuestOutput,
+  type KvmGuestSettings,
+  type KvmMachineSettings,
+} from './guest/kvm/kvm-guest.js';
+export type { TouchLatency } from './guest/kvm/touch-latency.js';
 export { STRESS_IDSTR, StressGuest, type StressGuestSettings } from './guest/stress-guest.js';
 export { defineWasmProgram, type WasmProgram, type WasmVcpu } from './guest/wasm/program.js';
 export { WasmGuest, type WasmGuestSettings } from './guest/wasm/wasm-guest.js';
@@ -21,6 +30,7 @@ export type { Manifest } from './machine/manifest.js';
 export { type OpenMachineOptions, SavedMachine } from './machine/saved-machine.js';
 export type { Guest, Machine, MachineLike, MachineReceiver } from './memory/guest.js';
 export { type MemoryKind, RAMBlock, type RAMBlockOptions } from './memory/ram-block.js';
+export type { WriteLogDescriptor } from './memory/write-log.js';
 export { type ListenOptions, listen } from './migration/listen.js';
 export { type MigrateOptions, migrate } from './migration/migrate.js';
 export type { NativeError, StressGuestStats, StressGuestVerdict } from './native.js';

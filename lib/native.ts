@@ -25,6 +25,7 @@ export type UserfaultfdHandle = Handle<'Userfaultfd'>;
 export type EventfdHandle = Handle<'Eventfd'>;
 export type SocketHandle = Handle<'Socket'>;
 export type StressGuestHandle = Handle<'StressGuest'>;
+export type KvmMachineHandle = Handle<'KvmMachine'>;
 
 /** What every failed system call throws. */
 export interface NativeError extends Error {
@@ -88,6 +89,33 @@ export interface StressGuestStats {
   readonly stoppedUs: number;
 }
 
+/** What a vCPU put out at a port, one write after the other. */
+export interface KvmOutput {
+  readonly vcpu: number;
+  /** 0xe9 or 0x3f8. */
+  readonly port: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface KvmMachineStatus {
+  /** CLOCK_MONOTONIC µs of the last start and of the last full stop; 0 if none. */
+  readonly startedUs: number;
+  readonly stoppedUs: number;
+  /** vCPUs that executed HLT, where there are no interrupt chips that could wake them. */
+  readonly halted: number;
+  /** Why the machine can't go on: which vCPU, what happened (its predicate), and where in the guest. */
+  readonly death?: { readonly vcpu: number; readonly reason: string; readonly instruction: number };
+}
+
+/** Registers of a vCPU at entry; each 0 to 2^32 - 1. */
+export interface KvmEntry {
+  readonly eip: number;
+  readonly esp: number;
+  readonly ebp: number;
+  readonly eax: number;
+  readonly ecx: number;
+}
+
 export interface Native {
   /** Kernel constants and boundary record shapes, exported by name (native/constants.cc). */
   readonly constants: NativeConstants;
@@ -100,7 +128,7 @@ export interface Native {
   /** The calling thread's id as the kernel knows it: EVENT_THREAD of its faults, and its folder of /proc. */
   threadId(): number;
   /** How many objects of each kind are open in this process, for leak tests. */
-  openHandles(): Record<'ramBlocks' | 'userfaultfds' | 'eventfds' | 'sockets' | 'stressGuests', number>;
+  openHandles(): Record<'ramBlocks' | 'userfaultfds' | 'eventfds' | 'sockets' | 'stressGuests' | 'kvmMachines', number>;
 
   // --- eventfd.cc ------------------------------------------------------------------------------
   eventfdCreate(): EventfdHandle;
@@ -339,6 +367,76 @@ export interface Native {
   // --- kvm.cc ----------------------------------------------------------------------------------
   /** KVM_GET_API_VERSION through /dev/kvm; throws where it can't be opened. */
   kvmApiVersion(): number;
+  /**
+   * Which of the capabilities (`KVM_CAP_*`) that a machine needs this KVM lacks. This and all that follows throws
+   * ENOTSUP on other processors than x86-64, and the error of opening /dev/kvm.
+   */
+  kvmMissing(): string[];
+  /** KVM_GET_SUPPORTED_CPUID: `struct kvm_cpuid_entry2` of 40 bytes each. */
+  kvmSupportedCpuid(): Uint8Array;
+  /** KVM_GET_MSR_INDEX_LIST. */
+  kvmMsrIndexes(): Uint32Array;
+
+  // --- kvm_machine.cc, kvm_vcpu.cc -------------------------------------------------------------
+  /**
+   * A virtual machine with 1 to 16 vCPUs. The blocks are its memory from address 0 on, in their order and without
+   * gaps, 3 GiB at most. `irqchip` 1: with the kernel's interrupt chips and timer. `onEvent` is called in this
+   * thread when there is output or the machine died; it does not keep the event loop alive. Made stopped; threads
+   * are made at the first start.
+   */
+  kvmMachineCreate(
+    blocks: readonly RamBlockHandle[],
+    vcpus: number,
+    irqchip: 0 | 1,
+    onEvent: () => void,
+  ): KvmMachineHandle;
+  /** EBUSY where a vCPU is not parked yet or has died. */
+  kvmMachineStart(machine: KvmMachineHandle): void;
+  /**
+   * Asks every vCPU to stop and waits up to `waitMs`; true once all are outside KVM, with every exit completed. To
+   * be repeated until then: a vCPU that waits for a page is asked again when it has it.
+   */
+  kvmMachineStop(machine: KvmMachineHandle, waitMs: number): boolean;
+  /** Holds each vCPU back for `percent` of the time, 0 to 99, in slices of 10 ms. At once, until told otherwise. */
+  kvmMachineThrottle(machine: KvmMachineHandle, percent: number): void;
+  /** Kernel thread ids of the vCPUs in their order; none before the first start. */
+  kvmMachineThreads(machine: KvmMachineHandle): number[];
+  kvmMachineStatus(machine: KvmMachineHandle): KvmMachineStatus;
+  /** What was put out since the last call, in its order; the vCPUs wait while more than 64 KiB are kept. */
+  kvmMachineTakeOutput(machine: KvmMachineHandle): KvmOutput[];
+  /**
+   * Ends the vCPU threads. Those that wait for a page are left behind, keep the blocks alive, and end when they
+   * have it. Returns how many were left.
+   */
+  kvmMachineClose(machine: KvmMachineHandle): number;
+
+  // --- kvm_state.cc: only while stopped, else EBUSY --------------------------------------------
+  /** The states that this machine has, per vCPU and of the whole machine, in the order to set them in. */
+  kvmStateNames(machine: KvmMachineHandle): { readonly vcpu: string[]; readonly machine: string[] };
+  /** One kernel structure; `vcpu` is 0 for a state of the whole machine, `msrs` the indexes for the state `msrs`. */
+  kvmGetState(machine: KvmMachineHandle, vcpu: number, name: string, msrs: Uint32Array): Uint8Array;
+  /** Takes it back. RangeError for another size than the structure has, the kernel's errno for what it refuses. */
+  kvmSetState(machine: KvmMachineHandle, vcpu: number, name: string, bytes: Uint8Array): void;
+  /** KVM_SET_CPUID2 with entries as of {@link kvmSupportedCpuid}. */
+  kvmSetCpuid(machine: KvmMachineHandle, vcpu: number, entries: Uint8Array): void;
+  /** Puts a vCPU into 32-bit protected mode: flat segments, no paging, interrupts off, other registers 0. */
+  kvmEnterFlat(machine: KvmMachineHandle, vcpu: number, registers: KvmEntry): void;
+  kvmTscKhz(machine: KvmMachineHandle, vcpu: number): number;
+  /** EINVAL where this host can't give a vCPU that frequency. */
+  kvmSetTscKhz(machine: KvmMachineHandle, vcpu: number, khz: number): void;
+
+  // --- kvm_dirty_log.cc ------------------------------------------------------------------------
+  /** KVM_MEM_LOG_DIRTY_PAGES of all blocks. EBUSY where it is on already. */
+  kvmLogWrites(machine: KvmMachineHandle, on: 0 | 1): void;
+  /**
+   * KVM_GET_DIRTY_LOG: sets the bit of every 4096-byte page of that block (by its place in the machine) that the
+   * machine wrote since the last call. Returns how many.
+   */
+  kvmHarvestDirtyPages(machine: KvmMachineHandle, block: number, bitmap: Uint32Array): number;
+
+  // --- kvm_guest_code.S --------------------------------------------------------------------------
+  /** The image of a programme: bytes to copy into guest memory (docs/kvm-guest.md). */
+  kvmProgram(name: 'writer' | 'latency'): Uint8Array;
 
   // --- stress_guest.cc -------------------------------------------------------------------------
   /**

@@ -41,6 +41,19 @@ export const defaultCapabilities: Capabilities = {
   postcopyBlocktime: false,
 };
 
+/** Milliseconds that a guest may take for each thing that a migration asks of it. */
+const GUEST_TIMEOUT_MS = 10_000;
+/** What a timer takes. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
+
+/** The option guestTimeoutMs, with its default. Throws BAD_ARGUMENT where it is out of range. */
+export function resolveGuestTimeout(given = GUEST_TIMEOUT_MS): number {
+  if (Number.isSafeInteger(given) && given >= 0 && given <= TIMEOUT_MS_MAX) return given;
+  throw new MigrationError('BAD_ARGUMENT', `guestTimeoutMs is ${given}`, {
+    hint: `give a whole number from 0, which is no limit, to ${TIMEOUT_MS_MAX}`,
+  });
+}
+
 /** Whether the source opens a return path. */
 export function opensReturnPath({ postcopyRam, returnPath }: Capabilities): boolean {
   return postcopyRam || returnPath;

@@ -10,6 +10,10 @@
 #include "eventfd.h"
 #include "handles.h"
 #include "kvm.h"
+#include "kvm_dirty_log.h"
+#include "kvm_machine.h"
+#include "kvm_programs.h"
+#include "kvm_state.h"
 #include "ram_block.h"
 #include "socket.h"
 #include "stress_guest.h"
@@ -92,6 +96,31 @@ constexpr Function kFunctions[] = {
     {"socketSendPages", SocketSendPages},
     // kvm.cc
     {"kvmApiVersion", KvmApiVersion},
+    {"kvmMissing", KvmMissing},
+    {"kvmSupportedCpuid", KvmSupportedCpuid},
+    {"kvmMsrIndexes", KvmMsrIndexes},
+    // kvm_machine.cc
+    {"kvmMachineCreate", KvmMachineCreate},
+    {"kvmMachineStart", KvmMachineStart},
+    {"kvmMachineStop", KvmMachineStop},
+    {"kvmMachineThrottle", KvmMachineThrottle},
+    {"kvmMachineThreads", KvmMachineThreads},
+    {"kvmMachineStatus", KvmMachineStatus},
+    {"kvmMachineTakeOutput", KvmMachineTakeOutput},
+    {"kvmMachineClose", KvmMachineClose},
+    // kvm_state.cc
+    {"kvmStateNames", KvmStateNames},
+    {"kvmGetState", KvmGetState},
+    {"kvmSetState", KvmSetState},
+    {"kvmSetCpuid", KvmSetCpuid},
+    {"kvmEnterFlat", KvmEnterFlat},
+    {"kvmTscKhz", KvmTscKhz},
+    {"kvmSetTscKhz", KvmSetTscKhz},
+    // kvm_dirty_log.cc
+    {"kvmLogWrites", KvmLogWrites},
+    {"kvmHarvestDirtyPages", KvmHarvestDirtyPages},
+    // kvm_programs.cc
+    {"kvmProgram", KvmProgram},
     // stress_guest.cc
     {"stressGuestCreate", StressGuestCreate},
     {"stressGuestFill", StressGuestFill},

@@ -67,6 +67,12 @@ std::string Arguments::String(const char* name) {
   return failed_ ? std::string() : value.As<Napi::String>().Utf8Value();
 }
 
+Napi::Function Arguments::Callback(const char* name) {
+  const Napi::Value value = Take();
+  RequireType(value.IsFunction(), name, "a function");
+  return failed_ ? Napi::Function() : value.As<Napi::Function>();
+}
+
 Napi::Object Arguments::Dictionary(const char* name) {
   const Napi::Value value = Take();
   RequireType(value.IsObject(), name, "an object");

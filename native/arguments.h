@@ -74,6 +74,7 @@ class Arguments {
   // A bigint of 64 unsigned bits.
   uint64_t Bits(const char* name);
   std::string String(const char* name);
+  Napi::Function Callback(const char* name);
   // An object; its properties are taken with `Property…`.
   Napi::Object Dictionary(const char* name);
   // A property that is an ArrayBuffer, not one that is shared between threads.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "eventfd.h"
+#include "kvm_machine.h"
 #include "ram_block.h"
 #include "socket.h"
 #include "stress_guest.h"
@@ -54,7 +55,7 @@ void RemoveHandle(uint64_t handle) {
 
 Napi::Value OpenHandles(const Napi::CallbackInfo& info) {
   static constexpr std::array<const char*, kKindNames.size()> kCounters = {
-      "ramBlocks", "userfaultfds", "eventfds", "sockets", "stressGuests"};
+      "ramBlocks", "userfaultfds", "eventfds", "sockets", "stressGuests", "kvmMachines"};
   std::array<uint32_t, kKindNames.size()> counts{};
   {
     Table& table = TheTable();

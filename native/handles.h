@@ -22,14 +22,15 @@ struct Userfaultfd;
 struct Eventfd;
 struct Socket;
 struct StressGuest;
+struct KvmMachine;
 
-using Object =
-    std::variant<std::shared_ptr<RamBlock>, std::shared_ptr<Userfaultfd>, std::shared_ptr<Eventfd>,
-                 std::shared_ptr<Socket>, std::shared_ptr<StressGuest>>;
+using Object = std::variant<std::shared_ptr<RamBlock>, std::shared_ptr<Userfaultfd>,
+                            std::shared_ptr<Eventfd>, std::shared_ptr<Socket>,
+                            std::shared_ptr<StressGuest>, std::shared_ptr<KvmMachine>>;
 
 // In the order of Object's alternatives.
-inline constexpr std::array<const char*, 5> kKindNames = {"RamBlock", "Userfaultfd", "Eventfd",
-                                                          "Socket", "StressGuest"};
+inline constexpr std::array<const char*, 6> kKindNames = {"RamBlock", "Userfaultfd", "Eventfd",
+                                                          "Socket",   "StressGuest", "KvmMachine"};
 
 // The position of T among Object's alternatives.
 template <class T>

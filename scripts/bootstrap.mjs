@@ -79,7 +79,7 @@ async function installDependencies() {
 }
 
 async function buildAddon() {
-  const inputs = [...filesBelow('native', ['.cc', '.h']), 'binding.gyp', 'package-lock.json'];
+  const inputs = [...filesBelow('native', ['.cc', '.h', '.S']), 'binding.gyp', 'package-lock.json'];
   const current = fingerprint(inputs);
   if (existsSync(builtAddon) && stampOf('addon') === current) return;
   const missing = missingTools();

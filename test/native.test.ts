@@ -53,9 +53,10 @@ describe('constants', () => {
 
 test('both builds list every source, in the same order', () => {
   const read = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
-  const listed = (path: string): string[] => [...read(path).matchAll(/native\/(\w+\.cc)/g)].map((match) => match[1]);
+  const listed = (path: string): string[] =>
+    [...read(path).matchAll(/native\/(\w+\.(?:cc|S))/g)].map((match) => match[1]);
   expect(listed('CMakeLists.txt')).toEqual(listed('binding.gyp'));
-  const present = readdirSync(new URL('../native', import.meta.url)).filter((name) => name.endsWith('.cc'));
+  const present = readdirSync(new URL('../native', import.meta.url)).filter((name) => /\.(cc|S)$/.test(name));
   expect(listed('binding.gyp').sort()).toEqual(present.sort());
 });
 

@@ -7,6 +7,7 @@ import {
   defaultParameters,
   type Parameters,
   resolveCapabilities,
+  resolveGuestTimeout,
   resolveParameters,
 } from '#lib/options.js';
 
@@ -107,4 +108,16 @@ test.each(['yes', 1, null])('a capability is true or false, not %j', (value) => 
   expect(() => resolveCapabilities({ postcopyRam: value } as unknown as Partial<Capabilities>)).toThrow(
     expect.objectContaining({ code: 'BAD_ARGUMENT', message: expect.stringContaining('postcopyRam') }),
   );
+});
+
+describe('the time that a guest may take', () => {
+  test('is ten seconds unless it is said, and 0 is no limit', () => {
+    expect([undefined, 0, 1, 2 ** 31 - 1].map((ms) => resolveGuestTimeout(ms))).toEqual([10_000, 0, 1, 2 ** 31 - 1]);
+  });
+
+  test.each([-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])('is refused with its range: %d', (ms) => {
+    expect(() => resolveGuestTimeout(ms)).toThrow(
+      expect.objectContaining({ code: 'BAD_ARGUMENT', message: `guestTimeoutMs is ${ms}` }),
+    );
+  });
 });

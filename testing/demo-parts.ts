@@ -3,6 +3,7 @@ import type { DemoSettings } from '#lib/cli/demo-messages.js';
 import type { DestinationDone, SourceDone } from '#lib/cli/demo-report.js';
 
 export const demoSettings: DemoSettings = {
+  guest: 'stress',
   memory: 64 * 4096,
   kind: 'anonymous',
   blocks: 1,
@@ -92,6 +93,7 @@ export const destinationDone: DestinationDone = {
     },
     postcopyBlocktime: undefined,
     postcopyVcpuBlocktime: undefined,
+    guestDied: undefined,
     lost: undefined,
   },
   guest: {

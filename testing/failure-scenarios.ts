@@ -103,6 +103,8 @@ export interface Faults {
   readonly atDestination?: Breakpoint;
   readonly guestAtSource?: readonly GuestFault[];
   readonly guestAtDestination?: readonly GuestFault[];
+  /** Of both sides; no limit when absent. */
+  readonly guestTimeoutMs?: number;
 }
 
 /** A migration under way, and what a test needs to judge it. */
@@ -143,7 +145,13 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
   whereabouts.set('source', true);
   const capabilities = resolveCapabilities(scenario.capabilities);
   const listener = await bind(scenario.transport === 'unix' ? `unix:${join(folder, 'm.sock')}` : 'tcp:127.0.0.1:0');
-  const incoming = new IncomingMigration(listener, target, capabilities, faults.atDestination?.words);
+  const { guestTimeoutMs = 0 } = faults;
+  const incoming = new IncomingMigration(
+    listener,
+    target,
+    { capabilities, guestTimeoutMs },
+    faults.atDestination?.words,
+  );
   const relay = await CuttingRelay.start(incoming.uri, faults.cut);
   const outgoing = new OutgoingMigration(
     source,
@@ -153,6 +161,7 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
       capabilities,
       parameters: resolveParameters(scenario.parameters),
       postcopyAfterPasses: scenario.postcopyAfterPasses,
+      guestTimeoutMs,
     },
     faults.atSource?.words,
   );

@@ -1,15 +1,18 @@
 /**
- * A stress guest that fails where a test says, and that tells where it runs: one such guest at each side, and a
+ * A stress guest that fails or dies where a test says, and that tells where it runs: one such guest at each side, and a
  * place that both report to, so that a moment in which both run does not go unseen.
  */
 import type { Guest, RAMBlock, StressGuest } from '#lib/index.js';
 
 export type GuestCall = 'stop' | 'save' | 'load' | 'start';
 
-/** How a call goes wrong: it throws, or it never comes back; nothing has been done to the guest. */
+/**
+ * How a call goes wrong, with nothing done to the guest: it throws; it never comes back, or not before
+ * {@link ObservedGuest.answer}, and is carried out then; the guest dies of it.
+ */
 export interface GuestFault {
   readonly call: GuestCall;
-  readonly how: 'throws' | 'hangs';
+  readonly how: 'throws' | 'hangs' | 'dies';
 }
 
 /** Which of the sides' guests run, and whether both ever did. */
@@ -31,6 +34,19 @@ export class ObservedGuest implements Guest {
   readonly #whereabouts: Whereabouts;
   readonly #faults: readonly GuestFault[];
   #hang = () => {};
+  #stopped = () => {};
+  /** Resolved once it has been stopped. */
+  readonly stopped = new Promise<void>((resolve) => {
+    this.#stopped = resolve;
+  });
+  #answer = () => {};
+  readonly #answers = new Promise<void>((resolve) => {
+    this.#answer = resolve;
+  });
+  #die: (reason: Error) => void = () => {};
+  readonly died = new Promise<Error>((resolve) => {
+    this.#die = resolve;
+  });
   /** Resolved once it was asked what it never answers. */
   readonly hangs = new Promise<void>((resolve) => {
     this.#hang = resolve;
@@ -51,6 +67,17 @@ export class ObservedGuest implements Guest {
     return this.stress.running;
   }
 
+  /** Answers what it was asked and has not answered. */
+  answer(): void {
+    this.#answer();
+  }
+
+  /** Says that it died. Its vCPUs stand still then, or wait for pages. */
+  die(): void {
+    this.stress.throttle(99);
+    this.#die(new Error('vCPU 0 shut down'));
+  }
+
   async start(): Promise<void> {
     await this.#asked('start');
     this.#whereabouts.set(this.#side, true);
@@ -61,6 +88,7 @@ export class ObservedGuest implements Guest {
     await this.#asked('stop');
     await this.stress.stop();
     this.#whereabouts.set(this.#side, false);
+    this.#stopped();
   }
 
   async saveDeviceState(): Promise<Uint8Array> {
@@ -77,7 +105,8 @@ export class ObservedGuest implements Guest {
     const fault = this.#faults.find((each) => each.call === call);
     if (fault === undefined) return;
     if (fault.how === 'throws') throw new Error(`the guest refuses to ${call}`);
+    if (fault.how === 'dies') this.die();
     this.#hang();
-    await new Promise(() => {});
+    await this.#answers;
   }
 }

@@ -31,9 +31,10 @@ export class PatternGuest implements Guest {
   deviceState: Uint8Array;
   /** What was asked of it, in order. */
   readonly asked: string[] = [];
-  /** Absent, as for a guest that can do neither, until a test sets them. */
+  /** Absent, as for a guest that can do none of it, until a test sets them. */
   throttle?: (percent: number) => void;
   vcpuThreads?: readonly number[];
+  died?: Promise<Error>;
   /** A call that should fail. */
   failing: 'start' | 'stop' | 'save' | 'load' | undefined;
 

@@ -1,15 +1,14 @@
 /** The demo's destination process: takes the guest over, lets it run on, and checks every page. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { StressGuest } from '../guest/stress-guest.js';
 import { listen } from '../migration/listen.js';
+import { demoGuests } from './demo-guest.js';
 import { reportProgress, runSide, tell } from './demo-side.js';
 
 /** Milliseconds that the guest runs on with all its pages there, before it is stopped and checked. */
 const RUN_ON_MS = 200;
 
 await runSide(async (settings, cancelled) => {
-  const { memory, kind, blocks } = settings;
-  const guest = StressGuest.empty({ memory, kind, blocks });
+  const guest = await demoGuests[settings.guest].empty(settings);
   const capabilities = { postcopyRam: true, postcopyBlocktime: true };
   const incoming = await listen(settings.uri, { guest, capabilities, signal: cancelled });
   tell({ kind: 'ready', uri: incoming.uri });

@@ -4,9 +4,11 @@ import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
+import type { DemoGuestName } from './demo-guest.js';
 
 /** What the parent starts a side with, as its one argument. */
 export interface DemoSettings {
+  readonly guest: DemoGuestName;
   readonly memory: number;
   readonly kind: MemoryKind;
   /** RAM blocks that it is split over. */

@@ -3,6 +3,7 @@ import Table from 'cli-table3';
 import type { FaultInfo } from '../destination/incoming-info.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
+import type { DemoGuestName } from './demo-guest.js';
 import type { DemoSettings, SideDone } from './demo-messages.js';
 import { latencyText } from './migration-lines.js';
 import { formatBytes, formatCount, formatMs } from './size.js';
@@ -16,7 +17,7 @@ export interface DemoReport {
   /** Every page of the guest holds what it should. */
   readonly verified: boolean;
   readonly lostWrites: number;
-  readonly guest: 'stress';
+  readonly guest: DemoGuestName;
   readonly transport: 'unix' | 'tcp';
   readonly memoryBytes: number;
   readonly memoryKind: MemoryKind;
@@ -49,7 +50,7 @@ export interface DemoReport {
 }
 
 /** What of the settings stands in the report. */
-type Settings = Pick<DemoSettings, 'transport' | 'kind'>;
+type Settings = Pick<DemoSettings, 'guest' | 'transport' | 'kind'>;
 
 export function demoReport(settings: Settings, source: SourceDone, destination: DestinationDone): DemoReport {
   const { verdict, guest, info, blocks } = destination;
@@ -61,7 +62,7 @@ export function demoReport(settings: Settings, source: SourceDone, destination: 
     status: info.status,
     verified: badPages === 0 && lostWrites === 0 && verdict.pagesChecked * pageSize === source.memory,
     lostWrites,
-    guest: 'stress',
+    guest: settings.guest,
     transport: settings.transport,
     memoryBytes: source.memory,
     memoryKind: settings.kind,

@@ -1,14 +1,13 @@
-/** The demo's source process: a stress guest that runs, then is migrated away. */
+/** The demo's source process: a guest that runs, then is migrated away. */
 import { describeError } from '../errors.js';
-import { StressGuest } from '../guest/stress-guest.js';
 import { migrate } from '../migration/migrate.js';
+import { demoGuests } from './demo-guest.js';
 import { reportProgress, runSide, tell } from './demo-side.js';
 
 await runSide(async (settings, cancelled, told) => {
-  const { memory, kind, blocks, vcpus, writesPerSecond, workingSetShare, precopyPasses } = settings;
-  const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit, autoConverge } = settings;
+  const { precopyPasses, maxBandwidth, maxPostcopyBandwidth, downtimeLimit, autoConverge } = settings;
   tell({ kind: 'doing', what: 'filling the guest’s RAM' });
-  using guest = await StressGuest.create({ memory, kind, blocks, vcpus, writesPerSecond, workingSetShare });
+  const guest = await demoGuests[settings.guest].create(settings);
   await guest.start();
   tell({ kind: 'ready', uri: settings.uri });
   const outgoing = await migrate(guest, await told, {
@@ -36,4 +35,5 @@ await runSide(async (settings, cancelled, told) => {
   }
   const size = guest.ramBlocks.reduce((sum, block) => sum + block.size, 0);
   tell({ kind: 'done', done: { side: 'source', info: info(), guest: guest.stats, memory: size, throttledPercent } });
+  guest.close();
 });

@@ -47,6 +47,7 @@ async function demo(options: DemoOptions): Promise<void> {
   const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
   const report = await runDemo(
     {
+      guest: 'stress',
       memory: Math.ceil(memory / 4096) * 4096,
       kind,
       blocks,

@@ -22,6 +22,8 @@ export const destinationSignalNames = [
   'LAST_WORD',
   /** Main thread and owner: a value of {@link Package}. */
   'PACKAGE',
+  /** Owner: a value of {@link GuestPhase}. */
+  'GUEST',
   /** Main thread; whoever lets go of the memory: a value of {@link Memory}. */
   'MEMORY',
 ] as const;
@@ -31,6 +33,11 @@ export const Handed = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
 export const FaultThreadPhase = { PARKED: 0, SERVING: 1, ENDED: 2 } as const;
 /** What has been done to the guest's memory, and must be undone (prepare-memory.ts). */
 export const Memory = { PLAIN: 0, PREPARED: 1, INHIBITED: 2 } as const;
+/**
+ * How far the guest is here. `ASKED`: to start, and it has not answered, so it may run or come to it; `HERE`: it was
+ * taken over, and started if it ran; `DIED`: before that.
+ */
+export const GuestPhase = { STOPPED: 0, ASKED: 1, HERE: 2, DIED: 3 } as const;
 /** Whether the package with the device state has been dealt with and the guest may run. */
 export const Package = { PENDING: 0, DONE: 1, FAILED: 2 } as const;
 

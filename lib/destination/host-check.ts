@@ -7,7 +7,7 @@ import { MigrationError } from '../errors.js';
 import type { MemoryKind, RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMBlock } from '../memory/ram-block.js';
 import { openUserfaultfd } from '../memory/userfaultfd.js';
-import { native, type UserfaultfdHandle } from '../native.js';
+import { native, type UserfaultfdHandle, type UserfaultfdVia } from '../native.js';
 
 function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
   const { constants: c } = native();
@@ -55,14 +55,25 @@ function placeFirst(uffd: UserfaultfdHandle, { handle, pageSize, kind }: RAMBloc
   if (placed !== 1) throw new MigrationError('KERNEL_TOO_OLD', `this kernel can't place a page of ${kind} memory`);
 }
 
+/** With such a one the kernel's own access to a missing page fails instead of waiting: read(2), or KVM's run. */
+function requireKernelFaults(via: UserfaultfdVia): void {
+  if (via !== 'user-mode-only') return;
+  throw new MigrationError(
+    'USERFAULTFD_FORBIDDEN',
+    'this user may serve page faults of user mode only, and the kernel touches the RAM of this guest',
+  );
+}
+
 /**
- * A userfaultfd that can serve faults in these blocks, of which nothing is populated. Throws KERNEL_TOO_OLD,
- * USERFAULTFD_FORBIDDEN or USERFAULTFD_UNAVAILABLE.
+ * A userfaultfd that can serve faults in these blocks, of which nothing is populated; those of the kernel too where
+ * the guest has any (`Guest.faultsInKernel`). Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or
+ * USERFAULTFD_UNAVAILABLE.
  */
-export function openForPostcopy(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
+export function openForPostcopy(blocks: readonly RAMBlockDescriptor[], faultsInKernel = false): UserfaultfdHandle {
   const kinds = new Set(blocks.map(({ kind }) => kind));
-  const { handle } = openUserfaultfd(missingFeatures(kinds), wishedFeatures());
+  const { handle, via } = openUserfaultfd(missingFeatures(kinds), wishedFeatures());
   try {
+    if (faultsInKernel) requireKernelFaults(via);
     for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
     for (const block of blocks) if (block.kind === 'hugetlb') tryPlacingHugepage(handle, block);
   } catch (cause) {

@@ -54,11 +54,13 @@ export interface IncomingInfo {
   readonly postcopyBlocktime: number | undefined;
   /** Milliseconds for which each vCPU waited for pages, in the guest's order; likewise. */
   readonly postcopyVcpuBlocktime: readonly number[] | undefined;
+  /** What the guest said when it died here, after its start. Its pages come all the same. */
+  readonly guestDied: string | undefined;
   /** After a failure that the guest did not survive. */
   readonly lost: GuestLoss | undefined;
 }
 
-export interface IncomingParts extends Pick<IncomingInfo, 'status' | 'postcopy' | 'lost'> {
+export interface IncomingParts extends Pick<IncomingInfo, 'status' | 'postcopy' | 'guestDied' | 'lost'> {
   readonly counters: Readonly<Record<DestinationCounter, number>>;
   /** With the capability. */
   readonly blocktime: { readonly overallUs: number; readonly vcpuUs: readonly number[] } | undefined;

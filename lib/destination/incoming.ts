@@ -8,6 +8,7 @@ import type { Listener } from '../channel/connect.js';
 import { fromPlainError, MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import type { Guest, Machine, MachineReceiver } from '../memory/guest.js';
+import { guestFailed, requireAlive, watchForDeath, withinLimit } from '../memory/guest-failure.js';
 import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
@@ -17,7 +18,7 @@ import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { Blocktime } from './blocktime.js';
 import { createDestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, Handed, Package } from './destination-signals.js';
+import { createDestinationSignals, GuestPhase, Handed, Package } from './destination-signals.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
 import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info.js';
@@ -29,6 +30,12 @@ import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 
 /** A guest of ours that is there, or what makes one to fit the source's blocks; or what takes any machine. */
 export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>) | MachineReceiver;
+
+export interface IncomingOptions {
+  readonly capabilities: Capabilities;
+  /** Milliseconds that the guest may take for each thing it is asked, waits for pages aside; 0 is no limit. */
+  readonly guestTimeoutMs: number;
+}
 
 export interface IncomingEvents {
   status: [status: IncomingStatus];
@@ -46,7 +53,7 @@ interface Threads {
 export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #listener: Listener;
   readonly #guestOrFactory: GuestOrFactory;
-  readonly #capabilities: Capabilities;
+  readonly #options: IncomingOptions;
   readonly #signals = createDestinationSignals();
   readonly #counters = createDestinationCounters();
   readonly #trace: TraceSession;
@@ -56,7 +63,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #guestCallsAbandoned: Promise<never>;
   #abandonGuestCalls: (reason: unknown) => void = () => {};
   readonly #threads: Threads;
+  /** Every page has come. */
+  readonly #allHere: Promise<void>;
+  #resolveAllHere: () => void = () => {};
   #guest: Guest | undefined;
+  #unwatchGuest: () => void = () => {};
+  /** It died after it was started here. */
+  #death: MigrationError | undefined;
   #socket: SocketHandle | undefined;
   #uffd: UserfaultfdHandle | undefined;
   #memoryBefore: MemoryBefore = [];
@@ -69,17 +82,20 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly finished: Promise<IncomingInfo>;
 
   /** Takes over `listener`. `traceWords` are a test's, with a breakpoint set. */
-  constructor(listener: Listener, guest: GuestOrFactory, capabilities: Capabilities, traceWords?: SharedArrayBuffer) {
+  constructor(listener: Listener, guest: GuestOrFactory, options: IncomingOptions, traceWords?: SharedArrayBuffer) {
     super();
     this.#listener = listener;
     this.#guestOrFactory = guest;
-    this.#capabilities = capabilities;
+    this.#options = options;
     this.#trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates }, traceWords);
-    this.#blocktime = capabilities.postcopyBlocktime ? new Blocktime() : undefined;
+    this.#blocktime = options.capabilities.postcopyBlocktime ? new Blocktime() : undefined;
     this.#guestCallsAbandoned = new Promise<never>((_, reject) => {
       this.#abandonGuestCalls = reject;
     });
     this.#guestCallsAbandoned.catch(() => {});
+    this.#allHere = new Promise((resolve) => {
+      this.#resolveAllHere = resolve;
+    });
     this.#state.move('setup');
     this.#threads = this.#startThreads();
     this.finished = this.#run();
@@ -119,6 +135,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       postcopy: this.#listens,
       counters: this.#counters.snapshot(),
       blocktime: blocktime === undefined ? undefined : { overallUs: blocktime.overallUs, vcpuUs: blocktime.vcpuUs() },
+      guestDied: this.#death?.message,
       lost: this.#lost,
     });
   }
@@ -185,7 +202,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         listener: this.#listener.socket,
         uri: this.#listener.uri,
         machine: 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own',
-        capabilities: this.#capabilities,
+        capabilities: this.#options.capabilities,
         signals,
         counters,
         listenWork: listenWork.port1,
@@ -203,7 +220,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const kinds = await Promise.all([main, listen, fault].map((thread) => this.#watch(thread)));
     // What came in between, such as an abort, came too late.
     const isComplete = kinds[0] === 'returned' && kinds[1] === 'returned' && kinds[2] !== 'failed';
-    const error = isComplete ? undefined : (this.#firstError ?? new Error('a thread ended early'));
+    const error = isComplete ? this.#deathWithAllHere() : (this.#firstError ?? new Error('a thread ended early'));
     this.#cleanUp(error);
     this.#setStatus(error === undefined ? 'completed' : 'failed');
     if (error !== undefined) throw error;
@@ -236,21 +253,56 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #onEvent(event: DestinationEvent): void {
-    if (event.kind !== 'failing') {
-      this.#setStatus(event.kind);
+    if (event.kind === 'failing') this.#failing(fromPlainError(event.error));
+    else if (event.kind === 'all-here') this.#resolveAllHere();
+    else this.#setStatus(event.kind);
+  }
+
+  /** A thread ends, or will soon; the others have a moment for the last word. */
+  #failing(error: Error): void {
+    this.#firstError ??= error;
+    this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
+  }
+
+  /** Before it was started here it fails the migration; after, its memory is all that is left, and comes whole. */
+  #onGuestDeath(death: MigrationError): void {
+    if (this.#signals.get('GUEST') === GuestPhase.HERE) {
+      this.#death = death;
       return;
     }
-    this.#firstError ??= fromPlainError(event.error);
-    this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
+    this.#signals.set('GUEST', GuestPhase.DIED);
+    this.#abandonGuestCalls(death);
+    this.#failing(death);
+  }
+
+  #deathWithAllHere(): MigrationError | undefined {
+    if (this.#death === undefined) return undefined;
+    return new MigrationError('GUEST_FAILED', `${this.#death.message}, here at the destination; its memory is whole`, {
+      hint: 'see the cause, which comes from the guest; what its RAM blocks hold can be read',
+      cause: this.#death.cause,
+    });
   }
 
   async #ramBlocks(
     entries: readonly RamBlockEntry[],
     machine: Machine | undefined,
   ): Promise<readonly RAMBlockDescriptor[]> {
-    this.#guest = await this.#guestFor(entries, machine);
-    this.#trace.name({ block: this.#guest.ramBlocks.map(({ idstr }) => idstr) });
-    return this.#guest.ramBlocks.map(({ descriptor }) => descriptor);
+    const guest = await this.#made(entries, machine);
+    await requireAlive(guest);
+    this.#guest = guest;
+    this.#unwatchGuest = watchForDeath(guest, (death) => this.#onGuestDeath(death));
+    this.#trace.name({ block: guest.ramBlocks.map(({ idstr }) => idstr) });
+    return guest.ramBlocks.map(({ descriptor }) => descriptor);
+  }
+
+  #made(entries: readonly RamBlockEntry[], machine: Machine | undefined): Promise<Guest> {
+    const guest = this.#guestFor(entries, machine);
+    guest.catch(() => {}); // also where it comes too late
+    return withinLimit(
+      'come into being',
+      Promise.race([guest, this.#guestCallsAbandoned]),
+      this.#options.guestTimeoutMs,
+    );
   }
 
   async #guestFor(entries: readonly RamBlockEntry[], machine: Machine | undefined): Promise<Guest> {
@@ -262,7 +314,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #openUserfaultfd(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
-    this.#uffd = openForPostcopy(blocks);
+    this.#uffd = openForPostcopy(blocks, this.#guest?.faultsInKernel);
     return this.#uffd;
   }
 
@@ -273,20 +325,41 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   async #resumeGuest(state: Uint8Array, vmDescription: string | undefined, start: boolean): Promise<void> {
     const guest = this.#requireGuest();
-    await this.#ask('take over its device state', guest.loadDeviceState(state, vmDescription));
-    if (start) await this.#ask('start', guest.start());
+    await this.#ask('take over its device state', () => guest.loadDeviceState(state, vmDescription));
+    if (start) await this.#start(guest);
+    this.#signals.set('GUEST', GuestPhase.HERE);
     this.#blocktime?.setVcpus(guest.vcpuThreads ?? []);
   }
 
-  /** Throws GUEST_FAILED; or the error of a migration that fails meanwhile, which does not wait for the guest. */
-  async #ask(what: string, answer: Promise<void>): Promise<void> {
+  /** One that refuses stands still. One that does not answer may start yet, and the source must not run it again. */
+  #start(guest: Guest): Promise<void> {
+    this.#signals.set('GUEST', GuestPhase.ASKED);
+    return this.#ask('start', async () => {
+      try {
+        await guest.start();
+      } catch (refusal) {
+        this.#signals.exchange('GUEST', GuestPhase.ASKED, GuestPhase.STOPPED);
+        throw refusal;
+      }
+    });
+  }
+
+  /**
+   * Throws GUEST_FAILED; or the error of a migration that fails meanwhile, which does not wait for the guest. The
+   * guest may touch pages that are still to come, and no time in which one may be missing counts against it.
+   */
+  async #ask(what: string, ask: () => Promise<void>): Promise<void> {
+    const answer = (async () => ask())();
     answer.catch(() => {}); // also where it comes too late
     try {
-      await Promise.race([answer, this.#guestCallsAbandoned]);
+      await withinLimit(
+        what,
+        Promise.race([answer, this.#guestCallsAbandoned]),
+        this.#options.guestTimeoutMs,
+        this.#listens ? this.#allHere : undefined,
+      );
     } catch (cause) {
-      if (cause instanceof MigrationError) throw cause;
-      const message = cause instanceof Error ? cause.message : String(cause);
-      throw new MigrationError('GUEST_FAILED', `the guest failed to ${what}: ${message}`, { cause });
+      throw cause instanceof MigrationError ? cause : guestFailed(what, cause);
     }
   }
 
@@ -298,10 +371,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   #cleanUp(error: Error | undefined): void {
     clearTimeout(this.#patience);
+    this.#unwatchGuest();
     this.#trace.close();
     this.#listener.close();
     if (this.#socket !== undefined) native().socketClose(this.#socket);
-    if (error !== undefined && this.#listens) this.#lost = this.#assessLoss(error);
+    const isHere = this.#listens || this.#signals.get('GUEST') === GuestPhase.HERE;
+    if (error !== undefined && isHere) this.#lost = this.#assessLoss(error);
     // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.
     if ((this.#lost?.missingPages ?? 0) === 0) this.#letGoOfMemory();
   }
@@ -309,8 +384,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** After LISTEN the source never runs the guest again. Undefined if it is whole here, and runs or may be started. */
   #assessLoss({ message }: Error): GuestLoss | undefined {
     const missingPages = this.#received.reduce((sum, pages) => sum + pages.pageCount - pages.count(), 0);
-    const hasRun = this.#signals.get('PACKAGE') === Package.DONE || this.#guest?.running === true;
-    return missingPages === 0 && hasRun ? undefined : { missingPages, hasRun, reason: message };
+    const hasRun = this.#signals.get('GUEST') === GuestPhase.HERE || this.#guest?.running === true;
+    const isAlive = this.#death === undefined;
+    return missingPages === 0 && hasRun && isAlive ? undefined : { missingPages, hasRun, reason: message };
   }
 
   #letGoOfMemory(): void {

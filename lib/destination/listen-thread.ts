@@ -121,6 +121,7 @@ class ListenThread {
     this.#readToEof();
     // Before userfaultfd lets go of the memory.
     requireAllPages(this.#blocks, this.#received);
+    this.#thread.emit({ kind: 'all-here' });
     this.#awaitPackage();
     this.#end();
   }

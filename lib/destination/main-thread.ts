@@ -27,6 +27,7 @@ import {
   createDestinationSignals,
   type DestinationSignals,
   FaultThreadPhase,
+  GuestPhase,
   Handed,
   Package,
 } from './destination-signals.js';
@@ -83,9 +84,9 @@ export type DestinationOwnerCalls = {
   }) => Promise<void>;
 };
 
-/** What this side has come to. */
+/** What this side has come to; `all-here`: every page, of a postcopy. */
 export type DestinationEvent =
-  | { readonly kind: 'active' | 'postcopy-active' }
+  | { readonly kind: 'active' | 'postcopy-active' | 'all-here' }
   /** It has failed, and only waits for the source to close. */
   | { readonly kind: 'failing'; readonly error: PlainError };
 
@@ -140,6 +141,8 @@ class MainThread {
       if (record === undefined) {
         this.#collector?.flush();
         this.#counters.set('precopyBytes', this.#counters.get('transferred'));
+        // The owner knows why. Its kick would keep this thread from telling the source.
+        if (this.#signals.get('GUEST') === GuestPhase.DIED) throw new Kicked();
         if (!this.#reader.fill()) this.#reader.next(); // throws: the peer has gone
       } else if (record.type === 'eof') {
         this.#completePrecopy();
@@ -161,6 +164,8 @@ class MainThread {
   /** Tells the source that there will be no more, if it can be told, and waits for it to close. */
   fail(): void {
     if (!this.#returnPath) return;
+    // Told that this side has failed, the source runs the guest, which may come to run here all the same.
+    if (this.#signals.get('GUEST') === GuestPhase.ASKED) return;
     const isFirst = this.#signals.exchange('LAST_WORD', 0, 1);
     if (this.#signals.get('LISTEN') !== Handed.YES) {
       sayFailed(this.#channel, isFirst);

@@ -5,8 +5,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
-import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
-import { type MemoryKind, RAMBlock } from '../memory/ram-block.js';
+import { pageCount } from '../memory/page.js';
+import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import {
   native,
@@ -15,20 +15,12 @@ import {
   type StressGuestStats,
   type StressGuestVerdict,
 } from '../native.js';
+import { type BlockSettings, createBlocks } from './guest-blocks.js';
 
 /** The name of its first RAM block; the others are `stress.ram.1` and so on. */
 export const STRESS_IDSTR = 'stress.ram';
-const MAX_BLOCKS = 64;
 
-export interface StressGuestSettings {
-  /** Bytes of RAM, all blocks together; each block is rounded up to whole host pages of its kind. */
-  readonly memory: number;
-  /** RAM blocks it is split over, 1 to 64, each larger than the one before where there is enough; 1 when absent. */
-  readonly blocks?: number;
-  /** Of every block; `anonymous` when absent. */
-  readonly kind?: MemoryKind;
-  /** The kinds of the blocks in turn, from the first again where there are more blocks; in place of `kind`. */
-  readonly kinds?: readonly MemoryKind[];
+export interface StressGuestSettings extends BlockSettings {
   /** Native threads that write; 1 when absent. */
   readonly vcpus?: number;
   /** Seed of contents and order; 1 when absent. */
@@ -39,41 +31,6 @@ export interface StressGuestSettings {
   readonly workingSetShare?: number;
   /** Page writes a second, over all vCPUs; 0 is as fast as they go. 20,000 when absent. */
   readonly writesPerSecond?: number;
-}
-
-/**
- * Pages of each block: one, and of the rest a share that grows with its place. No two blocks of a guest of some
- * size are of one size then, so that a mix-up of two shows.
- */
-function splitPages(pages: number, blocks: number): number[] {
-  const rest = Math.max(0, pages - blocks);
-  const upTo = (index: number) => Math.floor((rest * index * (index + 1)) / (blocks * (blocks + 1)));
-  return Array.from({ length: blocks }, (_, index) => 1 + upTo(index + 1) - upTo(index));
-}
-
-/** Maps its blocks; all or none. */
-function createBlocks({ memory, blocks = 1, kind = 'anonymous', kinds = [kind] }: StressGuestSettings): RAMBlock[] {
-  if (!Number.isInteger(blocks) || blocks < 1 || blocks > MAX_BLOCKS || kinds.length === 0) {
-    throw new MigrationError('BAD_ARGUMENT', `a stress guest of ${blocks} blocks of ${kinds.length} kinds`, {
-      hint: `use 1 to ${MAX_BLOCKS} blocks and at least one kind`,
-    });
-  }
-  if (!Number.isSafeInteger(memory) || memory <= 0) {
-    throw new MigrationError('BAD_ARGUMENT', `a stress guest of ${memory} bytes`, {
-      hint: 'give a whole number above 0',
-    });
-  }
-  const created: RAMBlock[] = [];
-  try {
-    for (const [index, pages] of splitPages(Math.ceil(memory / TARGET_PAGE_SIZE), blocks).entries()) {
-      const idstr = index === 0 ? STRESS_IDSTR : `${STRESS_IDSTR}.${index}`;
-      created.push(RAMBlock.create({ idstr, size: pages * TARGET_PAGE_SIZE, kind: kinds[index % kinds.length] }));
-    }
-    return created;
-  } catch (error) {
-    for (const block of created) block.close();
-    throw error;
-  }
 }
 
 /** Milliseconds to wait for the vCPUs without giving way: they stop within one page write. */
@@ -110,7 +67,7 @@ export class StressGuest implements Guest {
   /** A guest with nothing in its RAM, to be filled by a migration; its settings come with the device state. */
   static empty(settings: StressGuestSettings): StressGuest {
     const { vcpus = 1, seed = 1, filledShare = 7 / 8, workingSetShare = 1 / 4, writesPerSecond = 20_000 } = settings;
-    const blocks = createBlocks(settings);
+    const blocks = createBlocks(STRESS_IDSTR, settings);
     const pages = pageCount(new RAMList(blocks).size);
     const filledPages = Math.min(pages, Math.max(vcpus, Math.ceil(pages * filledShare)));
     const workingSetPages = Math.min(filledPages, Math.max(vcpus, Math.ceil(pages * workingSetShare)));

@@ -7,17 +7,15 @@ import { release } from 'node:os';
 import { type MemoryKind, RAMBlock } from '../memory/ram-block.js';
 import { userfaultfdWays } from '../memory/userfaultfd.js';
 import { bitNames, type NativeError, native, type UserfaultfdHandle, type UserfaultfdVia } from '../native.js';
+import { type Problem, probeKvm } from './kvm.js';
+
+export type { Problem } from './kvm.js';
 
 /** Which register modes a kind of memory takes. */
 export interface MemoryProbe {
   readonly missing: boolean;
   readonly wp: boolean;
   readonly minor: boolean;
-}
-
-export interface Problem {
-  readonly what: string;
-  readonly fix: string;
 }
 
 export interface HostProbe {
@@ -88,14 +86,6 @@ function probeMemory(via: UserfaultfdVia, available: bigint, kind: MemoryKind): 
   }
 }
 
-function probeKvm(): HostProbe['kvm'] & { readonly errno: string | null } {
-  try {
-    return { available: true, apiVersion: native().kvmApiVersion(), errno: null };
-  } catch (error) {
-    return { available: false, apiVersion: null, errno: errnoName(error) };
-  }
-}
-
 function probeHugepages(): HostProbe['hugepages'] {
   const root = '/sys/kernel/mm/hugepages';
   const read = (path: string) => Number(readFileSync(path, 'utf8'));
@@ -123,24 +113,13 @@ const userfaultfdProblems: Readonly<Record<string, Problem>> = {
   },
 };
 
-const kvmProblems: Readonly<Record<string, Problem>> = {
-  ENOENT: {
-    what: 'there is no /dev/kvm',
-    fix: 'load the kvm module, or switch on (nested) virtualisation; --guest stress needs none',
-  },
-  EACCES: {
-    what: 'this user may not open /dev/kvm',
-    fix: 'add the user to the group kvm; --guest stress needs no KVM',
-  },
-};
-
 /** Looks at this host. Throws ADDON_MISSING only. */
 export function probeHost(): HostProbe {
   const results = userfaultfdWays.map((via) => ({ via, ...tryWay(via) }));
   const open = results.find((result): result is { via: UserfaultfdVia; available: bigint } => 'available' in result);
   const { constants } = native();
   const pagemapScan = native().hasPagemapScan();
-  const { errno: kvmErrno, ...kvm } = probeKvm();
+  const { problem: kvmProblem, ...kvm } = probeKvm();
   const problems: Problem[] = [];
   if (open === undefined) {
     const errnos = results.map((result) => ('errno' in result ? result.errno : ''));
@@ -159,8 +138,7 @@ export function probeHost(): HostProbe {
       what: 'dirty pages cannot be tracked here: postcopy at once works, precopy does not',
       fix: 'use Linux 6.7 or newer',
     });
-  if (kvmErrno !== null)
-    problems.push(kvmProblems[kvmErrno] ?? { what: `/dev/kvm does not open (${kvmErrno})`, fix: 'use --guest stress' });
+  if (kvmProblem !== undefined) problems.push(kvmProblem);
   return {
     kernel: release(),
     userfaultfd: {

@@ -2,6 +2,7 @@
 import type { Configuration } from '../wire/encode.js';
 import type { RamBlockEntry, SectionEntry } from '../wire/messages.js';
 import type { RAMBlock } from './ram-block.js';
+import type { WriteLogDescriptor } from './write-log.js';
 
 /** A machine that is none of ours, by what its stream says of it besides RAM and devices. Plain data. */
 export interface Machine {
@@ -51,6 +52,8 @@ export interface Guest {
    * won't do for it. False when absent.
    */
   readonly faultsInKernel?: boolean;
+  /** How what it writes is found while it migrates. Absent: by asynchronous write protection of its RAM. */
+  readonly writeLog?: WriteLogDescriptor | undefined;
   /** All that is not RAM, as bytes of the guest's own format. Only while stopped. */
   saveDeviceState(): Promise<Uint8Array>;
   /**

@@ -2,7 +2,8 @@
 import { bind } from '../channel/connect.js';
 import { type GuestOrFactory, IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
-import { type Capabilities, resolveCapabilities } from '../options.js';
+import { requireAlive } from '../memory/guest-failure.js';
+import { type Capabilities, resolveCapabilities, resolveGuestTimeout } from '../options.js';
 
 export interface ListenOptions {
   /**
@@ -11,6 +12,12 @@ export interface ListenOptions {
    */
   readonly guest: GuestOrFactory;
   readonly capabilities?: Partial<Capabilities>;
+  /**
+   * Milliseconds that the guest may take to be made, to load its device state, or to start; past that the migration
+   * fails with GUEST_FAILED. While pages are still to come in postcopy, for which it may have to wait, no time counts.
+   * 10,000 when absent, and no limit for a `MachineReceiver`, which may have much to do; 0 is no limit.
+   */
+  readonly guestTimeoutMs?: number;
   /** Aborted: the migration is ended here. */
   readonly signal?: AbortSignal;
 }
@@ -18,19 +25,21 @@ export interface ListenOptions {
 /**
  * Listens at `uri` for one migration. Resolved once it listens and its threads, which take tens of milliseconds
  * to start, wait for a source: it may connect from then on.
- * Rejects with BAD_ARGUMENT, BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED; what goes wrong later is in the
- * returned migration's `finished`.
+ * Rejects with BAD_ARGUMENT, GUEST_FAILED (it has died), BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED; what goes wrong
+ * later is in the returned migration's `finished`.
  */
 export async function listen(uri: string, options: ListenOptions): Promise<IncomingMigration> {
   const capabilities = resolveCapabilities(options.capabilities);
   const { guest, signal } = options;
+  const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs ?? ('receive' in guest ? 0 : undefined));
   if ('machine' in guest && guest.machine !== undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the guest to fill is a machine that is none of ours', {
       hint: 'give listen() a MachineReceiver, which makes such a guest from what the source says of it',
     });
   }
+  if ('ramBlocks' in guest) await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the incoming migration was ended before it began');
-  const incoming = new IncomingMigration(await bind(uri), guest, capabilities);
+  const incoming = new IncomingMigration(await bind(uri), guest, { capabilities, guestTimeoutMs });
   const abort = () => incoming.abort();
   signal?.addEventListener('abort', abort);
   if (signal?.aborted) abort();

@@ -2,8 +2,15 @@
 import { connect } from '../channel/connect.js';
 import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
+import { requireAlive } from '../memory/guest-failure.js';
 import { RAMList } from '../memory/ram-list.js';
-import { type Capabilities, type Parameters, resolveCapabilities, resolveParameters } from '../options.js';
+import {
+  type Capabilities,
+  type Parameters,
+  resolveCapabilities,
+  resolveGuestTimeout,
+  resolveParameters,
+} from '../options.js';
 import { OutgoingMigration } from '../source/outgoing.js';
 
 export interface MigrateOptions {
@@ -15,6 +22,12 @@ export interface MigrateOptions {
    * tracking. Absent: only when `startPostcopy` is called.
    */
   readonly postcopyAfterPasses?: number;
+  /**
+   * Milliseconds that the guest may take to stop, to save its device state, or to run on here; past that the
+   * migration fails with GUEST_FAILED, and the guest runs on here once it has answered. 10,000 when absent; 0 is no
+   * limit.
+   */
+  readonly guestTimeoutMs?: number;
   /** Aborted: the migration is cancelled, if it still can be. */
   readonly signal?: AbortSignal;
 }
@@ -42,20 +55,24 @@ function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, ca
 
 /**
  * Connects to the destination at `uri` and begins to send the guest, which runs on meanwhile.
- * Rejects, with the guest untouched, with BAD_ARGUMENT, UNSUPPORTED, BAD_URI, CONNECT_REFUSED,
- * CONNECT_FAILED, TIMEOUT or CANCELLED; what goes wrong later is in the returned migration's `finished`.
+ * Rejects, with the guest untouched, with BAD_ARGUMENT, GUEST_FAILED (it has died), UNSUPPORTED, BAD_URI,
+ * CONNECT_REFUSED, CONNECT_FAILED, TIMEOUT or CANCELLED; what goes wrong later is in the returned migration's
+ * `finished`.
  */
 export async function migrate(guest: Guest, uri: string, options: MigrateOptions = {}): Promise<OutgoingMigration> {
   const capabilities = resolveCapabilities(options.capabilities);
   const parameters = resolveParameters(options.parameters);
+  const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs);
   const { signal, postcopyAfterPasses } = options;
   check(guest, options, capabilities);
+  await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the migration was cancelled before it began');
   const socket = await connect(uri);
   const outgoing = new OutgoingMigration(guest, socket, `the destination at ${uri}`, {
     capabilities,
     parameters,
     postcopyAfterPasses,
+    guestTimeoutMs,
   });
   const cancel = () => void outgoing.cancel();
   signal?.addEventListener('abort', cancel);

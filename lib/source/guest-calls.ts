@@ -2,18 +2,23 @@
  * What a migration asks of its guest at the source: to stop, to save, to be slowed down, to run on here.
  * Owner only.
  *
- * A guest may take as long as it likes; a migration that was cancelled or has failed does not wait for it.
- * What it was doing then still ends some time, and only after that is it started again.
+ * A guest that does not answer in time, or dies, fails the migration; one that was cancelled or has failed does not
+ * wait for it. What it was doing then still ends some time, and only after that is it started again.
  */
 import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
+import { guestFailed, watchForDeath, withinLimit } from '../memory/guest-failure.js';
 import type { RAMBlock } from '../memory/ram-block.js';
 
 type What = 'stop' | 'save its device state' | 'start again at the source';
 
-function guestFailed(what: What, cause: unknown): MigrationError {
-  const message = cause instanceof Error ? cause.message : String(cause);
-  return new MigrationError('GUEST_FAILED', `the guest failed to ${what}: ${message}`, { cause });
+export interface GuestCallsOptions {
+  /** Milliseconds that it may take for each thing it is asked; 0 is no limit. */
+  readonly limitMs: number;
+  /** Told once it has died, and that it will be asked nothing any more. */
+  readonly onDeath: (death: MigrationError) => void;
+  /** Told what goes wrong when the migration has ended already. */
+  readonly onLateFailure: (error: MigrationError) => void;
 }
 
 function ramChanged(block: RAMBlock, now: RAMBlock | undefined): MigrationError {
@@ -29,7 +34,8 @@ export class GuestCalls {
   readonly #guest: Guest;
   /** What is being sent. */
   readonly #ram: readonly RAMBlock[];
-  readonly #onLateFailure: (error: MigrationError) => void;
+  readonly #options: GuestCallsOptions;
+  readonly #unwatch: () => void;
   readonly #abandoned: Promise<never>;
   #abandon: (reason: Error) => void = () => {};
   #isAbandoned = false;
@@ -38,16 +44,17 @@ export class GuestCalls {
   #ran = false;
   #isStopped = false;
   #throttlePercent = 0;
+  #death: MigrationError | undefined;
 
-  /** `onLateFailure`: told what goes wrong when the migration has ended already. */
-  constructor(guest: Guest, onLateFailure: (error: MigrationError) => void) {
+  constructor(guest: Guest, options: GuestCallsOptions) {
     this.#guest = guest;
     this.#ram = guest.ramBlocks;
-    this.#onLateFailure = onLateFailure;
+    this.#options = options;
     this.#abandoned = new Promise<never>((_, reject) => {
       this.#abandon = reject;
     });
     this.#abandoned.catch(() => {});
+    this.#unwatch = watchForDeath(guest, (death) => this.#die(death));
   }
 
   /** The migration has asked it to stop, and not to run on. */
@@ -60,15 +67,19 @@ export class GuestCalls {
     return this.#throttlePercent;
   }
 
+  /** That it died, while the migration went on. */
+  get death(): MigrationError | undefined {
+    return this.#death;
+  }
+
   /** Holds it back for `percent` of the time. Throws GUEST_FAILED with what the guest threw. */
   throttle(percent: number): void {
-    if (percent === this.#throttlePercent) return;
+    if (percent === this.#throttlePercent || this.#death !== undefined) return;
     this.#throttlePercent = percent;
     try {
       this.#guest.throttle?.(percent);
     } catch (cause) {
-      const message = cause instanceof Error ? cause.message : String(cause);
-      throw new MigrationError('GUEST_FAILED', `the guest failed to be slowed down: ${message}`, { cause });
+      throw guestFailed('be slowed down', cause);
     }
   }
 
@@ -100,34 +111,53 @@ export class GuestCalls {
   }
 
   /**
-   * It was not moved, so it runs on here if it ran. Where it is still busy with a call that was given up, it
-   * starts when that has settled, and this does not wait. Throws GUEST_FAILED.
+   * It was not moved, so it runs on here if it ran and has not died. Where it is still busy with a call that was
+   * given up, it starts when that has settled, and this does not wait. Throws GUEST_FAILED.
    */
   async resume(): Promise<void> {
     this.#isStopped = false;
     if (!this.#ran) return;
     if (this.#pending === undefined) return this.#start();
-    void this.#pending.then(() => this.#start()).catch(this.#onLateFailure);
+    void this.#pending.then(() => this.#start()).catch(this.#options.onLateFailure);
+  }
+
+  /** The migration has ended; whether the guest lives is no concern of it any more. */
+  close(): void {
+    this.#unwatch();
+  }
+
+  #die(death: MigrationError): void {
+    this.#death = death;
+    this.abandon(death);
+    this.#options.onDeath(death);
   }
 
   async #start(): Promise<void> {
-    if (this.#guest.running) return;
-    try {
-      await this.#guest.start();
-    } catch (cause) {
-      throw guestFailed('start again at the source', cause);
-    }
+    if (this.#guest.running || this.#death !== undefined) return;
+    const what = 'start again at the source';
+    await withinLimit(
+      what,
+      this.#ask(what, () => this.#guest.start()),
+      this.#options.limitMs,
+    );
   }
 
   #call<T>(what: What, ask: () => Promise<T>): Promise<T> {
     if (this.#isAbandoned) return this.#abandoned;
-    const asked = (async () => ask())().catch((cause) => {
-      throw guestFailed(what, cause);
-    });
+    const asked = this.#ask(what, ask);
     const done = () => {
       this.#pending = undefined;
     };
     this.#pending = asked.then(done, done);
-    return Promise.race([asked, this.#abandoned]);
+    return withinLimit(what, Promise.race([asked, this.#abandoned]), this.#options.limitMs);
+  }
+
+  /** What it answers, whenever that is. Throws GUEST_FAILED with what the guest threw. */
+  async #ask<T>(what: What, ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (cause) {
+      throw guestFailed(what, cause);
+    }
   }
 }

@@ -93,7 +93,7 @@ class MigrationThread {
     if (data.postcopyAfterPasses === 0) return; // nothing is sent before the stop, so there is nothing to find
     try {
       ram.startLog();
-      thread.emit({ kind: 'tracking', tracking: 'wp-async' });
+      thread.emit({ kind: 'tracking', tracking: data.writeLog?.kind ?? 'wp-async' });
     } catch (cause) {
       const why = `what the guest writes can't be tracked here (${(cause as Error).message})`;
       if (data.capabilities.postcopyRam) {

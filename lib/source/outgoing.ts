@@ -7,6 +7,7 @@ import { fromPlainError, MigrationError } from '../errors.js';
 import type { Guest, Machine } from '../memory/guest.js';
 import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
+import type { WriteLogDescriptor } from '../memory/write-log.js';
 import { native, type SocketHandle } from '../native.js';
 import { type Capabilities, opensReturnPath, type Parameters, resolveParameters } from '../options.js';
 import { startThread, type Thread } from '../threads/thread.js';
@@ -33,6 +34,8 @@ export interface OutgoingOptions {
   readonly capabilities: Capabilities;
   readonly parameters: Parameters;
   readonly postcopyAfterPasses: number | undefined;
+  /** Milliseconds that the guest may take for each thing it is asked; 0 is no limit. */
+  readonly guestTimeoutMs: number;
 }
 
 /** Run states under QEMU's names, as far as a migration is concerned. */
@@ -67,6 +70,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #guest: GuestCalls;
   readonly #ram: RAMList<RAMBlock>;
   readonly #machine: Machine | undefined;
+  readonly #writeLog: WriteLogDescriptor | undefined;
   readonly #guestIsRunning: () => boolean;
   readonly #socket: SocketHandle;
   readonly #options: OutgoingOptions;
@@ -98,9 +102,14 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     traceWords?: SharedArrayBuffer,
   ) {
     super();
-    this.#guest = new GuestCalls(guest, (error) => this.emit('warning', error));
+    this.#guest = new GuestCalls(guest, {
+      limitMs: options.guestTimeoutMs,
+      onDeath: (death) => this.#onGuestDeath(death),
+      onLateFailure: (error) => this.emit('warning', error),
+    });
     this.#ram = new RAMList(guest.ramBlocks);
     this.#machine = guest.machine;
+    this.#writeLog = guest.writeLog;
     this.#guestIsRunning = () => guest.running;
     this.#socket = socket;
     this.#peer = peer;
@@ -199,6 +208,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     } catch (thrown) {
       this.#error ??= thrown as Error;
     }
+    this.#guest.close();
     this.#error = await this.#closeReturnPath(this.#error);
     native().socketClose(this.#socket);
     this.#totalTimeMs = (native().monotonicUs() - this.#startUs) / 1000;
@@ -228,7 +238,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       if (outcome.kind === 'failed') return outcome.error;
       if (outcome.kind === 'returned' && outcome.result.error !== undefined)
         return fromPlainError(outcome.result.error);
-      return this.status === 'completed' ? undefined : cancelled();
+      return this.status === 'completed' ? undefined : (this.#guest.death ?? cancelled());
     } catch (thrown) {
       return thrown as Error;
     }
@@ -242,13 +252,26 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#migrationThread = thread;
     try {
       await returnPath;
-      if (this.status !== 'cancelling') {
+      if (this.status === 'setup') {
         this.#trace.trace.at('migrate_fd_connect');
         this.#signals.set('BEGIN', Begin.NOW);
       }
       return thread;
     } finally {
       if (this.#signals.exchange('BEGIN', Begin.NOT_YET, Begin.NEVER)) await thread.ended;
+    }
+  }
+
+  /**
+   * Fails at once what is still this side's. Where the switch or the end has begun, the thread is told when it asks
+   * for the guest the next time; a guest that was saved by then is not needed any more.
+   */
+  #onGuestDeath(death: MigrationError): void {
+    for (let { status } = this; isCancellable(status); { status } = this) {
+      if (!this.#state.move(status, 'failed')) continue;
+      this.#error = death;
+      this.#signals.bump('ATTENTION');
+      this.#migrationThread?.kick();
     }
   }
 
@@ -315,6 +338,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
         ...this.#options,
         parameters: this.#parameters.buffer,
         machine: this.#machine,
+        writeLog: this.#writeLog,
         guestRuns: this.#guestIsRunning(),
       },
       calls,

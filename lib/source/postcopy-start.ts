@@ -44,23 +44,28 @@ export function startPostcopy(source: SourceContext): void {
  * Most of the discarding is done before the guest stops, to keep it out of the downtime: what is
  * dirty now will be dirty then, so nothing more of it is sent before the switch. Each round leaves
  * what the guest wrote while the one before was carried out, until that is little. The pong says
- * that the destination has done it, and has no pages of the precopy left to load.
+ * that the destination has done it, and has no pages of the precopy left to load. Where nothing was
+ * sent yet it says that the destination has not refused: it can do postcopy for this memory.
  *
  * The state is still active, so it can be cancelled meanwhile.
  */
 function discardWhileRunning(source: SourceContext, discarded: Discarded): void {
   const { ram, signals } = source;
-  if (!ram.isLogged) return;
   source.waitUntil(() => signals.get('PONG') !== 0, PONG_PATIENCE_MS);
   if (signals.get('PONG') === 0) return; // it answers no pings
   for (let round = 1; round <= EARLY_ROUNDS; round += 1) {
     const ping = Ping.DISCARDED + round;
-    source.sync();
-    const pages = ram.sendDiscards(discarded);
+    const pages = ram.isLogged ? discard(source, discarded) : 0;
     source.ping(ping);
     source.waitUntil(() => signals.get('PONG') === ping, PONG_PATIENCE_MS);
     if (pages <= FEW_PAGES) return;
   }
+}
+
+/** Returns how many pages were dirty. */
+function discard(source: SourceContext, discarded: Discarded): number {
+  source.sync();
+  return source.ram.sendDiscards(discarded);
 }
 
 function packageOf(source: SourceContext): Uint8Array {

@@ -4,9 +4,9 @@
  */
 import { PageBitmap } from '../memory/bitmap.js';
 import { concatenate } from '../memory/bytes.js';
-import { DirtyLog } from '../memory/dirty-log.js';
 import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { startWriteLog, type WriteLog, type WriteLogDescriptor } from '../memory/write-log.js';
 import { native } from '../native.js';
 import type { Trace } from '../trace/trace.js';
 import type { SectionEntry } from '../wire/messages.js';
@@ -25,8 +25,15 @@ const PART_MS = 50;
 /** Which counter the bytes of pages belong to: where the guest is meanwhile. */
 export type RamPhase = 'precopyBytes' | 'downtimeBytes' | 'postcopyBytes';
 
+/** The guest's RAM, as the owner hands it over. */
+export interface GuestRam {
+  readonly blocks: readonly RAMBlockDescriptor[];
+  readonly writeLog: WriteLogDescriptor | undefined;
+}
+
 export class RamState {
   readonly #blocks: readonly RAMBlockDescriptor[];
+  readonly #writeLog: WriteLogDescriptor | undefined;
   readonly #section: SectionEntry;
   readonly #stream: OutgoingStream;
   readonly #counters: SourceCounters;
@@ -38,10 +45,10 @@ export class RamState {
   readonly #save: RamSave;
   readonly #batch = createPageBatch(PRECOPY_BATCH_PAGES);
   #remaining = 0;
-  #log: DirtyLog | undefined;
+  #log: WriteLog | undefined;
 
   constructor(
-    blocks: readonly RAMBlockDescriptor[],
+    { blocks, writeLog }: GuestRam,
     section: SectionEntry,
     stream: OutgoingStream,
     queue: PageRequestQueue,
@@ -49,6 +56,7 @@ export class RamState {
     trace: Trace,
   ) {
     this.#blocks = blocks;
+    this.#writeLog = writeLog;
     this.#section = section;
     this.#stream = stream;
     this.#counters = counters;
@@ -59,10 +67,10 @@ export class RamState {
     this.#save = new RamSave(stream, section, blocks, counters, PRECOPY_BATCH_PAGES);
   }
 
-  /** Begins to log what the guest writes. Throws what {@link DirtyLog.start} does. */
+  /** Begins to log what the guest writes. Throws what {@link startWriteLog} does. */
   startLog(): void {
     this.#trace.at('memory_global_dirty_log_start');
-    this.#log = DirtyLog.start(this.#blocks);
+    this.#log = startWriteLog(this.#blocks, this.#writeLog);
   }
 
   stopLog(): void {

@@ -6,6 +6,7 @@ import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError, type PlainError } from '../errors.js';
 import type { Machine } from '../memory/guest.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import type { WriteLogDescriptor } from '../memory/write-log.js';
 import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import type { ThreadContext } from '../threads/thread.js';
@@ -13,7 +14,7 @@ import { encodePing } from '../wire/encode.js';
 import { nowMs } from './clock.js';
 import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
 import { LiveParameters } from './live-parameters.js';
-import { MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
+import { isSetupOrActive, MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
 import { type OutgoingMachine, outgoingMachine } from './outgoing-machine.js';
 import { OutgoingStream } from './outgoing-stream.js';
 import { Pacing } from './pacing.js';
@@ -27,6 +28,8 @@ export interface MigrationThreadData {
   readonly blocks: readonly RAMBlockDescriptor[];
   /** Of a guest that is none of ours. */
   readonly machine: Machine | undefined;
+  /** Of a guest whose writes are found otherwise than by write protection. */
+  readonly writeLog: WriteLogDescriptor | undefined;
   readonly status: SharedArrayBuffer;
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
@@ -47,7 +50,7 @@ export type SourceOwnerCalls = {
 };
 
 /** How what the guest writes is found; `none`: not at all, so no page is sent while it runs here. */
-export type DirtyTracking = 'wp-async' | 'none';
+export type DirtyTracking = 'wp-async' | WriteLogDescriptor['kind'] | 'none';
 
 export type SourceEvent =
   | { readonly kind: 'status'; readonly status: MigrationStatus }
@@ -88,7 +91,7 @@ export class SourceContext {
     this.pacing = new Pacing(queue, this.signals, thread.trace, this.parameters);
     this.machine = outgoingMachine(data.machine);
     const { ramSection } = this.machine;
-    this.ram = new RamState(data.blocks, ramSection, this.stream, queue, this.counters, thread.trace);
+    this.ram = new RamState(data, ramSection, this.stream, queue, this.counters, thread.trace);
     this.#state = new MigrationStateCell(data.status);
     this.#dirtyRate = new DirtyRate(nowMs(), 0);
   }
@@ -107,16 +110,16 @@ export class SourceContext {
     return this.#guestRan;
   }
 
-  /** Throws where somebody else has changed the state meanwhile: it was cancelled. */
+  /** Throws where somebody else has changed the state meanwhile: it was cancelled, or its guest has died. */
   move(from: MigrationStatus, to: MigrationStatus): void {
     if (!this.#state.move(from, to)) throw new Kicked();
     this.thread.emit({ kind: 'status', status: to });
     this.trace.at('migrate_set_state', migrationStatuses.indexOf(to));
   }
 
-  /** Throws where there is no use in going on: cancelled, or the return path broken. */
+  /** Throws where there is no use in going on: cancelled, the guest dead, or the return path broken. */
   checkStillWanted(): void {
-    if (this.#state.status === 'cancelling') throw new Kicked();
+    if (!isSetupOrActive(this.#state.status)) throw new Kicked();
     const phase = this.signals.get('RETURN_PATH');
     const { peer, offset } = this.stream;
     if (phase === ReturnPathPhase.BROKEN) {

@@ -36,6 +36,36 @@ test.each<[string, MemoryKind[]]>([
   expect(leaks()).toEqual({});
 });
 
+describe('where faults of user mode only can be had', () => {
+  const refuseTheOthers = () => {
+    const real = native().userfaultfdOpen;
+    vi.spyOn(native(), 'userfaultfdOpen').mockImplementation((via, features) => {
+      if (via === 'user-mode-only') return real(via, features);
+      throw Object.assign(new Error('no'), { code: 'EPERM', errno: 1, syscall: 'userfaultfd', arguments: {} });
+    });
+  };
+
+  test('they do for a guest of user mode', () => {
+    refuseTheOthers();
+    withBlocks(['anonymous'], (blocks) => native().userfaultfdClose(openForPostcopy(blocks)));
+  });
+
+  test('a guest whose RAM the kernel touches is refused, with the cure, and nothing is left open', () => {
+    refuseTheOthers();
+    const leaks = handleLeaks();
+    withBlocks(['anonymous'], (blocks) => {
+      expect(() => openForPostcopy(blocks, true)).toThrow(
+        expect.objectContaining({
+          code: 'USERFAULTFD_FORBIDDEN',
+          message: expect.stringContaining('the kernel touches the RAM of this guest'),
+          hint: expect.stringContaining('/dev/userfaultfd'),
+        }),
+      );
+    });
+    expect(leaks()).toEqual({});
+  });
+});
+
 describe('where this host cannot, it throws and leaves nothing open', () => {
   test('no page can be placed', () => {
     vi.spyOn(native(), 'placeZeroPages').mockReturnValue(0);

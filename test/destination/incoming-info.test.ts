@@ -13,6 +13,7 @@ const parts = {
   postcopy: true,
   counters: c,
   blocktime: undefined,
+  guestDied: undefined,
   lost: undefined,
 } as const;
 
@@ -51,6 +52,11 @@ test('blocktimes are milliseconds', () => {
   const info = incomingInfo({ ...parts, blocktime: { overallUs: 1500, vcpuUs: [2000, 250] } });
   expect(info.postcopyBlocktime).toBe(1.5);
   expect(info.postcopyVcpuBlocktime).toEqual([2, 0.25]);
+});
+
+test('a death is told', () => {
+  const guestDied = 'the guest died: vCPU 0 shut down';
+  expect(incomingInfo({ ...parts, guestDied }).guestDied).toBe(guestDied);
 });
 
 test('a loss is told', () => {

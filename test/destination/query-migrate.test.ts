@@ -11,6 +11,7 @@ function infoIn(status: IncomingStatus, blocktime = false): IncomingInfo {
     postcopy: true,
     counters: createDestinationCounters().snapshot(),
     blocktime: blocktime ? { overallUs: 12_900, vcpuUs: [20_100, 13_999] } : undefined,
+    guestDied: undefined,
     lost: undefined,
   });
 }

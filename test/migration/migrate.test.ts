@@ -281,9 +281,36 @@ describe('a migration that can not go on', () => {
     ['a parameter out of range', { parameters: { downtimeLimit: -1 } }],
     ['passes without postcopy-ram', { postcopyAfterPasses: 1 }],
     ['half a pass', { capabilities, postcopyAfterPasses: 0.5 }],
+    ['a time before now', { guestTimeoutMs: -1 }],
   ])('%s is a BAD_ARGUMENT', async (_name, options) => {
     const source = keep(new PatternGuest(oneBlock));
     await expect(migrate(source, 'tcp:127.0.0.1:1', options)).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
+  });
+
+  test('a guest that has died is refused at either side, and the other side is none the worse', async () => {
+    const dead = keep(new PatternGuest(oneBlock));
+    dead.died = Promise.resolve(new Error('vCPU 0 shut down'));
+    const refusal = { code: 'GUEST_FAILED', message: 'the guest died: vCPU 0 shut down' };
+    await expect(listen('tcp:127.0.0.1:0', { guest: dead, capabilities })).rejects.toMatchObject(refusal);
+    const source = keep(new PatternGuest(oneBlock)).fill(SEED);
+    source.running = true;
+    const incoming = await listen('tcp:127.0.0.1:0', { guest: () => dead, capabilities });
+    await expect(migrate(dead, incoming.uri, { capabilities })).rejects.toMatchObject(refusal);
+    const outgoing = await migrate(source, incoming.uri, { capabilities, parameters });
+    await expect(incoming.finished).rejects.toMatchObject(refusal);
+    await expect(outgoing.finished).rejects.toMatchObject({ code: 'PEER_FAILED' });
+    expect(source.running).toBe(true);
+  });
+
+  test('a factory that never makes its guest fails in time, and the guest runs on at the source', async () => {
+    const source = keep(new PatternGuest(oneBlock)).fill(SEED);
+    source.running = true;
+    const never = () => new Promise<PatternGuest>(() => {});
+    const incoming = await listen('tcp:127.0.0.1:0', { guest: never, capabilities, guestTimeoutMs: 50 });
+    const outgoing = await migrate(source, incoming.uri, { capabilities, parameters });
+    await expect(incoming.finished).rejects.toThrow('the guest did not come into being within 0.05 s');
+    await expect(outgoing.finished).rejects.toMatchObject({ code: 'PEER_FAILED' });
+    expect(source.running).toBe(true);
   });
 
   test('postcopy of gigantic pages is refused before anybody is connected to; precopy of them is not', async () => {

@@ -78,6 +78,7 @@ async function startWithBreak(
     capabilities: resolveCapabilities(capabilities),
     parameters: resolveParameters(parameters),
     postcopyAfterPasses,
+    guestTimeoutMs: 0,
   };
   const socket = await connect(`unix:${join(folder, 'm.sock')}`);
   return { outgoing: new Outgoing(guest, socket, 'the tester', options, words), breakpoint };

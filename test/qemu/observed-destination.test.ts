@@ -12,12 +12,16 @@ const machine = new CapturedMachine('a-precopy');
 
 /** Cases whose outcome is a race between two of QEMU's threads: what else was seen of them on the same QEMU. */
 const races: Readonly<Record<string, string>> = {
-  // The main thread and the listen thread read the same stream: anything may happen, even the right thing.
-  'postcopy: LISTEN and devices and RUN sent unpackaged': 'completed',
   // A bad record ends the process before RUN has been carried out, and pauses the migration afterwards.
   'postcopy: the same page twice, at once after the package (device load may still run)': 'process exited',
   'postcopy: XBZRLE record after RUN': 'postcopy-paused',
 };
+
+/**
+ * Two of QEMU's threads read the same stream here: it crashes, or does the right thing, or both wait for ever. There
+ * is no outcome to hold it to; what our own destination makes of it is settled (test/migration/odd-sources.test.ts).
+ */
+const LOTTERY = 'postcopy: LISTEN and devices and RUN sent unpackaged';
 
 /**
  * Without what depends on the timing of QEMU's threads: the order of pongs and of RESUME among the events, and
@@ -40,8 +44,11 @@ describe('a QEMU destination', { timeout: 180_000 }, () => {
     expect(Object.keys(destinationCases).sort()).toEqual(observed.map(({ case: name }) => name).sort());
   });
 
-  test.each(observed)('$case', async ({ case: name, stderr_lines: _, send_error: __, ...known }) => {
-    const outcome = comparable(await playToQemu(machine, destinationCases[name], known.destination));
-    if (outcome.destination !== races[name]) expect(outcome).toMatchObject(comparable(known));
-  });
+  test.each(observed.filter(({ case: name }) => name !== LOTTERY))(
+    '$case',
+    async ({ case: name, stderr_lines: _, send_error: __, ...known }) => {
+      const outcome = comparable(await playToQemu(machine, destinationCases[name], known.destination));
+      if (outcome.destination !== races[name]) expect(outcome).toMatchObject(comparable(known));
+    },
+  );
 });

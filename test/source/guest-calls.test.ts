@@ -2,7 +2,6 @@
 import { describe, expect, test } from 'vitest';
 import { MigrationError } from '#lib/errors.js';
 import type { Guest } from '#lib/index.js';
-import type { RAMBlock } from '#lib/memory/ram-block.js';
 import { RAMBlock } from '#lib/memory/ram-block.js';
 import { GuestCalls } from '#lib/source/guest-calls.js';
 
@@ -33,12 +32,22 @@ class AskedGuest implements Guest {
   }
 
   async loadDeviceState(): Promise<void> {}
+
+  die: (reason: Error) => void = () => {};
+  readonly died = new Promise<Error>((resolve) => {
+    this.die = resolve;
+  });
 }
 
-function rig() {
-  const guest = new AskedGuest();
+function rig({ limitMs = 0, guest = new AskedGuest() } = {}) {
   const late: Error[] = [];
-  return { guest, late, calls: new GuestCalls(guest, (error) => late.push(error)) };
+  const deaths: Error[] = [];
+  const calls = new GuestCalls(guest, {
+    limitMs,
+    onDeath: (death) => deaths.push(death),
+    onLateFailure: (error) => late.push(error),
+  });
+  return { guest, late, deaths, calls };
 }
 
 /** A promise and what settles it. */
@@ -104,7 +113,7 @@ describe('a guest whose RAM is other blocks than are being sent', () => {
       [[], 'block ram is gone'],
     ] as const) {
       guest.ramBlocks = [before];
-      const calls = new GuestCalls(guest, () => {});
+      const { calls } = rig({ guest });
       guest.ramBlocks = now;
       const message = `the guest changed its RAM while it was migrated: ${what}`;
       await expect(calls.stop()).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
@@ -117,7 +126,7 @@ describe('a guest whose RAM is other blocks than are being sent', () => {
     using same = block(4096);
     const guest = new AskedGuest();
     guest.ramBlocks = [same];
-    const calls = new GuestCalls(guest, () => {});
+    const { calls } = rig({ guest });
     guest.ramBlocks = [RAMBlock.attach(same.descriptor)];
     expect(await calls.stop()).toBe(true);
   });
@@ -220,5 +229,73 @@ describe('abandoned', () => {
     await expect(calls.save()).rejects.toMatchObject({ code: 'CANCELLED' });
     expect(guest.asked).toEqual([]);
     expect(calls.isStopped).toBe(false);
+  });
+});
+
+describe('a guest that does not answer in time', () => {
+  test.each([
+    ['stop', 'the guest did not stop within 0.02 s', (calls: GuestCalls) => calls.stop()],
+    ['save', 'the guest did not save its device state within 0.02 s', (calls: GuestCalls) => calls.save()],
+  ] as const)('%s', async (what, message, ask) => {
+    const { guest, calls } = rig({ limitMs: 20 });
+    guest.doing[what] = () => new Promise(() => {});
+    await expect(ask(calls)).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
+  });
+
+  test('stops late: it starts again then', async () => {
+    const { guest, calls } = rig({ limitMs: 20 });
+    const stopping = settleable();
+    guest.doing.stop = () => stopping.promise;
+    await expect(calls.stop()).rejects.toMatchObject({ code: 'GUEST_FAILED' });
+    await calls.resume();
+    expect(guest.asked).toEqual(['stop']);
+    stopping.resolve();
+    await settled();
+    expect(guest.asked).toEqual(['stop', 'start']);
+  });
+
+  test('start: that is told', async () => {
+    const { guest, calls } = rig({ limitMs: 20 });
+    await calls.stop();
+    guest.doing.start = () => new Promise(() => {});
+    const message = 'the guest did not start again at the source within 0.02 s';
+    await expect(calls.resume()).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
+  });
+});
+
+describe('a guest that dies', () => {
+  const message = 'the guest died: vCPU 0 shut down';
+
+  test('while it is asked: whoever waits for it is told, and it is not started again', async () => {
+    const { guest, deaths, calls } = rig();
+    guest.doing.stop = async () => {
+      guest.running = false;
+      await new Promise(() => {});
+    };
+    const stopped = calls.stop();
+    guest.die(new Error('vCPU 0 shut down'));
+    await expect(stopped).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
+    expect(deaths).toEqual([calls.death]);
+    await calls.resume();
+    expect(guest.asked).toEqual(['stop']);
+  });
+
+  test('while it runs: it is asked nothing any more', async () => {
+    const { guest, calls } = rig();
+    const percents: number[] = [];
+    guest.throttle = (percent) => percents.push(percent);
+    guest.die(new Error('vCPU 0 shut down'));
+    await settled();
+    await expect(calls.stop()).rejects.toMatchObject({ message });
+    calls.throttle(20);
+    expect([guest.asked, percents]).toEqual([[], []]);
+  });
+
+  test('when the migration has ended: nobody is told', async () => {
+    const { guest, deaths, calls } = rig();
+    calls.close();
+    guest.die(new Error('vCPU 0 shut down'));
+    await settled();
+    expect(deaths).toEqual([]);
   });
 });
