@@ -324,7 +324,9 @@ describe('the end of its thread', () => {
     await outgoing.startPostcopy();
     await ask(there, 'exit').catch(() => {});
     expect(await there.died).toMatchObject({ code: 'GUEST_FAILED' });
-    await Promise.all([outgoing.finished, incoming.finished]);
+    await Promise.allSettled([outgoing.finished, incoming.finished]);
+    await expect(incoming.finished).rejects.toMatchObject(refusal('GUEST_FAILED', 'the guest died'));
+    expect(incoming.info().lost).toMatchObject({ missingPages: 0 });
     expect(keptIn(there, 0, 2000)[1999]).toBe(1999);
   });
 
