@@ -2,8 +2,9 @@
  * Makes a checkout ready: dependencies installed, addon built, TypeScript compiled. `npm run build`.
  *
  *   node scripts/bootstrap.mjs           what is out of date, and nothing else
- *   node scripts/bootstrap.mjs --test    the same, and QEMU for the tests that talk to one
- *   node scripts/bootstrap.mjs --bench   the same, and the benchmarks compiled
+ *   node scripts/bootstrap.mjs --test    the same, and the packages of Debian's that tests talk to: QEMU, Redis clients
+ *   node scripts/bootstrap.mjs --bench   the same, with QEMU, and the benchmarks compiled
+ *   node scripts/bootstrap.mjs --redis   the same, and redis-tools
  *
  * Plain Node without dependencies, as it runs before there are any. A part is up to date when the
  * fingerprint of its inputs is the one its last successful build left behind and its outputs exist.
@@ -127,24 +128,45 @@ function onPath(command) {
   return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
-/** Installs QEMU where this user may; elsewhere says how. An error only where the tests must have it. */
-async function provideQemu() {
-  if (onPath('qemu-system-x86_64')) return;
+/** Programs of Debian's that some commands need: the package of each, how it is known to be there, and for what. */
+const qemu = { package: 'qemu-system-x86', present: () => onPath('qemu-system-x86_64'), need: 'tests and benchmarks' };
+const redis = {
+  package: 'redis-tools',
+  present: () => onPath('redis-benchmark') && onPath('redis-cli'),
+  need: 'the load of the hot-restart example and its tests',
+};
+const pythonRedis = {
+  package: 'python3-redis',
+  present: () => spawnSync('/usr/bin/python3', ['-c', 'import redis'], { stdio: 'ignore' }).status === 0,
+  need: 'tests of the hot-restart example',
+};
+
+/** Installs what is missing of them where this user may; elsewhere says how. An error only where it must be there. */
+async function providePackages(wanted) {
+  const missing = wanted.filter(({ present }) => !present());
+  if (missing.length === 0) return;
+  const names = missing.map((each) => each.package);
   try {
     if (process.getuid() !== 0 || !onPath('apt-get')) {
-      throw new StepError(
-        'qemu-system-x86_64 is missing, which tests and benchmarks need: install the package "qemu-system-x86".',
-      );
+      const reasons = missing.map((each) => `"${each.package}", for ${each.need}`);
+      throw new StepError(`Packages are missing: ${reasons.join('; ')}. Install them.`);
     }
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
     await step('package lists', 'apt-get', ['update'], { env });
-    await step('qemu', 'apt-get', ['install', '-y', '--no-install-recommends', 'qemu-system-x86'], { env });
+    await step(names.join(', '), 'apt-get', ['install', '-y', '--no-install-recommends', ...names], { env });
   } catch (error) {
     const required = process.env.POSTCOPY_REQUIRE_QEMU === '1' || process.env.CI === 'true';
     if (required || !(error instanceof StepError)) throw error;
-    process.stderr.write(`${error.message}\nContinuing without QEMU: what needs it will fail.\n`);
+    process.stderr.write(`${error.message}\nContinuing without ${names.join(', ')}: what needs it will fail.\n`);
   }
 }
+
+/** What the command that this is the beginning of needs besides. */
+const wantedPackages = [
+  ...(process.argv.includes('--test') ? [qemu, redis, pythonRedis] : []),
+  ...(process.argv.includes('--bench') ? [qemu] : []),
+  ...(process.argv.includes('--redis') ? [redis] : []),
+];
 
 await runScript(async () => {
   checkNode();
@@ -152,5 +174,5 @@ await runScript(async () => {
   await buildAddon();
   await compileTypeScript();
   if (process.argv.includes('--bench')) await compileBench();
-  if (process.argv.includes('--test') || process.argv.includes('--bench')) await provideQemu();
+  await providePackages(wantedPackages);
 });

@@ -215,6 +215,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
 export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/tidy.test.ts': "the repository's rules",
   'test/examples.test.ts': 'the programs in examples/',
+  'test/examples/hot-restart.test.ts': 'examples/hot-restart/',
   'test/docs/tracing.test.ts': 'docs/tracing.md',
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',

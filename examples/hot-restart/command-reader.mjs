@@ -19,7 +19,7 @@ export class CommandReader {
     returnReply: (words) => {
       if (!Array.isArray(words) || !words.every(Buffer.isBuffer)) throw new Error('expected an array of strings');
       this.#done += sizeOf(words);
-      this.#commands.push(words.map((word) => word.latin1Slice()));
+      if (words.length > 0) this.#commands.push(words.map((word) => word.latin1Slice()));
     },
     returnError: () => {
       throw new Error('expected a command');

@@ -31,8 +31,8 @@ async function switched(outgoing) {
   await outgoing.startPostcopy();
 }
 
-// Old process. Resolved once the successor has the guest, while pages still go; where it throws, the guest runs on here,
-// unless that was after it was handed over.
+// Old process. Resolved once the successor has the guest, while pages still go. Where it throws, the guest runs on
+// here, or it was handed over and is lost.
 export async function moveGuest(guest, passes) {
   const successor = fork(process.argv[1], process.argv.slice(2), { detached: true, serialization: 'advanced' });
   let outgoing;
@@ -57,8 +57,9 @@ export async function handOver(successor, outgoing, { guest, server, clients }) 
   const forward = (socket) => successor.send({ kind: 'client', rest: Buffer.alloc(0), unanswered: [] }, socket);
   server.removeAllListeners('connection');
   server.on('connection', forward); // until it is closed here
+  const serves = once(successor, 'message');
   successor.send({ kind: 'listener' }, server, () => server.close());
-  const [count, { downtime, ram }] = await Promise.all([clients.handOver(successor), outgoing.finished]);
+  const [count, { downtime, ram }] = await Promise.all([clients.handOver(successor), outgoing.finished, serves]);
   guest.close();
   successor.disconnect();
   return { clients: count, downtime, pages: ram.normal + ram.duplicate };
@@ -68,10 +69,15 @@ export async function handOver(successor, outgoing, { guest, server, clients }) 
 export async function takeOver(guest, { onListener, onClient }) {
   const folder = await mkdtemp(join(tmpdir(), 'hot-restart-'));
   const incoming = await listen(`unix:${join(folder, 'memory.sock')}`, { guest, capabilities });
+  let hasListener = false;
   process.on('message', (message, handle) => {
-    if (message.kind === 'listener') onListener(handle);
-    else if (handle !== undefined) onClient(handle, message); // one that has gone meanwhile has none
+    if (message.kind === 'listener') {
+      hasListener = true;
+      onListener(handle);
+      process.send({ serves: true });
+    } else if (handle !== undefined) onClient(handle, message); // one that has gone meanwhile has none
   });
+  process.once('disconnect', () => hasListener || incoming.abort()); // the old process has gone, and never will come
   process.send({ uri: incoming.uri });
   try {
     const [{ faults }] = await Promise.all([incoming.finished, once(process, 'disconnect')]);

@@ -19,8 +19,9 @@ function set(table, key, value) {
 
 function add(table, key, amount) {
   const before = table.get(key) ?? '0';
-  if (!/^-?\d{1,15}$/.test(before)) return error('ERR value is not an integer or out of range');
-  const after = Number(before) + amount;
+  const isInteger = [before, amount].every((text) => /^-?\d{1,15}$/.test(text));
+  if (!isInteger) return error('ERR value is not an integer or out of range');
+  const after = Number(before) + Number(amount);
   set(table, key, String(after));
   return number(after);
 }
@@ -40,6 +41,7 @@ const commands = {
   mget: [1, 1e6, (table, ...keys) => array(keys.map((key) => bulk(table.get(key))))],
   mset: [2, 1e6, (table, ...pairs) => setAll(table, pairs)],
   incr: [1, 1, (table, key) => add(table, key, 1)],
+  incrby: [2, 2, (table, key, amount) => add(table, key, amount)],
   decr: [1, 1, (table, key) => add(table, key, -1)],
   del: [1, 1e6, (table, ...keys) => number(keys.filter((key) => table.delete(key)).length)],
   exists: [1, 1e6, (table, ...keys) => number(keys.filter((key) => table.get(key) !== undefined).length)],

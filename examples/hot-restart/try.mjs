@@ -1,15 +1,16 @@
 // Restarts a server that has a lot in memory, twice, while clients use it, and counts what they noticed.
 //
 //   npm run example:hot-restart -- --memory 1024 --restarts 2 --json
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
-import { Connection, check, connectAgainAndAgain } from './checking-client.mjs';
+import { parseArgs } from 'node:util';
+import { check, connectAgainAndAgain } from './checking-client.mjs';
+import { benchmark, Data } from './load.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -20,33 +21,8 @@ const { values: options } = parseArgs({
   },
 });
 const port = Number(options.port);
-const keys = Number(options.memory) * 64; // of 16 KiB with key and header
-const contentOf = (index) => `${index} `.repeat(3000).slice(0, 16_300);
+const data = new Data(port, Number(options.memory));
 const progress = (text) => process.stderr.write(`${text}\n`);
-const BATCH = 64;
-
-async function eachKey(work) {
-  const connection = new Connection(port);
-  for (let first = 0; first < keys; first += BATCH) {
-    await Promise.all(Array.from({ length: Math.min(BATCH, keys - first) }, (_, at) => work(connection, first + at)));
-    if (first % (8192 * 2) === 0 && first > 0) progress(`  ${first / 64} MiB …`);
-  }
-  connection.socket.destroy();
-}
-
-// What redis-benchmark measures; its clients, too, are moved with the server. It fails where one is cut off.
-async function benchmark() {
-  const args = ['-p', options.port, '-t', 'set,get,incr', '-n', '100000', '-r', '10000', '-c', '20', '--csv'];
-  try {
-    const { stdout } = await promisify(execFile)('redis-benchmark', args);
-    const rows = stdout.trim().split('\n').slice(1);
-    return rows.map((row) => row.replaceAll('"', '').split(',').slice(0, 2)).map(([test, rps]) => `${test} ${rps}/s`);
-  } catch (error) {
-    if (error.code === 'ENOENT') return ['not installed (package redis-tools)'];
-    throw error;
-  }
-}
-
 const folder = mkdtempSync(join(tmpdir(), 'hot-restart-'));
 const pidfile = join(folder, 'pid');
 const server = fileURLToPath(new URL('./server.mjs', import.meta.url));
@@ -69,11 +45,12 @@ const pid = () => Number(readFileSync(pidfile, 'utf8'));
 try {
   await said('serves at port');
   progress(`filling ${options.memory} MiB …`);
-  await eachKey((connection, index) => connection.ask('SET', `fill:${index}`, contentOf(index)));
+  await data.write(progress);
+  progress('restarting …');
   let goesOn = true;
   const clients = ['a', 'b', 'c', 'd'].map((name) => check(port, name, () => goesOn));
   const connecting = connectAgainAndAgain(port, () => goesOn);
-  const benchmarking = benchmark();
+  const benchmarking = benchmark(port);
   for (let restart = 0; restart < Number(options.restarts); restart += 1) {
     const old = pid();
     process.kill(old, 'SIGUSR2');
@@ -85,12 +62,9 @@ try {
   const checked = await Promise.all(clients);
   const { made, refused, worstMs } = await connecting;
   progress(`reading ${options.memory} MiB back …`);
-  let lost = checked.reduce((sum, client) => sum + client.lost, 0);
-  await eachKey(async (connection, index) => {
-    if ((await connection.ask('GET', `fill:${index}`)) !== contentOf(index)) lost += 1;
-  });
+  const lost = checked.reduce((sum, client) => sum + client.lost, await data.countWrong(progress));
   const report = {
-    acknowledgedWrites: checked.reduce((sum, { writes }) => sum + writes, keys),
+    acknowledgedWrites: checked.reduce((sum, { writes }) => sum + writes, data.keys),
     lost,
     brokenConnections: checked.filter(({ isBroken }) => isBroken).length,
     newConnections: made,
