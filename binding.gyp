@@ -12,6 +12,7 @@
         "native/constants.cc",
         "native/thread.cc",
         "native/eventfd.cc",
+        "native/backing_store.cc",
         "native/ram_block.cc",
         "native/zero_page.cc",
         "native/userfaultfd.cc",

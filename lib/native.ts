@@ -144,6 +144,12 @@ export interface Native {
    */
   ramBlockCreate(kind: number, size: number, pageSize: number): RamBlockHandle;
   /**
+   * A block over memory that a runtime has mapped, such as a WebAssembly.Memory: whole pages, anonymous and private.
+   * It keeps the memory mapped, also when `memory` or its thread has gone, and leaves it to the runtime to unmap it.
+   * Closed, it stays as long as `memory` does. Throws ENOTSUP where the runtime gives no share in the buffer.
+   */
+  ramBlockAdopt(memory: { readonly buffer: ArrayBuffer | SharedArrayBuffer }): RamBlockHandle;
+  /**
    * Forgets the block, and detaches this thread's view: unmapped when the last call and the last view are gone.
    * What is registered with a userfaultfd is unregistered before, so that this waits for no reader of events.
    */
@@ -180,7 +186,7 @@ export interface Native {
   /**
    * What a guest may do to its own memory, and tests do: munmap of a range, which leaves a hole that is not
    * touched again; and mremap of a range to somewhere else, which leaves the same. With a userfaultfd that has
-   * the event, they wait until it is read.
+   * the event, they wait until it is read. Not of an adopted block, whose runtime relies on its mapping.
    */
   ramBlockUnmap(block: RamBlockHandle, offset: number, length: number): void;
   ramBlockMoveAway(block: RamBlockHandle, offset: number, length: number): void;

@@ -43,6 +43,7 @@ constexpr Function kFunctions[] = {
     {"eventfdClose", EventfdClose},
     // ram_block.cc
     {"ramBlockCreate", RamBlockCreate},
+    {"ramBlockAdopt", RamBlockAdopt},
     {"ramBlockClose", RamBlockClose},
     {"ramBlockInfo", RamBlockInfo},
     {"ramBlockBuffer", RamBlockBuffer},

@@ -79,6 +79,13 @@ Napi::Object Arguments::Dictionary(const char* name) {
   return failed_ ? Napi::Object() : value.As<Napi::Object>();
 }
 
+Napi::ArrayBuffer Arguments::BufferProperty(const Napi::Object& object, const char* name) {
+  if (failed_) return {};
+  const Napi::Value value = object.Get(name);
+  RequireType(value.IsArrayBuffer(), name, "an ArrayBuffer");
+  return failed_ ? Napi::ArrayBuffer() : value.As<Napi::ArrayBuffer>();
+}
+
 uint64_t Arguments::IntegerProperty(const Napi::Object& object, const char* name, uint64_t minimum,
                                     uint64_t maximum) {
   return failed_ ? 0 : ToInteger(object.Get(name), name, minimum, maximum);

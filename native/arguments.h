@@ -77,6 +77,8 @@ class Arguments {
   Napi::Function Callback(const char* name);
   // An object; its properties are taken with `Property…`.
   Napi::Object Dictionary(const char* name);
+  // A property that is an ArrayBuffer, not one that is shared between threads.
+  Napi::ArrayBuffer BufferProperty(const Napi::Object& object, const char* name);
   uint64_t IntegerProperty(const Napi::Object& object, const char* name, uint64_t minimum,
                            uint64_t maximum);
   std::string StringProperty(const Napi::Object& object, const char* name);

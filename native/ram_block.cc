@@ -16,6 +16,7 @@
 
 #include "arguments.h"
 #include "async.h"
+#include "backing_store.h"
 #include "userfaultfd.h"
 #include "zero_page.h"
 
@@ -103,6 +104,11 @@ Outcome Discard(const RamBlock& block, std::vector<iovec>& ranges) {
                                     : DiscardAnonymous(ranges);
 }
 
+// The mapping of an adopted block belongs to a runtime that relies on it.
+void RequireOwn(Arguments& arguments, const RamBlock* block) {
+  arguments.Require(block == nullptr || block->keeper == nullptr, "block", "not be adopted");
+}
+
 // What a view keeps: the mapping, until the ArrayBuffer is collected or detached.
 void ReleaseView(napi_env, void*, void* hint) {
   delete static_cast<std::shared_ptr<RamBlock>*>(hint);
@@ -150,7 +156,7 @@ RamBlock::~RamBlock() {
     for (const auto& watcher : watchers) {
       if (const auto uffd = watcher.lock()) UnregisterFrom(*uffd, from, to - from);
     }
-    munmap(reinterpret_cast<void*>(from), to - from);
+    if (keeper == nullptr) munmap(reinterpret_cast<void*>(from), to - from);
   }
 }
 
@@ -172,6 +178,29 @@ Napi::Value RamBlockCreate(const Napi::CallbackInfo& info) {
   arguments.Require(block->size % block->page_size == 0, "size", "be a multiple of pageSize");
   if (arguments.failed()) return {};
   if (const Outcome failure = Map(*block)) return Throw(info.Env(), *failure);
+  return Napi::Number::New(info.Env(), static_cast<double>(InsertHandle(std::move(block))));
+}
+
+Napi::Value RamBlockAdopt(const Napi::CallbackInfo& info) {
+  const auto host_page_size = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  Arguments arguments(info);
+  const Napi::Object memory = arguments.Dictionary("memory");
+  Napi::ArrayBuffer buffer = arguments.BufferProperty(memory, "buffer");
+  if (arguments.failed()) return {};
+  auto block = std::make_shared<RamBlock>();
+  block->base = static_cast<uint8_t*>(buffer.Data());
+  block->size = buffer.ByteLength();
+  block->page_size = host_page_size;
+  arguments.Require(block->size > 0 && block->AddressOf(block->size) % host_page_size == 0 &&
+                        block->size % host_page_size == 0,
+                    "buffer", "be whole pages of memory");
+  if (arguments.failed()) return {};
+  block->keeper = ShareBackingStore(buffer);
+  if (block->keeper == nullptr) return Throw(info.Env(), {ENOTSUP, "GetBackingStore", {}});
+  // While the runtime may still run code on the memory, the block stays, closed or not: a thread in
+  // a fault must not be let go of.
+  auto* kept = new std::shared_ptr<RamBlock>(block);
+  memory.AddFinalizer([](Napi::Env, std::shared_ptr<RamBlock>* each) { delete each; }, kept);
   return Napi::Number::New(info.Env(), static_cast<double>(InsertHandle(std::move(block))));
 }
 
@@ -319,6 +348,7 @@ Napi::Value RamBlockUnmap(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const auto block = arguments.Handle<RamBlock>("block");
   const auto [offset, length] = TakePageRange(arguments, block.get());
+  RequireOwn(arguments, block.get());
   if (arguments.failed()) return {};
   block->AddHole(offset, length);
   if (munmap(block->base + offset, length) == 0) return info.Env().Undefined();
@@ -329,6 +359,7 @@ Napi::Value RamBlockMoveAway(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const auto block = arguments.Handle<RamBlock>("block");
   const auto [offset, length] = TakePageRange(arguments, block.get());
+  RequireOwn(arguments, block.get());
   if (arguments.failed()) return {};
   void* target = mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (target == MAP_FAILED) return Throw(info.Env(), {errno, "mmap", {}});

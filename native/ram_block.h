@@ -1,7 +1,9 @@
 // A RAM block: one mapping of guest memory.
 //
-// Any thread. The mapping never changes while the object lives, and lives as long as any call, view
-// (ArrayBuffer) or vCPU uses it. Its bytes may change at any moment: guests write them.
+// Any thread. Most blocks map their memory themselves; an adopted one has a share in memory that a
+// runtime maps and unmaps. The mapping never changes while the object lives, and lives as long as
+// any call, view (ArrayBuffer) or vCPU uses it. Its bytes may change at any moment: guests write
+// them.
 #pragma once
 
 #include <napi.h>
@@ -26,6 +28,8 @@ struct RamBlock {
   uint64_t page_size = 0;  // of the mapping: the host's, or the hugepages'
   MemoryKind kind = kMemoryAnonymous;
   UniqueFd memfd;
+  // Of an adopted block: what keeps the mapping, which is not for us to unmap.
+  std::shared_ptr<void> keeper;
 
   // Guards what follows.
   std::mutex mutex;
@@ -56,6 +60,7 @@ struct Environment {
 };
 
 Napi::Value RamBlockCreate(const Napi::CallbackInfo& info);
+Napi::Value RamBlockAdopt(const Napi::CallbackInfo& info);
 Napi::Value RamBlockClose(const Napi::CallbackInfo& info);
 Napi::Value RamBlockInfo(const Napi::CallbackInfo& info);
 Napi::Value RamBlockBuffer(const Napi::CallbackInfo& info);

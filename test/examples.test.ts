@@ -65,3 +65,10 @@ describe('a guest of your own', () => {
     await guest.close();
   });
 });
+
+test('a SQLite database that moves while it is written', async () => {
+  const { stdout } = await execa(process.execPath, [example('wasm-sqlite')]);
+  const [, rows, faults] = /(\d+) rows[\s\S]* (\d+) page faults/.exec(stdout) ?? [];
+  expect([Number(rows), Number(faults) > 0]).toEqual([20_000, true]);
+  expect(stdout).toMatch(/destination: \d+ rows, 0 lost, integrity ok/);
+});

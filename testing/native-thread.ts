@@ -47,6 +47,12 @@ export const blockedIn = (
   } as Record<string, { fault: number; poll: number[]; madvise: number; munmap: number; futex: number }>
 )[process.arch];
 
+/** The same as {@link systemCallOf} of the thread of this id. Throws where it has ended. */
+function systemCallOfTask(task: string | number): number | undefined {
+  const [call] = readFileSync(`/proc/self/task/${task}/syscall`, 'utf8').split(' ');
+  return call.startsWith('running') ? undefined : Number(call);
+}
+
 /**
  * The system call that the thread of this name is blocked in, by number; -1 in a page fault (or another
  * exception); undefined while it runs, or when there is none.
@@ -55,8 +61,7 @@ export function systemCallOf(name: string): number | undefined {
   for (const task of readdirSync('/proc/self/task')) {
     try {
       if (readFileSync(`/proc/self/task/${task}/comm`, 'utf8').trim() !== name) continue;
-      const [call] = readFileSync(`/proc/self/task/${task}/syscall`, 'utf8').split(' ');
-      return call.startsWith('running') ? undefined : Number(call);
+      return systemCallOfTask(task);
     } catch {
       // The thread ended meanwhile.
     }
@@ -65,6 +70,8 @@ export function systemCallOf(name: string): number | undefined {
 }
 
 export const isInFault = (name: string): boolean => systemCallOf(name) === blockedIn.fault;
+/** The same by the kernel's id, where several have one name. */
+export const isTaskInFault = (task: number): boolean => systemCallOfTask(task) === blockedIn.fault;
 export const isPolling = (name: string): boolean => blockedIn.poll.includes(systemCallOf(name) ?? Number.NaN);
 
 /** How many threads of this process have a name that begins so. */

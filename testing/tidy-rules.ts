@@ -173,6 +173,7 @@ const demoProcess =
   'a process of the demo, driven whole by test/cli/main.test.ts and test/migration/two-processes.test.ts';
 const ofTheContract =
   'a part of the contract, which test/testing/guest-contract.test.ts holds against good and bad guests';
+const wasmThread = "in a vCPU's thread, which test/guest/wasm/wasm-guest.test.ts has through its owner";
 const typesOnly = 'types, which the compiler checks';
 
 /** Files of lib/ without a mirrored test, each with the reason. */
@@ -206,6 +207,10 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/cli/demo-messages.ts': typesOnly,
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",
+  'lib/guest/wasm/program.ts': typesOnly,
+  'lib/guest/wasm/webassembly.ts': typesOnly,
+  'lib/guest/wasm/outer-program.ts': wasmThread,
+  'lib/guest/wasm/wasm-vcpu.ts': wasmThread,
   'lib/guest/worker/messages.ts': typesOnly,
   'lib/guest/worker/vcpu-thread.ts':
     "a vCPU's thread, which test/guest/worker/worker-guest.test.ts has through its owner",
@@ -230,6 +235,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
   'test/fuzz.test.ts': 'fuzz/, the fuzz of the decoders and of loading',
+  'test/guest/wasm/sqlite.test.ts': 'a real program as a WebAssembly guest',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
 };
 

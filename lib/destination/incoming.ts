@@ -73,6 +73,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #socket: SocketHandle | undefined;
   #uffd: UserfaultfdHandle | undefined;
   #memoryBefore: MemoryBefore = [];
+  /** What is being filled, whatever the guest makes of its RAM meanwhile. */
+  #blocks: readonly RAMBlockDescriptor[] = [];
   #received: readonly PageBitmap[] = [];
   #lost: GuestLoss | undefined;
   #firstError: Error | undefined;
@@ -187,9 +189,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       ramBlocks: ({ blocks, machine }) => this.#ramBlocks(blocks, machine),
       willPrepareMemory: ({ before, received }) => {
         this.#memoryBefore = before;
-        this.#received = this.#requireGuest().ramBlocks.map(
-          ({ size }, index) => new PageBitmap(pageCount(size), received[index]),
-        );
+        this.#received = this.#blocks.map(({ size }, index) => new PageBitmap(pageCount(size), received[index]));
       },
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
       resumeGuest: ({ state, vmDescription, start }) => this.#resumeGuest(state, vmDescription, start),
@@ -292,7 +292,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#guest = guest;
     this.#unwatchGuest = watchForDeath(guest, (death) => this.#onGuestDeath(death));
     this.#trace.name({ block: guest.ramBlocks.map(({ idstr }) => idstr) });
-    return guest.ramBlocks.map(({ descriptor }) => descriptor);
+    this.#blocks = guest.ramBlocks.map(({ descriptor }) => descriptor);
+    return this.#blocks;
   }
 
   #made(entries: readonly RamBlockEntry[], machine: Machine | undefined): Promise<Guest> {
@@ -392,7 +393,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #letGoOfMemory(): void {
     if (this.#uffd !== undefined) native().userfaultfdClose(this.#uffd);
     this.#uffd = undefined;
-    restoreMemory(this.#signals, this.#guest?.ramBlocks ?? [], this.#memoryBefore);
+    restoreMemory(this.#signals, this.#blocks, this.#memoryBefore);
   }
 
   #setStatus(status: IncomingStatus): void {

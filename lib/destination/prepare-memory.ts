@@ -62,8 +62,12 @@ export function restoreMemory(
   const was = signals.get('MEMORY');
   if (was === Memory.PLAIN || !signals.exchange('MEMORY', was, Memory.PLAIN)) return;
   for (const [index, block] of blocks.entries()) {
-    if (was === Memory.INHIBITED) native().ramBlockInhibitDiscard(block.handle, 0);
-    restoreBlock(block, before[index]);
+    try {
+      if (was === Memory.INHIBITED) native().ramBlockInhibitDiscard(block.handle, 0);
+      restoreBlock(block, before[index]);
+    } catch (error) {
+      if ((error as NativeError).code !== 'EBADF') throw error; // the guest has closed it
+    }
   }
 }
 

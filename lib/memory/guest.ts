@@ -28,7 +28,7 @@ export interface Guest {
    * the other, each from its type byte to its footer, exactly as they stand on the stream.
    */
   readonly machine?: Machine;
-  /** In the order they go on the wire. */
+  /** In the order they go on the wire. Where they change, a migration that is under way fails at its stop. */
   readonly ramBlocks: readonly RAMBlock[];
   /** Whether its vCPUs run. */
   readonly running: boolean;

@@ -1,6 +1,7 @@
 /**
- * How a mapping is to be treated, as the kernel tells of it in /proc/self/smaps (proc(5), "VmFlags"): what has
- * to be put back after it was changed for a while. Reading costs a walk over the whole process: once a migration.
+ * What the kernel tells of a mapping: what it is (/proc/self/maps), and how it is to be treated (/proc/self/smaps,
+ * proc(5), "VmFlags"), which has to be put back after it was changed for a while. Reading smaps costs a walk over the
+ * whole process: once a migration.
  */
 import { readFileSync } from 'node:fs';
 import type { MemoryKind, RAMBlockDescriptor } from './ram-block.js';
@@ -39,6 +40,24 @@ export function readMappingFlags(blocks: readonly RAMBlockDescriptor[]): Mapping
       isKeptFromChildren: flags.includes('dc'),
     };
   });
+}
+
+/** Whether all of a range is mapped anonymously, privately, to read and write, in the text of a maps file. Pure. */
+export function isPlainIn(maps: string, address: number, length: number): boolean {
+  let end = address;
+  for (const line of maps.split('\n')) {
+    const mapping = /^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0/.exec(line);
+    // Mappings come in the order of their addresses.
+    if (mapping !== null && Number.parseInt(mapping[1], 16) <= end) {
+      end = Math.max(end, Number.parseInt(mapping[2], 16));
+    }
+  }
+  return end >= address + length;
+}
+
+/** The same of this process. */
+export function isPlainMemory(address: number, length: number): boolean {
+  return isPlainIn(readFileSync('/proc/self/maps', 'utf8'), address, length);
 }
 
 /** Whether the kernel uses huge pages for memory of that kind of which nothing is said. */

@@ -4,6 +4,7 @@
  */
 import { MigrationError } from '../errors.js';
 import { type NativeError, native, type RamBlockHandle } from '../native.js';
+import { isPlainMemory } from './mapping-flags.js';
 
 export type MemoryKind = 'anonymous' | 'memfd' | 'hugetlb';
 
@@ -63,6 +64,31 @@ function adviseHugepages(handle: RamBlockHandle, size: number): void {
   }
 }
 
+/** Such as a WebAssembly.Memory. */
+export interface AdoptableMemory {
+  readonly buffer: ArrayBuffer | SharedArrayBuffer;
+}
+
+function notAdoptable(idstr: string, cause?: unknown): MigrationError {
+  const what = 'the memory to adopt is not whole pages of anonymous, private, writable memory';
+  return new MigrationError('BAD_ARGUMENT', `RAM block "${idstr}": ${what}`, {
+    hint: 'give a WebAssembly.Memory that is not shared between threads',
+    cause,
+  });
+}
+
+function adoptMemory(idstr: string, memory: AdoptableMemory): RamBlockHandle {
+  try {
+    return native().ramBlockAdopt(memory);
+  } catch (cause) {
+    if ((cause as NativeError).code !== 'ENOTSUP') throw notAdoptable(idstr, cause);
+    throw new MigrationError('UNSUPPORTED', `RAM block "${idstr}": this runtime gives no share in its memory`, {
+      hint: 'use a Node of nodejs.org or of a Linux distribution, 20.17 or newer',
+      cause,
+    });
+  }
+}
+
 export class RAMBlock implements RAMBlockDescriptor {
   readonly idstr: string;
   readonly handle: RamBlockHandle;
@@ -94,6 +120,25 @@ export class RAMBlock implements RAMBlockDescriptor {
     const handle = ramBlockCreate(constants[kindConstant[kind]], rounded, pageSize);
     if (kind === 'anonymous') adviseHugepages(handle, rounded);
     return new RAMBlock({ idstr, handle, size: rounded, pageSize, kind, address: ramBlockInfo(handle).address });
+  }
+
+  /**
+   * Takes memory that a runtime has mapped, such as V8 that of a WebAssembly.Memory, for a block of as many bytes
+   * as it has now. It stays mapped until the block is closed, also where `memory`, or its thread, is gone by then; the
+   * runtime unmaps it. What it grows by later belongs to no block. Throws BAD_ARGUMENT where it is
+   * not whole pages of anonymous, private, writable memory, and UNSUPPORTED where the runtime gives no share in it.
+   */
+  static adopt(idstr: string, memory: AdoptableMemory): RAMBlock {
+    const { constants, ramBlockInfo } = native();
+    const size = memory.buffer.byteLength;
+    checkOptions({ idstr, size, kind: 'anonymous', pageSize: constants.HOST_PAGE_SIZE });
+    const handle = adoptMemory(idstr, memory);
+    const { pageSize, address } = ramBlockInfo(handle);
+    if (!isPlainMemory(address, size)) {
+      native().ramBlockClose(handle);
+      throw notAdoptable(idstr);
+    }
+    return new RAMBlock({ idstr, handle, size, pageSize, kind: 'anonymous', address });
   }
 
   /** The same block in another thread of this process. */

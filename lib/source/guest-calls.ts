@@ -5,9 +5,10 @@
  * A guest that does not answer in time, or dies, fails the migration; one that was cancelled or has failed does not
  * wait for it. What it was doing then still ends some time, and only after that is it started again.
  */
-import type { MigrationError } from '../errors.js';
+import { MigrationError } from '../errors.js';
 import type { Guest } from '../memory/guest.js';
 import { guestFailed, watchForDeath, withinLimit } from '../memory/guest-failure.js';
+import type { RAMBlock } from '../memory/ram-block.js';
 
 type What = 'stop' | 'save its device state' | 'start again at the source';
 
@@ -20,8 +21,19 @@ export interface GuestCallsOptions {
   readonly onLateFailure: (error: MigrationError) => void;
 }
 
+function ramChanged(block: RAMBlock, now: RAMBlock | undefined): MigrationError {
+  const what = now === undefined ? 'is gone' : `has ${now.size} bytes now and had ${block.size}`;
+  return new MigrationError(
+    'GUEST_FAILED',
+    `the guest changed its RAM while it was migrated: block ${block.idstr} ${what}`,
+    { hint: 'migrate it again: it goes as it is now, to a destination with blocks of the same sizes' },
+  );
+}
+
 export class GuestCalls {
   readonly #guest: Guest;
+  /** What is being sent. */
+  readonly #ram: readonly RAMBlock[];
   readonly #options: GuestCallsOptions;
   readonly #unwatch: () => void;
   readonly #abandoned: Promise<never>;
@@ -36,6 +48,7 @@ export class GuestCalls {
 
   constructor(guest: Guest, options: GuestCallsOptions) {
     this.#guest = guest;
+    this.#ram = guest.ramBlocks;
     this.#options = options;
     this.#abandoned = new Promise<never>((_, reject) => {
       this.#abandon = reject;
@@ -70,13 +83,19 @@ export class GuestCalls {
     }
   }
 
-  /** Whether it ran. Throws GUEST_FAILED, or the reason once {@link abandon} was called. */
+  /**
+   * Whether it ran. Throws GUEST_FAILED, also where its RAM has changed, or the reason once {@link abandon} was called.
+   */
   async stop(): Promise<boolean> {
     if (this.#isAbandoned) return this.#abandoned;
     this.#ran = this.#guest.running;
     this.#isStopped = true;
     this.throttle(0);
     await this.#call('stop', () => this.#guest.stop());
+    const now = this.#guest.ramBlocks;
+    for (const [index, block] of this.#ram.entries()) {
+      if (now[index]?.handle !== block.handle) throw ramChanged(block, now[index]);
+    }
     return this.#ran;
   }
 

@@ -88,6 +88,19 @@ test('discards of others are inhibited from LISTEN until it is put back, once', 
     expect(signals.get('MEMORY')).toBe(Memory.PLAIN);
   }));
 
+test('memory of a block that its guest has closed needs no more, and that of the others is put back', () =>
+  withBlock('anonymous', (block) => {
+    const closed = RAMBlock.create({ idstr: 'closed', size: SIZE });
+    const signals = createDestinationSignals();
+    const before = readMappingFlags([closed, block]);
+    prepareMemory(signals, [closed, block], before, trace);
+    inhibitDiscards(signals, [closed, block]);
+    closed.close();
+    restoreMemory(signals, [closed, block], before);
+    expect(flagsOf(block)).toEqual(before[1]);
+    expect(block.discard(0, 4096)).toBe(true);
+  }));
+
 test('memory that was never prepared is not touched', () =>
   withBlock('memfd', (block) => {
     restoreMemory(createDestinationSignals(), [block], [{ ...unsaid, isLocked: true }]);

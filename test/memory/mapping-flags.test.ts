@@ -1,6 +1,6 @@
 /** Flags of mappings: out of the text, and as the kernel tells of real memory. */
 import { describe, expect, test } from 'vitest';
-import { readMappingFlags, vmFlagsAt } from '#lib/memory/mapping-flags.js';
+import { isPlainIn, isPlainMemory, readMappingFlags, vmFlagsAt } from '#lib/memory/mapping-flags.js';
 import { RAMBlock } from '#lib/memory/ram-block.js';
 import { native } from '#lib/native.js';
 
@@ -23,6 +23,37 @@ describe('in the text', () => {
     ['a mapping without flags', 0x7f0000008000, ''],
   ])('%s', (_what, address, flags) => {
     expect(vmFlagsAt(SMAPS, address).join(' ')).toBe(flags);
+  });
+});
+
+const MAPS = `7f0000001000-7f0000003000 rw-p 00000000 00:00 0
+7f0000003000-7f0000004000 rw-p 00000000 00:00 0
+7f0000004000-7f0000005000 ---p 00000000 00:00 0
+7f0000006000-7f0000007000 rw-s 00000000 00:01 1234                       /memfd:postcopy-ram (deleted)
+7f0000007000-7f0000008000 rw-p 00001000 08:01 77                         /bin/sh
+7f0000008000-7f0000009000 rw-p 00000000 00:00 0
+`;
+
+describe('plain memory', () => {
+  test.each<[string, number, number, boolean]>([
+    ['a mapping', 0x7f0000001000, 0x2000, true],
+    ['a part of one', 0x7f0000002000, 0x1000, true],
+    ['two that are neighbours', 0x7f0000001000, 0x3000, true],
+    ['with what may not be touched behind it', 0x7f0000003000, 0x2000, false],
+    ['nothing', 0x7f0000005000, 0x1000, false],
+    ['shared memory', 0x7f0000006000, 0x1000, false],
+    ['a file', 0x7f0000007000, 0x1000, false],
+    ['with a hole in it', 0x7f0000003000, 0x6000, false],
+    ['the last one', 0x7f0000008000, 0x1000, true],
+    ['beyond the last one', 0x7f0000008000, 0x1001, false],
+  ])('%s', (_what, address, length, isPlain) => {
+    expect(isPlainIn(MAPS, address, length)).toBe(isPlain);
+  });
+
+  test('of this process', () => {
+    using anonymous = RAMBlock.create({ idstr: 'anonymous', size: 3 * 4096 });
+    using shared = RAMBlock.create({ idstr: 'shared', size: 3 * 4096, kind: 'memfd' });
+    expect([anonymous, shared].map(({ address, size }) => isPlainMemory(address, size))).toEqual([true, false]);
   });
 });
 

@@ -1,7 +1,8 @@
 /** RAM blocks over real mappings: making, sharing with a thread, closing, and what is refused. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { type MemoryKind, RAMBlock, type RAMBlockOptions } from '#lib/memory/ram-block.js';
+import { WASM_PAGE_SIZE, webAssembly } from '#lib/guest/wasm/webassembly.js';
+import { type AdoptableMemory, type MemoryKind, RAMBlock, type RAMBlockOptions } from '#lib/memory/ram-block.js';
 import { native } from '#lib/native.js';
 import { handleLeaks, onLibThread } from '../../testing/lib-thread.ts';
 
@@ -136,4 +137,32 @@ test('more memory than a process has addresses is an error of mmap', () => {
   };
   expect(fill).toThrow(expect.objectContaining({ code: 'ENOMEM', syscall: 'mmap' }));
   for (const block of blocks) block.close();
+});
+
+describe('memory of WebAssembly', () => {
+  test('is adopted as it is', () => {
+    const memory = new webAssembly.Memory({ initial: 2 });
+    using block = RAMBlock.adopt('wasm.0', memory);
+    expect(block.descriptor).toMatchObject({ kind: 'anonymous', size: 2 * WASM_PAGE_SIZE, pageSize: HOST_PAGE });
+    new Uint8Array(memory.buffer)[5] = 6;
+    expect(block.bytes()[5]).toBe(6);
+  });
+
+  test.each<[string, AdoptableMemory]>([
+    ['of no pages', new webAssembly.Memory({ initial: 0 })],
+    ['that is shared', new webAssembly.Memory({ initial: 1, maximum: 1, shared: true })],
+    ['that is no whole pages', { buffer: new ArrayBuffer(100) }],
+  ])('is refused %s', (_what, memory) => {
+    const adopt = () => RAMBlock.adopt('wasm.0', memory);
+    expect(adopt).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
+  });
+
+  test('is refused where it is no plain memory, and nothing stays open', () => {
+    using shared = RAMBlock.create({ idstr: 'shared', size: HOST_PAGE, kind: 'memfd' });
+    const { buffer } = shared.bytes();
+    const open = native().openHandles().ramBlocks;
+    const adopt = () => RAMBlock.adopt('wasm.0', { buffer });
+    expect(adopt).toThrow(/"wasm\.0".*not whole pages of anonymous/);
+    expect(native().openHandles().ramBlocks).toBe(open);
+  });
 });

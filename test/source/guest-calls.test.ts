@@ -2,11 +2,12 @@
 import { describe, expect, test } from 'vitest';
 import { MigrationError } from '#lib/errors.js';
 import type { Guest } from '#lib/index.js';
+import { RAMBlock } from '#lib/memory/ram-block.js';
 import { GuestCalls } from '#lib/source/guest-calls.js';
 
 /** A guest of no memory that does what the test says when it is asked. */
 class AskedGuest implements Guest {
-  readonly ramBlocks = [];
+  ramBlocks: readonly RAMBlock[] = [];
   running = true;
   readonly asked: string[] = [];
   doing: Partial<Record<'start' | 'stop' | 'save', () => Promise<void>>> = {};
@@ -38,8 +39,7 @@ class AskedGuest implements Guest {
   });
 }
 
-function rig(limitMs = 0) {
-  const guest = new AskedGuest();
+function rig({ limitMs = 0, guest = new AskedGuest() } = {}) {
   const late: Error[] = [];
   const deaths: Error[] = [];
   const calls = new GuestCalls(guest, {
@@ -98,6 +98,37 @@ describe('a guest that does as it is asked', () => {
     await calls.stop();
     expect(calls.throttlePercent).toBe(0);
     expect(percents).toEqual([20, 30, 0]);
+  });
+});
+
+describe('a guest whose RAM is other blocks than are being sent', () => {
+  const block = (size: number) => RAMBlock.create({ idstr: 'ram', size });
+
+  test('fails at its stop, by what has changed, and runs on', async () => {
+    using before = block(4096);
+    using after = block(8192);
+    const guest = new AskedGuest();
+    for (const [now, what] of [
+      [[after], 'block ram has 8192 bytes now and had 4096'],
+      [[], 'block ram is gone'],
+    ] as const) {
+      guest.ramBlocks = [before];
+      const { calls } = rig({ guest });
+      guest.ramBlocks = now;
+      const message = `the guest changed its RAM while it was migrated: ${what}`;
+      await expect(calls.stop()).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
+      await calls.resume();
+      expect(guest.running).toBe(true);
+    }
+  });
+
+  test('is as it was where the blocks are the same in another list', async () => {
+    using same = block(4096);
+    const guest = new AskedGuest();
+    guest.ramBlocks = [same];
+    const { calls } = rig({ guest });
+    guest.ramBlocks = [RAMBlock.attach(same.descriptor)];
+    expect(await calls.stop()).toBe(true);
   });
 });
 
@@ -206,13 +237,13 @@ describe('a guest that does not answer in time', () => {
     ['stop', 'the guest did not stop within 0.02 s', (calls: GuestCalls) => calls.stop()],
     ['save', 'the guest did not save its device state within 0.02 s', (calls: GuestCalls) => calls.save()],
   ] as const)('%s', async (what, message, ask) => {
-    const { guest, calls } = rig(20);
+    const { guest, calls } = rig({ limitMs: 20 });
     guest.doing[what] = () => new Promise(() => {});
     await expect(ask(calls)).rejects.toMatchObject({ code: 'GUEST_FAILED', message });
   });
 
   test('stops late: it starts again then', async () => {
-    const { guest, calls } = rig(20);
+    const { guest, calls } = rig({ limitMs: 20 });
     const stopping = settleable();
     guest.doing.stop = () => stopping.promise;
     await expect(calls.stop()).rejects.toMatchObject({ code: 'GUEST_FAILED' });
@@ -224,7 +255,7 @@ describe('a guest that does not answer in time', () => {
   });
 
   test('start: that is told', async () => {
-    const { guest, calls } = rig(20);
+    const { guest, calls } = rig({ limitMs: 20 });
     await calls.stop();
     guest.doing.start = () => new Promise(() => {});
     const message = 'the guest did not start again at the source within 0.02 s';

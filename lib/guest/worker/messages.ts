@@ -30,7 +30,16 @@ export type ToVcpu =
   | { readonly kind: 'calls'; readonly since: number; readonly messages: readonly unknown[] };
 
 export type FromVcpu =
-  | { readonly kind: 'ready'; readonly name: string; readonly version: number; readonly thread: number }
+  /** `state`: what is to be saved of it before its first start, if anything. */
+  | {
+      readonly kind: 'ready';
+      readonly name: string;
+      readonly version: number;
+      readonly thread: number;
+      readonly state: SavedState | undefined;
+    }
+  /** Its thread has taken memory for the block of that name, in place of one before. The owner closes both. */
+  | { readonly kind: 'adopted'; readonly block: RAMBlockDescriptor }
   | { readonly kind: 'loaded' }
   | { readonly kind: 'refused'; readonly error: PlainError }
   /** The answers to the calls that are due, in order; `errors` names those of `values` that were thrown. */

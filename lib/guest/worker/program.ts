@@ -3,6 +3,7 @@
  * has one.
  */
 import { MigrationError } from '../../errors.js';
+import type { AdoptableMemory } from '../../memory/ram-block.js';
 
 /** One vCPU, as the program in its worker has it. */
 export interface Vcpu {
@@ -52,6 +53,24 @@ export interface Program<State = unknown> {
   run(vcpu: Vcpu, state: State | undefined): unknown;
 }
 
+/** A vCPU for a guest that is built on this one and brings its own RAM, such as that of WebAssembly. */
+export interface AdoptingVcpu extends Vcpu {
+  /**
+   * Takes memory that the thread's runtime has mapped for the guest's block of that name, in place of the one before.
+   * Throws as `RAMBlock.adopt`.
+   */
+  adopt(idstr: string, memory: AdoptableMemory): void;
+}
+
+/** The program of such a guest around the user's: it adds to the state. */
+export interface OuterProgram extends Program {
+  setup(vcpu: AdoptingVcpu): unknown;
+  /** What is saved for `state`; that is undefined before the first start. Throws where it can't be saved. */
+  save(state: unknown): unknown;
+  /** What `run` gets for what {@link save} gave at the other side, a peer's word. Throws where that is refused. */
+  load(saved: unknown): unknown;
+}
+
 /** Gives a program its types; returns it as it is. */
 export function defineProgram<State>(program: Program<State>): Program<State> {
   return program;
@@ -68,7 +87,7 @@ function isProgram(value: unknown): value is Program {
 }
 
 /** The program that a module exports as its default. Throws BAD_ARGUMENT where there is none. */
-export function programOf(module: { readonly default?: unknown }, url: string): Program {
+export function programOf(module: { readonly default?: unknown }, url: string): Program & Partial<OuterProgram> {
   if (isProgram(module.default)) return module.default;
   throw new MigrationError('BAD_ARGUMENT', `the module ${url} has no program as its default export`, {
     hint: 'export default defineProgram({ name, version, run }): a name of printable ASCII, a version of 32 bits',

@@ -8,17 +8,22 @@
 import { deserialize, serialize } from 'node:v8';
 import { parentPort, workerData } from 'node:worker_threads';
 import { MigrationError, type PlainError, toPlainError } from '../../errors.js';
+import { type AdoptableMemory, RAMBlock } from '../../memory/ram-block.js';
 import { native } from '../../native.js';
 import type { FromVcpu, SavedState, ToVcpu, VcpuBoot } from './messages.js';
-import { type Program, programOf, type Vcpu } from './program.js';
+import { type AdoptingVcpu, programOf } from './program.js';
 import { RunWord } from './run-word.js';
 
 const boot = workerData as VcpuBoot;
 const post = (message: FromVcpu) => parentPort?.postMessage(message);
+const { setThreadName, threadId } = native();
+setThreadName(`worker-vcpu/${boot.index}`);
+const program = programOf(await import(boot.program), boot.program);
 
-function saved(state: () => unknown): SavedState {
+function savedState(state: () => unknown): SavedState {
   try {
-    return { bytes: serialize(state()) };
+    const given = state();
+    return { bytes: serialize(program.save === undefined ? given : program.save(given)) };
   } catch (error) {
     return { error: toPlainError(error) };
   }
@@ -64,7 +69,7 @@ class Replies {
   }
 }
 
-class ThreadVcpu implements Vcpu {
+class ThreadVcpu implements AdoptingVcpu {
   readonly index = boot.index;
   readonly count = boot.count;
   readonly data = boot.data;
@@ -83,6 +88,10 @@ class ThreadVcpu implements Vcpu {
     throw new MigrationError('BAD_ARGUMENT', `the guest has no RAM block "${idstr}"`, {
       hint: `its blocks are ${boot.blocks.map((known) => known.idstr).join(', ')}`,
     });
+  }
+
+  adopt(idstr: string, memory: AdoptableMemory): void {
+    post({ kind: 'adopted', block: RAMBlock.adopt(idstr, memory).descriptor });
   }
 
   get stopRequested(): boolean {
@@ -129,7 +138,7 @@ class ThreadVcpu implements Vcpu {
       const { request } = this.#runWord;
       this.#calls = [];
       this.#stoppedFor = request;
-      post({ kind: 'parked', request, state: saved(state) });
+      post({ kind: 'parked', request, state: savedState(state) });
       this.#runWord.standStill(request);
     }
   }
@@ -152,7 +161,7 @@ class ThreadVcpu implements Vcpu {
   }
 }
 
-async function live(program: Program, vcpu: Vcpu, state: unknown): Promise<void> {
+async function live(vcpu: AdoptingVcpu, state: unknown): Promise<void> {
   try {
     await program.run(vcpu, state);
     post({ kind: 'halted' });
@@ -164,11 +173,12 @@ async function live(program: Program, vcpu: Vcpu, state: unknown): Promise<void>
   }
 }
 
-function listenToOwner(program: Program, vcpu: ThreadVcpu): void {
+function listenToOwner(vcpu: ThreadVcpu): void {
   let state: unknown;
   const load = (bytes: Uint8Array): void => {
     try {
-      state = deserialize(bytes);
+      const saved: unknown = deserialize(bytes);
+      state = program.load === undefined ? saved : program.load(saved);
       post({ kind: 'loaded' });
     } catch (error) {
       post({ kind: 'refused', error: toPlainError(error) });
@@ -179,7 +189,7 @@ function listenToOwner(program: Program, vcpu: ThreadVcpu): void {
       case 'load':
         return load(message.state);
       case 'run':
-        return void live(program, vcpu, state);
+        return void live(vcpu, state);
       case 'stop':
         return vcpu.wake();
       case 'calls':
@@ -188,10 +198,8 @@ function listenToOwner(program: Program, vcpu: ThreadVcpu): void {
   });
 }
 
-const { setThreadName, threadId } = native();
-setThreadName(`worker-vcpu/${boot.index}`);
-const program = programOf(await import(boot.program), boot.program);
 const vcpu = new ThreadVcpu();
 await program.setup?.(vcpu);
-listenToOwner(program, vcpu);
-post({ kind: 'ready', name: program.name, version: program.version, thread: threadId() });
+listenToOwner(vcpu);
+const state = program.save === undefined ? undefined : savedState(() => undefined);
+post({ kind: 'ready', name: program.name, version: program.version, thread: threadId(), state });

@@ -20,7 +20,7 @@ const DEFAULT_STOP_TIMEOUT_MS = 10_000;
 export interface WorkerGuestSettings {
   /** The module whose default export is the {@link Program}. */
   readonly program: URL;
-  /** Its RAM, 1 block or more; each at most as large as an ArrayBuffer may be (4 GiB with Node 20). */
+  /** Its RAM; each at most as large as an ArrayBuffer may be (4 GiB with Node 20). */
   readonly blocks: readonly RAMBlockOptions[];
   /** Workers that run the program, 1 to 64; 1 when absent. */
   readonly vcpus?: number;
@@ -58,7 +58,6 @@ function createBlocks(options: readonly RAMBlockOptions[]): RAMBlock[] {
   const blocks: RAMBlock[] = [];
   try {
     for (const each of options) blocks.push(RAMBlock.create(each));
-    new RAMList(blocks); // their names, for one, differ
     return blocks;
   } catch (error) {
     for (const block of blocks) block.close();
@@ -67,7 +66,7 @@ function createBlocks(options: readonly RAMBlockOptions[]): RAMBlock[] {
 }
 
 export class WorkerGuest implements Guest {
-  readonly ramBlocks: readonly RAMBlock[];
+  readonly #blocks: readonly RAMBlock[];
   readonly #vcpus: readonly WorkerVcpu[];
   readonly #stopTimeoutMs: number;
   #ready: readonly Ready[] = [];
@@ -81,8 +80,8 @@ export class WorkerGuest implements Guest {
   private constructor(settings: WorkerGuestSettings) {
     const { program, vcpus: count = 1, data, stopTimeoutMs = DEFAULT_STOP_TIMEOUT_MS, resourceLimits } = settings;
     this.#stopTimeoutMs = stopTimeoutMs;
-    this.ramBlocks = createBlocks(settings.blocks);
-    const blocks = this.ramBlocks.map(({ descriptor }) => descriptor);
+    this.#blocks = createBlocks(settings.blocks);
+    const blocks = this.#blocks.map(({ descriptor }) => descriptor);
     const vcpus: WorkerVcpu[] = [];
     this.#vcpus = vcpus;
     try {
@@ -108,11 +107,17 @@ export class WorkerGuest implements Guest {
     const guest = new WorkerGuest(settings);
     try {
       guest.#ready = await Promise.all(guest.#vcpus.map(({ ready }) => ready));
+      new RAMList(guest.ramBlocks); // there is one at least, and their names differ
       return guest;
     } catch (error) {
       guest.close();
       throw error;
     }
+  }
+
+  /** Those it was given, and then those of its vCPUs' own, which may be others after each stop. */
+  get ramBlocks(): readonly RAMBlock[] {
+    return [...this.#blocks, ...this.#vcpus.flatMap(({ adopted }) => adopted)];
   }
 
   get running(): boolean {
@@ -220,7 +225,7 @@ export class WorkerGuest implements Guest {
     this.#running = false;
     const reason = new MigrationError('GUEST_FAILED', 'the worker guest was closed', { hint: 'make a new one' });
     for (const vcpu of this.#vcpus) vcpu.close(reason);
-    for (const block of this.ramBlocks) block.close();
+    for (const block of this.#blocks) block.close();
   }
 
   [Symbol.dispose](): void {

@@ -6,6 +6,7 @@
  */
 import { type ResourceLimits, Worker } from 'node:worker_threads';
 import { fromPlainError, MigrationError } from '../../errors.js';
+import { RAMBlock, type RAMBlockDescriptor } from '../../memory/ram-block.js';
 import type { VcpuState } from './device-state.js';
 import type { FromVcpu, SavedState, ToVcpu, VcpuBoot } from './messages.js';
 import { RunWord } from './run-word.js';
@@ -27,8 +28,12 @@ export class WorkerVcpu {
   #phase: 'new' | 'begun' | 'halted' | 'ended' = 'new';
   /** While it stands still in a checkpoint. */
   #state: SavedState | undefined;
-  /** The state to begin with. */
-  #loaded: Uint8Array | undefined;
+  /** Where it begins at its first start, unless that is where its program does. */
+  #initial: SavedState | undefined;
+  /** Memory of its own, by the name of the block; and what was that before, which a migration may still use. */
+  readonly #adopted = new Map<string, RAMBlock>();
+  readonly #superseded: RAMBlock[] = [];
+  #closed = false;
   /** The request that it stopped for last, as far as is known here. */
   #stoppedFor = 0;
   #waiting: Call[] = [];
@@ -58,8 +63,10 @@ export class WorkerVcpu {
     });
     this.ready = new Promise((resolve, reject) => {
       this.#worker.on('message', (message: FromVcpu) => {
-        if (message.kind === 'ready') resolve(message);
-        else this.#take(message);
+        if (message.kind === 'ready') {
+          this.#initial = message.state;
+          resolve(message);
+        } else this.#take(message);
       });
       void this.ended.then(reject);
     });
@@ -69,6 +76,11 @@ export class WorkerVcpu {
   /** Nothing of it touches RAM, until it is started. */
   get standsStill(): boolean {
     return this.#phase !== 'begun' || this.#state !== undefined;
+  }
+
+  /** RAM that its thread has brought, in the order in which it did. */
+  get adopted(): readonly RAMBlock[] {
+    return [...this.#adopted.values()];
   }
 
   get hasBegun(): boolean {
@@ -102,12 +114,15 @@ export class WorkerVcpu {
   /** Only while it stands still. Throws GUEST_FAILED where the program's state can't be saved. */
   save(): VcpuState {
     if (this.#phase === 'halted') return { kind: 'halted' };
-    const state = this.#phase === 'new' ? this.#loaded && { bytes: this.#loaded } : this.#state;
+    const state = this.#phase === 'new' ? this.#initial : this.#state;
     if (state === undefined) return { kind: 'new' };
     if ('bytes' in state) return { kind: 'stopped', state: state.bytes };
     const cause = fromPlainError(state.error);
     throw new MigrationError('GUEST_FAILED', `the state of vCPU ${this.#index} can't be saved: ${cause.message}`, {
-      hint: 'give checkpoint() or serve() a state that structured clone can carry',
+      hint:
+        cause instanceof MigrationError
+          ? cause.hint
+          : 'give checkpoint() or serve() a state that structured clone can carry',
       cause,
     });
   }
@@ -123,11 +138,12 @@ export class WorkerVcpu {
       }),
       this.ended,
     ]);
+    if (refusal instanceof MigrationError) throw refusal;
     if (refusal !== undefined) {
       const message = `the state of vCPU ${this.#index} can't be read: ${refusal.message}`;
       throw new MigrationError('GUEST_FAILED', message, { cause: refusal });
     }
-    this.#loaded = saved.state;
+    this.#initial = { bytes: saved.state };
   }
 
   call(message: unknown): Promise<unknown> {
@@ -154,6 +170,8 @@ export class WorkerVcpu {
     this.#leave(reason);
     this.#worker.unref();
     void this.#worker.terminate();
+    this.#closed = true;
+    for (const block of [...this.#adopted.values(), ...this.#superseded]) block.close();
   }
 
   #post(message: ToVcpu): void {
@@ -162,6 +180,8 @@ export class WorkerVcpu {
 
   #take(message: FromVcpu): void {
     switch (message.kind) {
+      case 'adopted':
+        return this.#adopt(message.block);
       case 'loaded':
         return this.#onLoad(undefined);
       case 'refused':
@@ -175,6 +195,14 @@ export class WorkerVcpu {
         this.#rejectAll();
         return this.#onStandstill();
     }
+  }
+
+  #adopt(descriptor: RAMBlockDescriptor): void {
+    const block = RAMBlock.attach(descriptor);
+    if (this.#closed) return block.close(); // what its thread did last
+    const before = this.#adopted.get(block.idstr);
+    if (before !== undefined) this.#superseded.push(before);
+    this.#adopted.set(block.idstr, block);
   }
 
   #settle({ values, errors }: FromVcpu & { kind: 'replies' }): void {

@@ -1,0 +1,72 @@
+/** WebAssembly guests of testing/wasm-programs/, and what stands in their memory. */
+import { WasmGuest, type WasmGuestSettings } from '#lib/index.js';
+import { assemble } from './wasm.ts';
+
+const MIB = 2 ** 20;
+const PAGE = 4096;
+
+/**
+ * Keeps numbers, each at the beginning of the next page, from the second page on; how many there are is known to a
+ * global alone. The rest is for tests of what a module may do.
+ */
+export const ledgerModule = assemble(`(module
+  (import "host" "call" (func $host))
+  (memory (export "memory") 2 4096)
+  (table (export "table") 2 8 funcref)
+  (global $kept (mut i32) (i32.const 0))
+  (func $address (param $place i32) (result i32)
+    (i32.shl (i32.add (local.get $place) (i32.const 1)) (i32.const 12)))
+  (func (export "keep") (param $number i32) (result i32)
+    (i32.store (call $address (global.get $kept)) (local.get $number))
+    (global.set $kept (i32.add (global.get $kept) (i32.const 1)))
+    (i32.sub (global.get $kept) (i32.const 1)))
+  (func (export "kept") (result i32) global.get $kept)
+  (func (export "read") (param $place i32) (result i32) (i32.load (call $address (local.get $place))))
+  (func (export "sum") (result i64) (local $place i32) (local $sum i64)
+    (block $done (loop $next
+      (br_if $done (i32.ge_u (local.get $place) (global.get $kept)))
+      (local.set $sum (i64.add (local.get $sum) (i64.load32_u (call $address (local.get $place)))))
+      (local.set $place (i32.add (local.get $place) (i32.const 1)))
+      (br $next)))
+    local.get $sum)
+  (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+  (func (export "pages") (result i32) memory.size)
+  (func (export "trap") unreachable)
+  (func (export "callHost") (call $host))
+  (data (i32.const 0) "written by the setup"))`);
+
+export const wasmProgram = (name: string): URL => new URL(`./wasm-programs/${name}.mjs`, import.meta.url);
+
+export const ledgerGuest = (more: Partial<WasmGuestSettings> = {}): WasmGuestSettings => ({
+  program: wasmProgram('exports'),
+  memory: 8 * MIB,
+  data: { module: ledgerModule },
+  ...more,
+});
+
+/** The first `count` numbers that a vCPU keeps, as they stand in its RAM, where all pages are here. */
+export function keptIn(guest: WasmGuest, vcpu: number, count: number): number[] {
+  const words = new Uint32Array(guest.ramBlocks[vcpu].bytes().buffer);
+  return Array.from({ length: count }, (_, place) => words[((place + 1) * PAGE) / 4]);
+}
+
+/** Guests made here are closed by {@link WasmGuests.close}. */
+export class WasmGuests {
+  readonly #guests: WasmGuest[] = [];
+
+  async create(settings: WasmGuestSettings): Promise<WasmGuest> {
+    const guest = await WasmGuest.create(settings);
+    this.#guests.push(guest);
+    return guest;
+  }
+
+  async start(settings: WasmGuestSettings): Promise<WasmGuest> {
+    const guest = await this.create(settings);
+    await guest.start();
+    return guest;
+  }
+
+  close(): void {
+    for (const guest of this.#guests.splice(0)) guest.close();
+  }
+}
