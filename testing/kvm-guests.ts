@@ -63,7 +63,7 @@ export function copyMemory(from: KvmGuest, to: KvmGuest): void {
   for (const [index, block] of to.ramBlocks.entries()) block.bytes().set(from.ramBlocks[index].bytes());
 }
 
-/** For `thereAndBack`: one that runs a programme which checks itself. */
+/** Of one that runs a programme which checks itself. */
 export function kvmKit(settings: KvmGuestSettings): GuestKit<KvmGuest> {
   return {
     create: () => KvmGuest.create(settings),
@@ -81,6 +81,7 @@ export function kvmKit(settings: KvmGuestSettings): GuestKit<KvmGuest> {
       await until('it writes', () => guest.stats.writesHere >= writesHere + 300);
     },
     close: (guest) => guest.close(),
+    work: (guest) => guest.stats.writesHere,
   };
 }
 

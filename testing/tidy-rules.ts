@@ -235,6 +235,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
   'test/fuzz.test.ts': 'fuzz/, the fuzz of the decoders and of loading',
+  'test/guest/contract.test.ts': 'the contract of docs/guests.md, which lib/testing/ checks',
   'test/guest/wasm/sqlite.test.ts': 'a real program as a WebAssembly guest',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
 };

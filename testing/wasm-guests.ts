@@ -1,5 +1,7 @@
 /** WebAssembly guests of testing/wasm-programs/, and what stands in their memory. */
 import { WasmGuest, type WasmGuestSettings } from '#lib/index.js';
+import type { GuestKit } from '#lib/testing/index.js';
+import { until } from './native-thread.ts';
 import { assemble } from './wasm.ts';
 
 const MIB = 2 ** 20;
@@ -70,3 +72,54 @@ export class WasmGuests {
     for (const guest of this.#guests.splice(0)) guest.close();
   }
 }
+
+/** Takes turns by itself: each adds 1 to the first word of a random page behind the first, and to that of the first. */
+const turnsModule = assemble(`(module
+  (memory (export "memory") 2 4096)
+  (global $random (mut i32) (i32.const 1))
+  (func (export "turn") (local $page i32)
+    (global.set $random
+      (i32.add (i32.mul (global.get $random) (i32.const 1664525)) (i32.const 1013904223)))
+    (local.set $page
+      (i32.shl
+        (i32.add
+          (i32.rem_u
+            (i32.shr_u (global.get $random) (i32.const 8))
+            (i32.sub (i32.shl (memory.size) (i32.const 4)) (i32.const 1)))
+          (i32.const 1))
+        (i32.const 12)))
+    (i32.store (local.get $page) (i32.add (i32.load (local.get $page)) (i32.const 1)))
+    (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))))`);
+
+const turns: WasmGuestSettings = {
+  program: wasmProgram('turns'),
+  memory: 8 * MIB,
+  data: { module: turnsModule },
+  vcpus: 2,
+};
+
+/** The turns that each vCPU has taken, and how many its pages have had. */
+function turnsOf(guest: WasmGuest): [taken: number, had: number][] {
+  return guest.ramBlocks.map((block) => {
+    const words = new Uint32Array(block.bytes().buffer);
+    let had = 0;
+    for (let at = PAGE / 4; at < words.length; at += PAGE / 4) had += words[at];
+    return [words[0], had];
+  });
+}
+
+export const turnsKit: GuestKit<WasmGuest> = {
+  create: () => WasmGuest.create(turns),
+  empty: () => WasmGuest.create(turns),
+  verify: async (guest) => {
+    for (const [taken, had] of turnsOf(guest)) {
+      if (taken !== had) throw new Error(`${taken} turns were taken, and pages have had ${had}`);
+    }
+  },
+  progress: async (guest) => {
+    const taken = () => turnsOf(guest).map(([count]) => count);
+    const before = taken();
+    await until('each vCPU has taken a turn', () => taken().every((count, vcpu) => count > before[vcpu]));
+  },
+  close: (guest) => guest.close(),
+};

@@ -1,7 +1,5 @@
 /** The worker guest: its life, calls, stops and deaths, its moves, and what it leaves. */
-import { deserialize } from 'node:v8';
 import { afterEach, describe, expect, test } from 'vitest';
-import { decodeDeviceState } from '#lib/guest/worker/device-state.js';
 import { listen, MigrationError, migrate, WorkerGuest } from '#lib/index.js';
 import { native } from '#lib/native.js';
 import { thereAndBack } from '#lib/testing/index.js';
@@ -11,8 +9,11 @@ import {
   byData,
   ledger,
   numbersOfLedger,
+  statesOf,
   stripes,
+  stripesKit,
   WorkerGuests,
+  wordsOf,
   workerProgram,
 } from '../../../testing/worker-guests.ts';
 
@@ -21,19 +22,11 @@ const guests = new WorkerGuests();
 
 afterEach(() => guests.close());
 
-const words = (guest: WorkerGuest, block: number) => new Uint32Array(guest.ramBlocks[block].bytes().buffer);
-
-/** The states that its vCPUs gave; the guest is stopped. */
-async function states(guest: WorkerGuest): Promise<unknown[]> {
-  const { vcpus } = decodeDeviceState(await guest.saveDeviceState());
-  return vcpus.map((vcpu) => (vcpu.kind === 'stopped' ? deserialize(vcpu.state) : vcpu.kind));
-}
-
 describe('a life', () => {
   test('begins at the first start, with thread ids of its own', async () => {
     const guest = await guests.create(byData('serve', { vcpus: 2 }));
     expect(guest.running).toBe(false);
-    expect(await states(guest)).toEqual(['new', 'new']);
+    expect(await statesOf(guest)).toEqual(['new', 'new']);
     expect(new Set([...guest.vcpuThreads, native().threadId()]).size).toBe(3);
     await guest.start();
     expect(guest.running).toBe(true);
@@ -44,31 +37,31 @@ describe('a life', () => {
     const guest = await guests.start(byData('checkpoints'));
     await guest.stop();
     expect(guest.running).toBe(false);
-    const [first] = (await states(guest)) as [{ turns: number }];
+    const [first] = (await statesOf(guest)) as [{ turns: number }];
     await guest.stop(); // harmless
-    expect(await states(guest)).toEqual([first]);
+    expect(await statesOf(guest)).toEqual([first]);
     await guest.start();
     await guest.start(); // harmless
     for (let turns = first.turns; turns === first.turns; ) {
       await guest.start();
       await guest.stop();
-      [{ turns }] = (await states(guest)) as [{ turns: number }];
+      [{ turns }] = (await statesOf(guest)) as [{ turns: number }];
     }
   });
 
   test('of a loop that only looks whether it is to stop can be stopped', async () => {
     const guest = await guests.start(byData('loops', { vcpus: 2 }));
     await guest.stop();
-    expect(await states(guest)).toEqual([{ looped: true }, { looped: true }]);
+    expect(await statesOf(guest)).toEqual([{ looped: true }, { looped: true }]);
   });
 
   test('that waits for messages is stopped at once, and its timers stand still with it', async () => {
     const guest = await guests.start(byData('timer'));
     await guest.call(undefined);
     await guest.stop();
-    const [before] = words(guest, 0);
+    const [before] = wordsOf(guest, 0);
     await until('other work is done', () => true);
-    expect(words(guest, 0)[0]).toBe(before);
+    expect(wordsOf(guest, 0)[0]).toBe(before);
     await guest.start();
     expect(await guest.call(undefined)).toBeGreaterThanOrEqual(before);
   });
@@ -77,7 +70,7 @@ describe('a life', () => {
     const guest = await guests.start(byData('returns'));
     await expect(guest.call('anyone?')).rejects.toMatchObject({ code: 'GUEST_FAILED' });
     await guest.stop();
-    expect(await states(guest)).toEqual(['halted']);
+    expect(await statesOf(guest)).toEqual(['halted']);
     const there = await guests.create(byData('returns'));
     await there.loadDeviceState(await guest.saveDeviceState());
     await there.start();
@@ -145,13 +138,13 @@ describe('calls', () => {
   test('that a vCPU was sent but has not begun when it stops are begun once', async () => {
     const guest = await guests.start(byData('serve'));
     const first = guest.call({ name: 'untilStopped' });
-    await until('it is handled', () => words(guest, 0)[1] === 1);
+    await until('it is handled', () => wordsOf(guest, 0)[1] === 1);
     const sent = guest.call({ name: 'count' });
     await new Promise(setImmediate); // it has gone out, and is not looked at before the stop
     const waiting = guest.call({ name: 'count' });
     await guest.stop();
     await first;
-    expect(words(guest, 0)[0]).toBe(0);
+    expect(wordsOf(guest, 0)[0]).toBe(0);
     await guest.start();
     expect(await Promise.all([sent, waiting])).toEqual([1, 2]);
     expect(await guest.call({ name: 'count' })).toBe(3);
@@ -324,33 +317,8 @@ async function move(guest: WorkerGuest, there: WorkerGuest, passes = 0) {
 }
 
 describe('moves', () => {
-  /** Each page must hold what the vCPU that writes it has counted. */
-  async function verifyStripes(guest: WorkerGuest): Promise<void> {
-    const written = ((await states(guest)) as { written: Uint32Array[] }[]).map((state) => state.written);
-    for (const [block] of guest.ramBlocks.entries()) {
-      const ram = words(guest, block);
-      written[0][block].forEach((_, page) => {
-        const due = written[page % written.length][block][page];
-        if (ram[page * PAGE_WORDS] !== due) throw new Error(`page ${page} holds ${ram[page * PAGE_WORDS]}, not ${due}`);
-      });
-    }
-  }
-
   test('there and back ten times, of two vCPUs over two blocks, with real faults', async () => {
-    const moves = await thereAndBack(
-      {
-        create: () => WorkerGuest.create(stripes),
-        empty: () => WorkerGuest.create(stripes),
-        verify: verifyStripes,
-        progress: async (guest) => {
-          const sum = () => words(guest, 0).reduce((total, word) => total + word, 0);
-          const before = sum();
-          await until('it has written', () => sum() > before);
-        },
-        close: (guest) => guest.close(),
-      },
-      { precopyPasses: 0 },
-    );
+    const moves = await thereAndBack(stripesKit, { precopyPasses: 0 });
     expect(moves).toHaveLength(20);
     const faults = moves.map(({ incoming }) => incoming.faults.count);
     expect(Math.max(...faults)).toBeGreaterThan(0);
@@ -360,8 +328,8 @@ describe('moves', () => {
   test('a check of the stripes finds a page that is not what it must be', async () => {
     const guest = await guests.start(stripes);
     await guest.stop();
-    words(guest, 1)[PAGE_WORDS] += 1;
-    await expect(verifyStripes(guest)).rejects.toThrow('page 1 holds');
+    wordsOf(guest, 1)[PAGE_WORDS] += 1;
+    await expect(stripesKit.verify(guest)).rejects.toThrow('page 1 holds');
   });
 
   test('while it is called lose no answered call, and begin none twice', async () => {
