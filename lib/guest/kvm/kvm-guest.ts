@@ -225,7 +225,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
   }
 
   /**
-   * Checks every page, those that are worked on against the registers. Only while stopped, with all pages here, and of the
+   * Checks every page, those of `writer` against the registers. Only while stopped, with all pages here, and of the
    * programmes that come with it. Throws BAD_ARGUMENT for an image.
    */
   async verify(): Promise<StressGuestVerdict> {
@@ -256,7 +256,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
     };
   }
 
-  /** Of the programmes `latency` and `random`: how long its touches took, since it was made. Throws BAD_ARGUMENT for another. */
+  /** Of `latency` and `random`: how long its touches took, since it was made. Throws BAD_ARGUMENT for another. */
   latency(): TouchLatency {
     if (this.#program?.kind !== 'latency' && this.#program?.kind !== 'random') throw this.#noProgramme('latency');
     this.#readProgress();
