@@ -1,4 +1,4 @@
-/** Which guest the demo takes: the one asked for, or where that is open a virtual machine, if there can be one. Pure. */
+/** Which guest the demo takes: the one asked for, or where that is open a virtual machine if there can be one. Pure. */
 import { MigrationError } from '../errors.js';
 import { MAX_VCPUS, MEMORY_MAX } from '../guest/kvm/memory-map.js';
 import type { Problem } from '../host/kvm.js';
