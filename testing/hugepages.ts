@@ -10,9 +10,20 @@ export const HUGEPAGE = 2 * 1024 * 1024;
 /** Whoever listens here changes the pool; the port is held no longer than that takes. */
 const LOCK: Pick<AddressInfo, 'address' | 'port'> = { address: '127.0.0.1', port: 47_013 };
 
-const poolOf = (pageSize: number): string => `/sys/kernel/mm/hugepages/hugepages-${pageSize / 1024}kB/nr_hugepages`;
+interface Pool {
+  readonly pages: number;
+  /** Those of them that are to stay; the others were given back while still in use, and go when they are free. */
+  readonly kept: number;
+}
 
-const sizeOf = (pageSize: number): number => Number(readFileSync(poolOf(pageSize), 'utf8'));
+const fileOf = (pageSize: number, name: string): string =>
+  `/sys/kernel/mm/hugepages/hugepages-${pageSize / 1024}kB/${name}`;
+
+function poolOf(pageSize: number): Pool {
+  const read = (name: string) => Number(readFileSync(fileOf(pageSize, name), 'utf8'));
+  const pages = read('nr_hugepages');
+  return { pages, kept: pages - read('surplus_hugepages') };
+}
 
 function tryLock(): Promise<Server | undefined> {
   return new Promise((resolve, reject) => {
@@ -34,19 +45,19 @@ function lockReleased(): Promise<void> {
   });
 }
 
-/** Changes the pool by `count` pages; returns by how many it really changed. */
-async function changePool(pageSize: number, count: number): Promise<number> {
+/** Has `sizeFor` say to how many pages the pool is to be changed; what it was, and what it really is then. */
+async function changePool(pageSize: number, sizeFor: (pool: Pool) => number): Promise<{ before: Pool; after: Pool }> {
   let lock = await tryLock();
   for (; lock === undefined; lock = await tryLock()) await lockReleased();
   const waiting: { destroy(): void }[] = [];
   lock.on('connection', (socket) => waiting.push(socket));
   try {
-    const before = sizeOf(pageSize);
-    writeFileSync(poolOf(pageSize), String(Math.max(0, before + count)));
-    return sizeOf(pageSize) - before;
+    const before = poolOf(pageSize);
+    writeFileSync(fileOf(pageSize, 'nr_hugepages'), String(Math.max(0, sizeFor(before))));
+    return { before, after: poolOf(pageSize) };
   } catch (cause) {
     throw new Error(
-      `this test needs hugepages and may not reserve them: run it as root, to write ${poolOf(pageSize)}`,
+      `this test needs hugepages and may not reserve them: run it as root, to write ${fileOf(pageSize, 'nr_hugepages')}`,
       {
         cause,
       },
@@ -62,13 +73,15 @@ async function changePool(pageSize: number, count: number): Promise<number> {
 
 /** Has `use` run with that many more hugepages in the pool. Rejects, saying why, where there are none to be had. */
 export async function withHugepages<T>(count: number, use: () => T | Promise<T>, pageSize = HUGEPAGE): Promise<T> {
-  const got = await changePool(pageSize, count);
+  // To be free they come on top of those that are in use, which then stay as well.
+  const { before, after } = await changePool(pageSize, ({ pages }) => pages + count);
+  const got = after.pages - before.pages;
   try {
     if (got !== count) {
       throw new Error(`this test needs ${count} hugepages of ${pageSize / 1024} KiB; the kernel had memory for ${got}`);
     }
     return await use();
   } finally {
-    await changePool(pageSize, -got);
+    await changePool(pageSize, ({ kept }) => kept - (after.kept - before.kept));
   }
 }
