@@ -16,12 +16,14 @@ interface Pool {
   readonly kept: number;
 }
 
+const KNOB = 'nr_hugepages';
+
 const fileOf = (pageSize: number, name: string): string =>
   `/sys/kernel/mm/hugepages/hugepages-${pageSize / 1024}kB/${name}`;
 
 function poolOf(pageSize: number): Pool {
   const read = (name: string) => Number(readFileSync(fileOf(pageSize, name), 'utf8'));
-  const pages = read('nr_hugepages');
+  const pages = read(KNOB);
   return { pages, kept: pages - read('surplus_hugepages') };
 }
 
@@ -45,7 +47,7 @@ function lockReleased(): Promise<void> {
   });
 }
 
-/** Has `sizeFor` say to how many pages the pool is to be changed; what it was, and what it really is then. */
+/** Changes the pool to as many pages as `sizeFor` says; what it was, and what it really is then. */
 async function changePool(pageSize: number, sizeFor: (pool: Pool) => number): Promise<{ before: Pool; after: Pool }> {
   let lock = await tryLock();
   for (; lock === undefined; lock = await tryLock()) await lockReleased();
@@ -53,11 +55,11 @@ async function changePool(pageSize: number, sizeFor: (pool: Pool) => number): Pr
   lock.on('connection', (socket) => waiting.push(socket));
   try {
     const before = poolOf(pageSize);
-    writeFileSync(fileOf(pageSize, 'nr_hugepages'), String(Math.max(0, sizeFor(before))));
+    writeFileSync(fileOf(pageSize, KNOB), String(Math.max(0, sizeFor(before))));
     return { before, after: poolOf(pageSize) };
   } catch (cause) {
     throw new Error(
-      `this test needs hugepages and may not reserve them: run it as root, to write ${fileOf(pageSize, 'nr_hugepages')}`,
+      `this test needs hugepages and may not reserve them: run it as root, to write ${fileOf(pageSize, KNOB)}`,
       {
         cause,
       },

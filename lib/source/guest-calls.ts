@@ -99,9 +99,11 @@ export class GuestCalls {
     return this.#ran;
   }
 
-  /** Its device state. Throws as {@link stop}. */
-  save(): Promise<Uint8Array> {
-    return this.#call('save its device state', () => this.#guest.saveDeviceState());
+  /** Its device state. Throws as {@link stop}, and where somebody has started it meanwhile. */
+  async save(): Promise<Uint8Array> {
+    const state = await this.#call('save its device state', () => this.#guest.saveDeviceState());
+    if (this.#guest.running) throw guestFailed('save its device state', new Error('it was started meanwhile'));
+    return state;
   }
 
   /** The migration has ended for that reason: whoever waits for the guest waits no longer. */

@@ -78,6 +78,16 @@ describe('a guest that does as it is asked', () => {
     expect(guest.asked).toEqual(['stop', 'save', 'start']);
   });
 
+  test('is not saved by one migration and started by another', async () => {
+    const { guest, calls } = rig();
+    await calls.stop();
+    guest.doing.save = () => guest.start();
+    await expect(calls.save()).rejects.toMatchObject({
+      code: 'GUEST_FAILED',
+      message: expect.stringContaining('it was started meanwhile'),
+    });
+  });
+
   test('does not run on if it did not run, or was never stopped', async () => {
     const { guest, calls } = rig();
     await calls.resume();

@@ -50,6 +50,8 @@ export class ThreadWasmVcpu implements WasmVcpu {
   readonly #instances: InstanceState[] = [];
   readonly #memories: AdoptedMemory[] = [];
   #isSetUp = false;
+  /** Settled when the last module is instantiated. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(vcpu: AdoptingVcpu, memory: number, data: unknown) {
     this.index = vcpu.index;
@@ -89,7 +91,11 @@ export class ThreadWasmVcpu implements WasmVcpu {
         hint: "do it in the program's setup: the other side has to have it before the guest comes",
       });
     }
-    const state = await InstanceState.instantiate(bytes, imports);
+    // One after the other: their order, by which the other side knows them, must not hang on how long each takes.
+    const before = this.#last;
+    const instantiated = before.then(() => InstanceState.instantiate(bytes, imports));
+    this.#last = instantiated.catch(() => {});
+    const state = await instantiated;
     this.#instances.push(state);
     for (const memory of state.found.memories) this.#adopt(state.instance, memory);
     return state.instance;

@@ -15,12 +15,13 @@ export class RunWord {
   }
 
   get stopRequested(): boolean {
-    return (Atomics.load(this.#word, 0) & 1) === 1;
+    return this.request !== undefined;
   }
 
-  /** The number of the request that stands; only while {@link stopRequested}. */
-  get request(): number {
-    return Atomics.load(this.#word, 0);
+  /** The number of the request that stands, if one does. One look: it may be withdrawn at any moment. */
+  get request(): number | undefined {
+    const word = Atomics.load(this.#word, 0);
+    return (word & 1) === 1 ? word : undefined;
   }
 
   /** Owner: asks it to stop, if it was not asked yet. */

@@ -120,8 +120,11 @@ class ThreadVcpu implements AdoptingVcpu {
   async #handleCalls(handle: (message: unknown) => unknown): Promise<void> {
     const calls = this.#calls;
     this.#calls = [];
-    for (const message of calls) {
-      if (this.stopRequested) break; // the owner still has those that are not begun
+    for (const [index, message] of calls.entries()) {
+      if (this.stopRequested) {
+        this.#calls = [...calls.slice(index), ...this.#calls]; // for here, should the request be withdrawn
+        break;
+      }
       try {
         const reply = handle(message);
         if (reply instanceof Promise) this.#replies.flush();
@@ -134,8 +137,7 @@ class ThreadVcpu implements AdoptingVcpu {
   }
 
   #standStillIfAsked(state: () => unknown): void {
-    while (this.#runWord.stopRequested) {
-      const { request } = this.#runWord;
+    for (let { request } = this.#runWord; request !== undefined; { request } = this.#runWord) {
       this.#calls = [];
       this.#stoppedFor = request;
       post({ kind: 'parked', request, state: savedState(state) });

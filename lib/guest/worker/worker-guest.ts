@@ -65,12 +65,15 @@ function createBlocks(options: readonly RAMBlockOptions[]): RAMBlock[] {
   }
 }
 
+const moved = () => new MigrationError('GUEST_MOVED', 'the guest has moved, and the message was not begun here');
+
 export class WorkerGuest implements Guest {
   readonly #blocks: readonly RAMBlock[];
   readonly #vcpus: readonly WorkerVcpu[];
   readonly #stopTimeoutMs: number;
   #ready: readonly Ready[] = [];
   #running = false;
+  #hasMoved = false;
   #closed = false;
   #stopping: Promise<void> | undefined;
 
@@ -134,6 +137,7 @@ export class WorkerGuest implements Guest {
     await this.#stopping?.catch(() => {});
     this.#requireLife();
     this.#running = true;
+    this.#hasMoved = false;
     for (const vcpu of this.#vcpus) vcpu.start();
   }
 
@@ -165,14 +169,14 @@ export class WorkerGuest implements Guest {
     const which = `${late.length === 1 ? 'vCPU' : 'vCPUs'} ${late.join(', ')}`;
     const message = `${which} of the guest reached no checkpoint within ${this.#stopTimeoutMs} ms; it runs on`;
     throw new MigrationError('GUEST_FAILED', message, {
-      hint: 'have its program await checkpoint() more often, or give it a longer stopTimeoutMs',
+      hint: 'have its program await checkpoint() more often; where its pages come slowly, raise stopTimeoutMs',
     });
   }
 
   /** Rejects with GUEST_FAILED where it has died, or a vCPU gave a state that can't be saved. */
   async saveDeviceState(): Promise<Uint8Array> {
     this.#requireLife();
-    return encodeDeviceState({ shape: this.#shape, vcpus: this.#vcpus.map((vcpu) => vcpu.save()) });
+    return encodeDeviceState({ shape: this.shape, vcpus: this.#vcpus.map((vcpu) => vcpu.save()) });
   }
 
   /** Rejects with GUEST_FAILED for bytes that are no such state or where it has run, and with GUEST_MISMATCH. */
@@ -184,8 +188,9 @@ export class WorkerGuest implements Guest {
       });
     }
     const { shape, vcpus } = decodeDeviceState(bytes);
-    checkShape(shape, this.#shape);
-    await Promise.all(this.#vcpus.map((vcpu, index) => vcpu.load(vcpus[index])));
+    checkShape(shape, this.shape);
+    const loaded = await Promise.all(this.#vcpus.map((vcpu, index) => vcpu.load(vcpus[index])));
+    for (const begin of loaded) begin(); // none refuses
   }
 
   /**
@@ -195,6 +200,7 @@ export class WorkerGuest implements Guest {
    */
   async call(message: unknown, vcpu = 0): Promise<unknown> {
     const callee = this.#vcpus[vcpu];
+    if (callee !== undefined && this.#hasMoved) throw moved();
     if (callee !== undefined) return callee.call(message);
     throw new MigrationError('BAD_ARGUMENT', `a call to vCPU ${vcpu}`, {
       hint: `the guest has those from 0 to ${this.#vcpus.length - 1}`,
@@ -203,7 +209,7 @@ export class WorkerGuest implements Guest {
 
   /**
    * Once the guest has moved away: the messages that it has not begun here, in the order of each vCPU's calls, which
-   * reject with GUEST_MOVED. Throws BAD_ARGUMENT while it runs.
+   * reject with GUEST_MOVED, as later calls do until it is started. Throws BAD_ARGUMENT while it runs.
    */
   takeUnanswered(): UnansweredMessage[] {
     if (this.#running) {
@@ -211,8 +217,8 @@ export class WorkerGuest implements Guest {
         hint: 'stop it first',
       });
     }
-    const moved = new MigrationError('GUEST_MOVED', 'the guest has moved, and the message was not begun here');
-    return this.#vcpus.flatMap((each, vcpu) => each.takeUnanswered(moved).map((message) => ({ vcpu, message })));
+    this.#hasMoved = true;
+    return this.#vcpus.flatMap((each, vcpu) => each.takeUnanswered(moved()).map((message) => ({ vcpu, message })));
   }
 
   /**
@@ -232,7 +238,8 @@ export class WorkerGuest implements Guest {
     this.close();
   }
 
-  get #shape(): GuestShape {
+  /** What another worker guest has to have alike to go on with this one. Plain data, as structured clone carries it. */
+  get shape(): GuestShape {
     const [{ name, version }] = this.#ready;
     return {
       program: name,
@@ -241,6 +248,14 @@ export class WorkerGuest implements Guest {
       vcpus: this.#vcpus.length,
       serialization: serialize(null)[1],
     };
+  }
+
+  /**
+   * Whether a guest of that shape can go on with this one, which it says itself only when it has been handed over.
+   * Throws GUEST_MISMATCH, naming what differs.
+   */
+  requireFits(successor: GuestShape): void {
+    checkShape(this.shape, successor);
   }
 
   #requireLife(): void {

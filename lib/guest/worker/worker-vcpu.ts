@@ -111,8 +111,10 @@ export class WorkerVcpu {
     });
   }
 
-  /** Only while it stands still. Throws GUEST_FAILED where the program's state can't be saved. */
+  /** Throws GUEST_FAILED where it does not stand still, and where the program's state can't be saved. */
   save(): VcpuState {
+    if (!this.standsStill)
+      throw new MigrationError('GUEST_FAILED', `vCPU ${this.#index} runs: it has no state to save`);
     if (this.#phase === 'halted') return { kind: 'halted' };
     const state = this.#phase === 'new' ? this.#initial : this.#state;
     if (state === undefined) return { kind: 'new' };
@@ -127,10 +129,17 @@ export class WorkerVcpu {
     });
   }
 
-  /** Before its first start: where it is to begin. Throws GUEST_FAILED for a state that V8 does not read. */
-  async load(saved: VcpuState): Promise<void> {
-    if (saved.kind === 'halted') this.#phase = 'halted';
-    if (saved.kind !== 'stopped') return;
+  /**
+   * Before its first start: has its thread read where it is to begin. Resolved with what makes it begin there. Throws
+   * GUEST_FAILED for a state that V8 does not read.
+   */
+  async load(saved: VcpuState): Promise<() => void> {
+    if (saved.kind === 'new') return () => {};
+    if (saved.kind === 'halted') {
+      return () => {
+        this.#phase = 'halted';
+      };
+    }
     this.#post({ kind: 'load', state: saved.state });
     const refusal = await Promise.race([
       new Promise<Error | undefined>((resolve) => {
@@ -143,7 +152,9 @@ export class WorkerVcpu {
       const message = `the state of vCPU ${this.#index} can't be read: ${refusal.message}`;
       throw new MigrationError('GUEST_FAILED', message, { cause: refusal });
     }
-    this.#initial = { bytes: saved.state };
+    return () => {
+      this.#initial = { bytes: saved.state };
+    };
   }
 
   call(message: unknown): Promise<unknown> {

@@ -26,7 +26,7 @@ test('each request has a number of its own, however often it is asked for', () =
 
 test('a thread stands still while the request stands, and for none that is over', async () => {
   const owner = new RunWord();
-  const over = owner.request;
+  const over = owner.request as number;
   owner.letRun();
   owner.askToStop();
   const thread = onLibThread(
@@ -37,7 +37,7 @@ test('a thread stands still while the request stands, and for none that is over'
       const word = new lib.word.RunWord(buffer);
       word.standStill(over);
       aboutToWait();
-      word.standStill(word.request);
+      word.standStill(word.request as number);
       return word.stopRequested;
     },
   );

@@ -162,8 +162,10 @@ describe('calls', () => {
     for (const { status, reason } of (await Promise.allSettled(calls)) as PromiseRejectedResult[]) {
       expect([status, reason.code]).toEqual(['rejected', 'GUEST_MOVED']);
     }
-    await guest.start();
+    await expect(guest.call('late', 0)).rejects.toMatchObject({ code: 'GUEST_MOVED' });
+    await guest.start(); // it had not moved
     expect(() => guest.takeUnanswered()).toThrow(MigrationError);
+    expect(await guest.call({ name: 'vcpu' }, 1)).toEqual({ index: 1, count: 2 });
   });
 });
 
@@ -282,6 +284,14 @@ describe('a device state', () => {
       code: 'GUEST_MISMATCH',
       message: expect.stringContaining(`comes with ${there}`),
     });
+    const source = await guests.create(settings);
+    expect(() => source.requireFits(structuredClone(guest.shape))).toThrow(`comes with ${there}`);
+    expect(() => source.requireFits(structuredClone(source.shape))).not.toThrow();
+  });
+
+  test('is not that of a guest that runs', async () => {
+    const guest = await guests.start(byData('serve'));
+    await expect(guest.saveDeviceState()).rejects.toMatchObject({ code: 'GUEST_FAILED' });
   });
 
   test('that V8 cannot read is refused, and the guest still takes a good one', async () => {
