@@ -3,12 +3,14 @@
 import { CommandReader } from './command-reader.mjs';
 
 const MAX_UNANSWERED = 64; // batches of commands; more are read when some are answered
+const PATIENCE_MS = 30_000; // for a client to read what it was answered, before this process ends
 
 class Client {
   #socket;
   #guest;
   #reader = new CommandReader();
   #unanswered = [];
+  #leaves = false;
 
   constructor(socket, guest, { rest, unanswered }) {
     this.#socket = socket;
@@ -45,6 +47,7 @@ class Client {
 
   // A client that asks faster than it is answered, or does not read, is not read either.
   #regulate() {
+    if (this.#leaves) return;
     const isBusy = this.#unanswered.length > MAX_UNANSWERED || this.#socket.writableNeedDrain;
     if (isBusy) this.#socket.pause();
     else this.#socket.resume();
@@ -54,16 +57,18 @@ class Client {
   // along, and so do the bytes that are no command yet; all else is still in the kernel.
   async handOver(successor) {
     const socket = this.#socket;
-    // There is no public way to stop reading at once, and what came to this process from here on nobody would see.
-    socket._handle?.readStop();
+    this.#leaves = true;
     socket.pause();
+    const patience = setTimeout(() => socket.destroy(), PATIENCE_MS);
     await new Promise((resolve) => {
       socket.once('close', resolve);
       socket.write('', resolve);
     });
-    if (socket.destroyed || socket.writableEnded) return;
+    clearTimeout(patience);
+    if (socket.destroyed || socket.writableEnded) return socket.destroySoon();
     socket.removeAllListeners('data');
     const late = socket.read() ?? Buffer.alloc(0); // what came while it was paused
+    socket._handle.readStop(); // which read() began again, and what it read now nobody would see
     const rest = Buffer.concat([this.#reader.rest, late]);
     successor.send({ kind: 'client', rest, unanswered: this.#unanswered }, socket);
   }
@@ -85,7 +90,7 @@ export class Clients {
     socket.once('close', () => this.#clients.delete(client));
   }
 
-  // All of them, at once: none waits for one that is slow to read.
+  // All at once: none waits for one that is slow to read.
   async handOver(successor) {
     const clients = [...this.#clients];
     this.#clients.clear();

@@ -13,21 +13,6 @@ function sizeOf(words) {
 export class CommandReader {
   #commands = [];
   #done = 0; // bytes of `rest` that were commands
-  #fed = 0; // bytes of `rest` that the parser has
-  #parser = new RedisParser({
-    returnBuffers: true,
-    returnReply: (words) => {
-      if (!Array.isArray(words) || !words.every(Buffer.isBuffer)) throw new Error('expected an array of strings');
-      this.#done += sizeOf(words);
-      if (words.length > 0) this.#commands.push(words.map((word) => word.latin1Slice()));
-    },
-    returnError: () => {
-      throw new Error('expected a command');
-    },
-    returnFatalError: (error) => {
-      throw error;
-    },
-  });
 
   // Bytes that are no whole command yet.
   rest = Buffer.alloc(0);
@@ -36,15 +21,32 @@ export class CommandReader {
   read(chunk) {
     this.rest = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
     this.#commands = [];
-    if (this.#fed === 0) this.#readLines();
-    if (this.#fed > 0 || this.rest[0] === ASTERISK) {
+    this.#readLines();
+    if (this.rest[0] === ASTERISK) {
       this.#done = 0;
-      this.#parser.execute(this.rest.subarray(this.#fed));
+      this.#parser().execute(this.rest);
       this.rest = this.rest.subarray(this.#done);
-      this.#fed = this.rest.length;
     }
     if (this.rest.length > MAX_COMMAND_BYTES) throw new Error(`a command of more than ${MAX_COMMAND_BYTES} bytes`);
     return this.#commands;
+  }
+
+  // A new one each time: redis-parser 3.0.0 fails at some cuts of a string's end when it is fed piece by piece.
+  #parser() {
+    return new RedisParser({
+      returnBuffers: true,
+      returnReply: (words) => {
+        if (!Array.isArray(words) || !words.every(Buffer.isBuffer)) throw new Error('expected an array of strings');
+        this.#done += sizeOf(words);
+        if (words.length > 0) this.#commands.push(words.map((word) => word.latin1Slice()));
+      },
+      returnError: () => {
+        throw new Error('expected a command');
+      },
+      returnFatalError: (error) => {
+        throw error;
+      },
+    });
   }
 
   #readLines() {

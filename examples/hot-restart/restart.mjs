@@ -12,8 +12,8 @@ import { listen, migrate } from 'postcopy';
 const capabilities = { postcopyRam: true };
 const START_TIMEOUT_MS = 10_000;
 
-// What the successor says, or the reason why it says nothing.
-async function firstWord(successor) {
+// What the successor says next, or the reason why it says nothing.
+async function nextWord(successor) {
   const ended = once(successor, 'exit').then(([code, signal]) => {
     throw new Error(`the successor ended with ${signal ?? code}`);
   });
@@ -33,14 +33,15 @@ async function switched(outgoing) {
 
 // Old process. Resolved once the successor has the guest, while pages still go. Where it throws, the guest runs on
 // here, or it was handed over and is lost.
-export async function moveGuest(guest, passes) {
+export async function moveGuest(guest, passes, maxPostcopyBandwidth) {
   const successor = fork(process.argv[1], process.argv.slice(2), { detached: true, serialization: 'advanced' });
   let outgoing;
   try {
-    const { uri } = await firstWord(successor);
+    const { uri, shape } = await nextWord(successor);
+    guest.requireFits(shape); // it would say so itself, but when the guest has been handed over
     outgoing = await migrate(guest, uri, {
       capabilities,
-      parameters: { maxBandwidth: 0 },
+      parameters: { maxBandwidth: 0, maxPostcopyBandwidth },
       postcopyAfterPasses: passes,
     });
     await switched(outgoing);
@@ -57,11 +58,14 @@ export async function handOver(successor, outgoing, { guest, server, clients }) 
   const forward = (socket) => successor.send({ kind: 'client', rest: Buffer.alloc(0), unanswered: [] }, socket);
   server.removeAllListeners('connection');
   server.on('connection', forward); // until it is closed here
-  const serves = once(successor, 'message');
+  const serves = nextWord(successor);
   successor.send({ kind: 'listener' }, server, () => server.close());
-  const [count, { downtime, ram }] = await Promise.all([clients.handOver(successor), outgoing.finished, serves]);
+  const handed = clients.handOver(successor);
+  const [{ downtime, ram }] = await Promise.all([outgoing.finished, serves]);
   guest.close();
+  const count = await handed; // which is longer where a client is slow to read
   successor.disconnect();
+  successor.unref();
   return { clients: count, downtime, pages: ram.normal + ram.duplicate };
 }
 
@@ -78,7 +82,7 @@ export async function takeOver(guest, { onListener, onClient }) {
     } else if (handle !== undefined) onClient(handle, message); // one that has gone meanwhile has none
   });
   process.once('disconnect', () => hasListener || incoming.abort()); // the old process has gone, and never will come
-  process.send({ uri: incoming.uri });
+  process.send({ uri: incoming.uri, shape: guest.shape });
   try {
     const [{ faults }] = await Promise.all([incoming.finished, once(process, 'disconnect')]);
     return faults;

@@ -14,23 +14,28 @@ const { values: options } = parseArgs({
     port: { type: 'string', default: '7000' },
     memory: { type: 'string', default: '256' }, // MiB
     passes: { type: 'string', default: '1' }, // of precopy, before the switch to postcopy
+    rate: { type: 'string', default: '0' }, // MiB a second, of what comes behind the switch; 0 is no limit
     pidfile: { type: 'string' },
+    program: { type: 'string', default: './store.mjs' },
   },
 });
 const say = (text) => console.log(`${process.pid}: ${text}`);
 
-let restart = async () => say('not restarted: this process does not have all of the memory yet');
+let restart = async () => say('not restarted: the restart before is not over yet');
 process.on('SIGUSR2', () => restart());
 
 const guest = await WorkerGuest.create({
-  program: new URL('./store.mjs', import.meta.url),
+  program: new URL(options.program, import.meta.url),
   blocks: [{ idstr: 'table', size: Number(options.memory) * 2 ** 20 }],
 });
-guest.died.then((error) => {
-  say(error.message);
-  process.exit(1);
-});
+guest.died.then((error) => endAtOnce(error.message));
 const clients = new Clients(guest);
+
+// A process whose guest waits for a page that never comes can't exit, and must not answer from what it has.
+function endAtOnce(why) {
+  say(why);
+  process.kill(process.pid, 'SIGKILL');
+}
 
 function serve(server) {
   server.pauseOnConnect = true; // sockets that have no client yet can be passed on as they are
@@ -43,7 +48,7 @@ function serve(server) {
 async function restartFrom(server) {
   restart = async () => say('not restarted: a restart is under way');
   try {
-    const { successor, outgoing } = await moveGuest(guest, Number(options.passes));
+    const { successor, outgoing } = await moveGuest(guest, Number(options.passes), Number(options.rate) * 2 ** 20);
     const result = await handOver(successor, outgoing, { guest, server, clients });
     say(`ends; downtime ${result.downtime.toFixed(1)} ms, ${result.clients} clients and ${result.pages} pages moved`);
   } catch (error) {
@@ -65,6 +70,9 @@ if (process.send === undefined) {
       server = serve(listener);
     },
     onClient: (socket, before) => clients.add(socket, before),
+  }).catch((error) => {
+    if (!guest.running) throw error;
+    endAtOnce(`ends, without all of the memory: ${error.message}`);
   });
   say(`has all of the memory; ${faults.count} page faults, the longest ${(faults.maxUs / 1000).toFixed(1)} ms`);
   restart = () => restartFrom(server);

@@ -1,7 +1,7 @@
 /** examples/hot-restart: its parts, a server that is restarted under its clients, and the same with 1 GiB. */
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createConnection, type Socket } from 'node:net';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { execa, type ResultPromise } from 'execa';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { until } from '../../testing/native-thread.ts';
 
 const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
 const { CommandReader } = await import(path('examples/hot-restart/command-reader.mjs'));
@@ -41,6 +42,7 @@ describe('the command reader', () => {
         expect(read).toEqual(sent);
         expect(reader.rest).toHaveLength(0);
       }),
+      { numRuns: 1000 },
     );
   });
 
@@ -160,7 +162,16 @@ async function restart(): Promise<number> {
   const successor = Number(readFileSync(join(folder, 'pid'), 'utf8'));
   expect(successor).not.toBe(old);
   await said(new RegExp(`${successor}: has all`));
+  await until('the old process has gone', () => !isAlive(old));
   return successor;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
 }
 
 async function reply(socket: Socket, length: number): Promise<string> {
@@ -241,6 +252,57 @@ describe('the server', () => {
     socket.destroy();
   });
 
+  test('loses nothing of a client that sends and does not read', async () => {
+    const port = await startServer();
+    const value = 'x'.repeat(100_000);
+    expect(await cli(port, 'SET', 'long', value)).toBe('OK');
+    const socket = await connect(port);
+    socket.pause();
+    // So much that neither side's buffers hold it: it goes on over the restart.
+    const pairs = 200;
+    for (let at = 0; at < pairs; at += 1) {
+      socket.write(encode(['SET', `key:${at}`, `${at}`.padEnd(10_000, '-')]));
+      socket.write(encode(['GET', 'long']));
+    }
+    const old = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    process.kill(old, 'SIGUSR2');
+    await said(new RegExp(`^(?!${old}:).*serves at port`));
+    socket.resume();
+    const each = `+OK\r\n$100000\r\n${value}\r\n`;
+    expect((await reply(socket, pairs * each.length)) === each.repeat(pairs)).toBe(true);
+    await said(/ends; .* 1 clients/);
+    socket.destroy();
+    expect(await cli(port, 'GET', `key:${pairs - 1}`)).toBe(`${pairs - 1}`.padEnd(10_000, '-'));
+  });
+
+  test('serves on where its successor has a program of another version', async () => {
+    const program = join(folder, 'store.mjs');
+    const store = JSON.stringify(path('examples/hot-restart/store.mjs'));
+    writeFileSync(program, `export { default } from ${store};`);
+    const port = await startServer(['--program', program]);
+    await cli(port, 'SET', 'a', '1');
+    writeFileSync(program, `import store from ${store}; export default { ...store, version: 2 };`);
+    process.kill(Number(readFileSync(join(folder, 'pid'), 'utf8')), 'SIGUSR2');
+    await said(/not restarted, serving on: .*version 1 of "hot-restart", and here is version 2/);
+    expect(await cli(port, 'GET', 'a')).toBe('1');
+    writeFileSync(program, `export { default } from ${store};`);
+    await restart();
+    expect(await cli(port, 'GET', 'a')).toBe('1');
+  });
+
+  test('ends, and answers nothing, where the old process goes before all of the memory has come', async () => {
+    const port = await startServer(['--passes', '0', '--memory', '512', '--rate', '1']);
+    await cli(port, 'SET', 'a', '1');
+    const old = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    process.kill(old, 'SIGUSR2');
+    await said(new RegExp(`^(?!${old}:).*serves at port`));
+    const successor = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    process.kill(old, 'SIGKILL');
+    await said(new RegExp(`${successor}: ends, without all of the memory`));
+    await until('the successor has gone', () => !isAlive(successor));
+    server = undefined;
+  });
+
   test('serves on where its successor does not start', async () => {
     const port = await startServer([], { TMPDIR: join(folder, 'missing') });
     await cli(port, 'SET', 'a', '1');
@@ -250,10 +312,20 @@ describe('the server', () => {
   });
 });
 
+/** Nobody has it now; that somebody takes it before it is used is unlikely. */
+async function freePort(): Promise<string> {
+  const holder = createServer().listen(0, '127.0.0.1');
+  await once(holder, 'listening');
+  const { port } = holder.address() as AddressInfo;
+  holder.close();
+  await once(holder, 'close');
+  return `${port}`;
+}
+
 test('1 GiB is restarted twice under load, and no client loses a write or its connection', {
   timeout: 180_000,
 }, async () => {
-  const port = '7392';
+  const port = await freePort();
   const run = execa(process.execPath, [path('examples/hot-restart/try.mjs'), '--port', port, '--json']);
   let checking: ResultPromise<{ readonly stdin: 'pipe' }> | undefined;
   createInterface({ input: run.stderr }).on('line', (line) => {
