@@ -1,6 +1,6 @@
 /** Which guest the demo takes: the one asked for, or where that is open a virtual machine if there can be one. Pure. */
 import { MigrationError } from '../errors.js';
-import { MAX_VCPUS, MEMORY_MAX } from '../guest/kvm/memory-map.js';
+import { MAX_VCPUS, MEMORY_MAX, WORK_ADDRESS } from '../guest/kvm/memory-map.js';
 import type { Problem } from '../host/kvm.js';
 import type { HostProbe } from '../host/probe.js';
 import type { DemoGuestName } from './demo-guest.js';
@@ -37,6 +37,10 @@ function whyNoKvm({ memory, vcpus }: GuestWish, { kvmProblem, userfaultfdVia }: 
   if (memory > MEMORY_MAX) {
     const most = formatBytes(MEMORY_MAX);
     return { what: `a KVM guest has at most ${most} of memory`, fix: `give it --memory ${most} or less` };
+  }
+  if (memory < 2 * WORK_ADDRESS) {
+    const least = formatBytes(2 * WORK_ADDRESS);
+    return { what: `a KVM guest needs ${least} of memory`, fix: `give it --memory ${least} or more` };
   }
   if (vcpus > MAX_VCPUS) {
     return { what: `a KVM guest has at most ${MAX_VCPUS} vCPUs`, fix: `give it --vcpus ${MAX_VCPUS} or fewer` };

@@ -24,6 +24,10 @@ const problems: Readonly<Record<string, Problem>> = {
     what: 'this user may not open /dev/kvm',
     fix: 'add the user to the group kvm; --guest stress needs no KVM',
   },
+  EPERM: {
+    what: '/dev/kvm is not allowed here',
+    fix: 'in a container, pass --device /dev/kvm; --guest stress needs no KVM',
+  },
   ENOTSUP: {
     what: `a KVM guest is a machine of x86-64, and this host is ${process.arch}`,
     fix: 'use an x86-64 host, or --guest stress',

@@ -9,10 +9,13 @@ import { countPages, writtenWhile } from './written-pages.js';
 
 /** Milliseconds in which a guest that stands still could give itself away. */
 const STILL_MS = 100;
-/** Milliseconds over which is measured how much a guest does, how often, and how hard it is held back. */
-const THROTTLED_MS = 150;
+/**
+ * Milliseconds over which is measured how much a guest does, how often, and how hard it is held back. Long enough for
+ * slices of 10 ms and the rests between them to be met some times over.
+ */
+const THROTTLED_MS = 200;
 const THROTTLE_ROUNDS = 3;
-const THROTTLE_PERCENT = 95;
+const THROTTLE_PERCENT = 90;
 
 const describeBlocks = ({ ramBlocks }: Guest): string =>
   ramBlocks.map(({ idstr, size }) => `${idstr} ${size}`).join(', ');

@@ -16,6 +16,7 @@ describe('left open', () => {
     ['no /dev/kvm', {}, { kvmProblem: noDevice }, /no \/dev\/kvm/],
     ['faults of user mode only', {}, { userfaultfdVia: 'user-mode-only' }, /user mode only/],
     ['more memory than it can have', { memory: 2 ** 33 }, {}, /3\.0 GiB/],
+    ['less memory than it needs', { memory: 2 ** 20 }, {}, /2\.0 MiB/],
     ['more vCPUs than it can have', { vcpus: 64 }, {}, /16 vCPUs/],
   ])('%s: the stress guest, and why', (_, wished, host, what) => {
     const choice = chooseGuest({ ...wish, ...wished }, { ...able, ...host });

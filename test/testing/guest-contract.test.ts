@@ -139,7 +139,7 @@ const defects: readonly Defect[] = [
     noticed: {
       'what it writes is in its RAM': /no page was written/,
       'verify() of the kit notices': /^0 pages were spoilt/,
-      'throttle holds it back': /did 0 at 95 %, and 0 when/,
+      'throttle holds it back': /did 0 at 90 %, and 0 when/,
       'by page faults': /without one page fault/,
       'it stops where a vCPU': /it has come to no page that was missing/,
     },
@@ -201,7 +201,7 @@ const defects: readonly Defect[] = [
           override throttle(): void {}
         },
       ),
-    noticed: { 'throttle holds it back': /in 450 ms each it did \d+ at 95 %, and \d+ when it was let go/ },
+    noticed: { 'throttle holds it back': /in 600 ms each it did \d+ at 90 %, and \d+ when it was let go/ },
   },
   {
     what: 'is not let go',
@@ -215,7 +215,7 @@ const defects: readonly Defect[] = [
           #most = 0;
         },
       ),
-    noticed: { 'throttle holds it back': /in 450 ms each it did/ },
+    noticed: { 'throttle holds it back': /in 600 ms each it did/ },
   },
   {
     what: 'says that it died when it is stopped for the third time',

@@ -62,6 +62,8 @@ export interface KvmGuestEvents {
 }
 
 const SERIAL_PORT = 0x3f8;
+/** The others are only counted. */
+const NAMED_DIFFERENCES = 20;
 /** Milliseconds to wait for the vCPUs without giving way: they leave KVM at once. */
 const STOP_AT_ONCE_MS = 5;
 /** Then, as a vCPU may wait for a page from the source: milliseconds between two looks. */
@@ -98,7 +100,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
   readonly died: Promise<Error>;
   readonly #machine: KvmMachineHandle;
   readonly #memory: GuestMemory;
-  readonly #shape: MachineShape;
+  #shape: MachineShape;
   readonly #msrs = native().kvmMsrIndexes();
   /** The state of a machine that has not run yet: read when it is made, as a load is part of the downtime. */
   #untouched: DeviceState['sections'] | undefined;
@@ -109,6 +111,8 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
   #progress: VcpuProgress[];
   #tellDeath: (error: Error) => void = () => {};
   #unusable: Error | undefined;
+  /** Taken, and not yet delivered. */
+  readonly #output: ReturnType<ReturnType<typeof native>['kvmMachineTakeOutput']>[number][] = [];
   #running = false;
   #closed = false;
 
@@ -219,6 +223,7 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
     }
     this.#untouched = undefined;
     if (this.#unusable?.cause instanceof HalfLoaded) this.#unusable = undefined;
+    this.#shape = { ...this.#shape, tscKhz: native().kvmTscKhz(this.#machine, 0) }; // perhaps the source's now
     this.#program = state.program;
     this.#doneElsewhere = state.program.done.reduce((sum, done) => sum + done, 0);
     this.#progress = state.program.done.map((done) => ({ ...noProgress, done }));
@@ -322,9 +327,19 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
 
   /** What has come in from the vCPUs: output, and a death. */
   #look(): void {
-    for (const { vcpu, port, bytes } of this.#closed ? [] : native().kvmMachineTakeOutput(this.#machine)) {
-      this.emit('output', { vcpu, port: port === SERIAL_PORT ? 'serial' : 'debug', bytes });
+    if (!this.#closed) this.#output.push(...native().kvmMachineTakeOutput(this.#machine));
+    try {
+      // A listener that stops the guest comes here again: what is left is taken from the same queue, in order.
+      for (let next = this.#output.shift(); next !== undefined; next = this.#output.shift()) {
+        const { vcpu, port, bytes } = next;
+        this.emit('output', { vcpu, port: port === SERIAL_PORT ? 'serial' : 'debug', bytes });
+      }
+    } finally {
+      this.#lookForDeath();
     }
+  }
+
+  #lookForDeath(): void {
     const death = this.#closed ? undefined : native().kvmMachineStatus(this.#machine).death;
     if (death === undefined || this.#unusable !== undefined) return;
     this.#unusable = this.#failed(`died: vCPU ${death.vcpu} ${death.reason}, at 0x${death.instruction.toString(16)}`);
@@ -364,7 +379,9 @@ export class KvmGuest extends EventEmitter<KvmGuestEvents> implements Guest {
       ? differences
       : [...differences, 'its programme has other memory'];
     if (found.length === 0) return;
-    throw new MigrationError('GUEST_MISMATCH', `the KVM guest comes from another machine: ${found.join('; ')}`, {
+    const more = found.length > NAMED_DIFFERENCES ? `; and ${found.length - NAMED_DIFFERENCES} more` : '';
+    const what = found.slice(0, NAMED_DIFFERENCES).join('; ');
+    throw new MigrationError('GUEST_MISMATCH', `the KVM guest comes from another machine: ${what}${more}`, {
       hint: 'give both sides the same vCPUs, RAM blocks and interrupt chips, on hosts with the same processor',
     });
   }

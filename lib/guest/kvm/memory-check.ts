@@ -50,14 +50,18 @@ class Tally {
     this.#pagesChecked += 1;
     this.#counts[state] += 1;
     this.#lostWrites += lostWrites;
-    if (state !== 'good' && this.#badPages.length < REPORTED_BAD_PAGES) {
-      this.#badPages.push(address / TARGET_PAGE_SIZE);
-    }
+    if (state !== 'good') this.#badPages.push(address / TARGET_PAGE_SIZE);
   }
 
-  /** Writes that are missing, on no page in particular. */
-  lose(writes: number): void {
-    this.#lostWrites += writes;
+  /**
+   * How many writes a vCPU has counted in its own page, against how many are there: the last may not be counted yet.
+   * Fewer that are there are lost on no page in particular; more say that the own page is of an earlier time.
+   */
+  compare(counted: number, found: number, ownPage: number): void {
+    this.#lostWrites += Math.max(0, counted - found);
+    if (found <= counted + 1) return;
+    this.#counts.stale += 1;
+    this.#badPages.push(ownPage / TARGET_PAGE_SIZE);
   }
 
   verdict(): StressGuestVerdict {
@@ -67,21 +71,24 @@ class Tally {
       tornPages: this.#counts.torn,
       stalePages: this.#counts.stale,
       lostWrites: this.#lostWrites,
-      badPages: this.#badPages,
+      badPages: this.#badPages.slice(0, REPORTED_BAD_PAGES),
     };
   }
 }
 
-async function checkWritten(memory: GuestMemory, range: PageRange, place: WriterPlace, tally: Tally): Promise<void> {
+/** Returns how many writes its registers say it has done. */
+async function checkWritten(memory: GuestMemory, range: PageRange, place: WriterPlace, tally: Tally): Promise<number> {
   await eachPage(memory, range.first, range.end, (words, at, address) => {
     const pass = address < place.page ? place.pass : place.pass - 1;
     tally.count(address, examinePage(words, at, address, pass, address === place.page ? place.words : 0));
   });
+  const pages = (range.end - range.first) / TARGET_PAGE_SIZE;
+  return (place.pass - FILL_PASS - 1) * pages + (place.page - range.first) / TARGET_PAGE_SIZE;
 }
 
 /**
- * Each page is as it was filled but for its count of touches, which together are `done`; the last may not be counted
- * yet. In rounds a page has had as many as any other, or one more.
+ * Each page is as it was filled but for its count of touches. In rounds a page has had as many as any other, or one
+ * more. Returns how many all have had, but for pages that hold something else.
  */
 async function checkTouched(
   memory: GuestMemory,
@@ -89,7 +96,7 @@ async function checkTouched(
   done: number,
   inRounds: boolean,
   tally: Tally,
-): Promise<void> {
+): Promise<number> {
   const rounds = Math.floor(done / ((range.end - range.first) / TARGET_PAGE_SIZE));
   let touches = 0;
   await eachPage(memory, range.first, range.end, (words, at, address) => {
@@ -98,9 +105,9 @@ async function checkTouched(
     const rest = examinePage(words, at, address, FILL_PASS);
     const isDue = inRounds ? had === rounds || had === rounds + 1 : had <= done + 1;
     tally.count(address, rest.state === 'good' && !isDue ? { state: 'stale', lostWrites: 0 } : rest);
-    touches += had;
+    if (rest.state === 'good') touches += had;
   });
-  tally.lose(Math.max(0, done - touches));
+  return touches;
 }
 
 /** The first MiB: each vCPU's own page, of which it writes all but what it is to do, the image, and zeroes. */
@@ -132,8 +139,12 @@ export async function checkMemory(
   const tally = new Tally();
   await checkBase(memory, program, image, tally);
   for (const [vcpu, range] of vcpuRanges(program.workEnd, program.done.length).entries()) {
-    if (program.kind === 'writer') await checkWritten(memory, range, places[vcpu], tally);
-    else await checkTouched(memory, range, program.done[vcpu], program.kind === 'latency', tally);
+    const done = program.done[vcpu];
+    const found =
+      program.kind === 'writer'
+        ? (await checkWritten(memory, range, places[vcpu], tally)) + 1 // counted before the registers go on
+        : await checkTouched(memory, range, done, program.kind === 'latency', tally);
+    tally.compare(done, found, ownPageAddress(vcpu));
   }
   await eachPage(memory, program.workEnd, memory.size, (words, at, address) => {
     tally.count(address, examinePage(words, at, address, address < program.filledEnd ? FILL_PASS : 0));

@@ -55,11 +55,19 @@ describe('of a writer', () => {
     writePage(1, 1, 3);
     writePage(2, 5);
     writePage(3, 5);
-    expect(await check(program('writer', [0, 0]), places)).toEqual(good);
+    expect(await check(program('writer', [1, 8]), places)).toEqual(good);
     writePage(1, 1, 2); // a word less than the registers say
-    expect(await check(program('writer', [0, 0]), places)).toMatchObject({
+    expect(await check(program('writer', [1, 8]), places)).toMatchObject({
       tornPages: 1,
       badPages: [257],
+    });
+    writePage(1, 1, 3);
+    expect(await check(program('writer', [2, 9]), places)).toEqual(good); // counted, and the registers not yet moved
+    // An own page of an earlier time, and one that has counted more than the registers say.
+    expect(await check(program('writer', [0, 10]), places)).toMatchObject({
+      stalePages: 1,
+      badPages: [1],
+      lostWrites: 1,
     });
   });
 
@@ -87,8 +95,10 @@ test('of random: pages have had as many touches together as were counted', async
   expect(await check(program('random', [4, 1]), [])).toEqual(good); // one not counted yet
   touch(0, 2); // stale
   expect(await check(program('random', [5, 2]), [])).toEqual({ ...good, lostWrites: 3 });
+  touch(0, 5);
+  expect(await check(program('random', [3, 2]), [])).toMatchObject({ stalePages: 2, badPages: [256, 1] }); // its own page
   touch(0, 7); // of no such guest
-  expect(await check(program('random', [5, 2]), [])).toMatchObject({ stalePages: 1, badPages: [256] });
+  expect(await check(program('random', [5, 2]), [])).toMatchObject({ stalePages: 2, badPages: [256, 1] });
 });
 
 test('nothing below the first MiB has changed', async () => {
