@@ -18,6 +18,7 @@ export { STRESS_IDSTR, StressGuest, type StressGuestSettings } from './guest/str
 export { defineWasmProgram, type WasmProgram, type WasmVcpu } from './guest/wasm/program.js';
 export { WasmGuest, type WasmGuestSettings } from './guest/wasm/wasm-guest.js';
 export type { WasmImports, WasmInstance } from './guest/wasm/webassembly.js';
+export type { GuestShape } from './guest/worker/device-state.js';
 export { defineProgram, type Program, type Vcpu } from './guest/worker/program.js';
 export { type UnansweredMessage, WorkerGuest, type WorkerGuestSettings } from './guest/worker/worker-guest.js';
 export { type HostProbe, probeHost } from './host/probe.js';

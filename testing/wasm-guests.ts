@@ -52,27 +52,6 @@ export function keptIn(guest: WasmGuest, vcpu: number, count: number): number[] 
   return Array.from({ length: count }, (_, place) => words[((place + 1) * PAGE) / 4]);
 }
 
-/** Guests made here are closed by {@link WasmGuests.close}. */
-export class WasmGuests {
-  readonly #guests: WasmGuest[] = [];
-
-  async create(settings: WasmGuestSettings): Promise<WasmGuest> {
-    const guest = await WasmGuest.create(settings);
-    this.#guests.push(guest);
-    return guest;
-  }
-
-  async start(settings: WasmGuestSettings): Promise<WasmGuest> {
-    const guest = await this.create(settings);
-    await guest.start();
-    return guest;
-  }
-
-  close(): void {
-    for (const guest of this.#guests.splice(0)) guest.close();
-  }
-}
-
 /** Takes turns by itself: each adds 1 to the first word of a random page behind the first, and to that of the first. */
 const turnsModule = assemble(`(module
   (memory (export "memory") 2 4096)

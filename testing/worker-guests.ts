@@ -44,27 +44,6 @@ export function numbersOfLedger(guest: WorkerGuest, vcpu: number, count: number)
   return Array.from({ length: count }, (_, kept) => words[(kept % pages) * 1024 + Math.floor(kept / pages)]);
 }
 
-/** Guests made here are closed by {@link WorkerGuests.close}. */
-export class WorkerGuests {
-  readonly #guests: WorkerGuest[] = [];
-
-  async create(settings: WorkerGuestSettings): Promise<WorkerGuest> {
-    const guest = await WorkerGuest.create(settings);
-    this.#guests.push(guest);
-    return guest;
-  }
-
-  async start(settings: WorkerGuestSettings): Promise<WorkerGuest> {
-    const guest = await this.create(settings);
-    await guest.start();
-    return guest;
-  }
-
-  close(): void {
-    for (const guest of this.#guests.splice(0)) guest.close();
-  }
-}
-
 export const wordsOf = (guest: WorkerGuest, block: number) => new Uint32Array(guest.ramBlocks[block].bytes().buffer);
 
 /** The states that its vCPUs gave; the guest is stopped. */

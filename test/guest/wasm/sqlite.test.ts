@@ -2,8 +2,8 @@
 import { afterEach, expect, test } from 'vitest';
 import { listen, MigrationError, migrate, WasmGuest, type WasmGuestSettings } from '#lib/index.js';
 import { thereAndBack } from '#lib/testing/index.js';
+import { MadeGuests } from '../../../testing/made-guests.ts';
 import { isTaskInFault, until } from '../../../testing/native-thread.ts';
-import { WasmGuests } from '../../../testing/wasm-guests.ts';
 
 const MIB = 2 ** 20;
 const database = (more: Partial<WasmGuestSettings> = {}): WasmGuestSettings => ({
@@ -11,7 +11,7 @@ const database = (more: Partial<WasmGuestSettings> = {}): WasmGuestSettings => (
   memory: 64 * MIB,
   ...more,
 });
-const guests = new WasmGuests();
+const guests = new MadeGuests(WasmGuest);
 
 afterEach(() => guests.close());
 

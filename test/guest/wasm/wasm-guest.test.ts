@@ -5,13 +5,14 @@ import { listen, migrate, type Parameters, WasmGuest } from '#lib/index.js';
 import { native } from '#lib/native.js';
 import { thereAndBack } from '#lib/testing/index.js';
 import { handleLeaks } from '../../../testing/lib-thread.ts';
+import { MadeGuests } from '../../../testing/made-guests.ts';
 import { countThreads, isInFault, until } from '../../../testing/native-thread.ts';
 import { assemble } from '../../../testing/wasm.ts';
-import { keptIn, ledgerGuest, ledgerModule, WasmGuests } from '../../../testing/wasm-guests.ts';
+import { keptIn, ledgerGuest, ledgerModule } from '../../../testing/wasm-guests.ts';
 
 const MIB = 2 ** 20;
 const WASM_PAGE = 65536;
-const guests = new WasmGuests();
+const guests = new MadeGuests(WasmGuest);
 
 afterEach(() => guests.close());
 

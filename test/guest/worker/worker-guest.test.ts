@@ -4,6 +4,7 @@ import { listen, MigrationError, migrate, WorkerGuest } from '#lib/index.js';
 import { native } from '#lib/native.js';
 import { thereAndBack } from '#lib/testing/index.js';
 import { handleLeaks } from '../../../testing/lib-thread.ts';
+import { MadeGuests } from '../../../testing/made-guests.ts';
 import { countThreads, isInFault, until } from '../../../testing/native-thread.ts';
 import {
   byData,
@@ -12,13 +13,12 @@ import {
   statesOf,
   stripes,
   stripesKit,
-  WorkerGuests,
   wordsOf,
   workerProgram,
 } from '../../../testing/worker-guests.ts';
 
 const PAGE_WORDS = 1024;
-const guests = new WorkerGuests();
+const guests = new MadeGuests(WorkerGuest);
 
 afterEach(() => guests.close());
 
