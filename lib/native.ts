@@ -341,6 +341,13 @@ export interface Native {
   socketLimitQueue(socket: SocketHandle, bytes: number): void;
   /** Whether a receive, or of a listener an accept, would find something now: bytes, an end, an error, a peer. */
   socketReadable(socket: SocketHandle): boolean;
+  /** Waits as long for what socketReadable tells: 1, or 0 where the time was over first, or KICKED. */
+  socketAwait(socket: SocketHandle, kick: EventfdHandle, timeoutMs: number): number;
+  /**
+   * Has the kernel break a tcp connection whose peer gives no sign of life for that long (from 1 ms; keepalive needs
+   * at least 3 s). Of a unix socket the kernel knows; nothing is done.
+   */
+  socketSetPeerTimeout(socket: SocketHandle, timeoutMs: number): void;
   /** Blocks for at least one byte (`length` is not 0); returns bytes read, 0 at the peer's end, or KICKED. */
   socketReceive(socket: SocketHandle, kick: EventfdHandle, target: Uint8Array, offset: number, length: number): number;
   /**

@@ -16,6 +16,8 @@ export interface Capabilities {
   readonly autoConverge: boolean;
   /** Destination: account for how long each vCPU waits for pages in postcopy. */
   readonly postcopyBlocktime: boolean;
+  /** Requested pages come on a connection of their own, never behind others. Both sides must ask for it. */
+  readonly postcopyPreempt: boolean;
 }
 
 export interface Parameters {
@@ -39,19 +41,39 @@ export const defaultCapabilities: Capabilities = {
   returnPath: false,
   autoConverge: false,
   postcopyBlocktime: false,
+  postcopyPreempt: false,
 };
 
 /** Milliseconds that a guest may take for each thing that a migration asks of it. */
 const GUEST_TIMEOUT_MS = 10_000;
+/** Milliseconds for which the other side may give no sign of life. */
+const PEER_TIMEOUT_MS = 30_000;
+/** Milliseconds between two signs of life of a source in postcopy, at most. */
+const SIGN_OF_LIFE_MS = 1000;
+const SIGNS_PER_TIMEOUT = 3;
 /** What a timer takes. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
-/** The option guestTimeoutMs, with its default. Throws BAD_ARGUMENT where it is out of range. */
-export function resolveGuestTimeout(given = GUEST_TIMEOUT_MS): number {
+function resolveTimeout(name: string, given: number): number {
   if (Number.isSafeInteger(given) && given >= 0 && given <= TIMEOUT_MS_MAX) return given;
-  throw new MigrationError('BAD_ARGUMENT', `guestTimeoutMs is ${given}`, {
+  throw new MigrationError('BAD_ARGUMENT', `${name} is ${given}`, {
     hint: `give a whole number from 0, which is no limit, to ${TIMEOUT_MS_MAX}`,
   });
+}
+
+/** The option guestTimeoutMs, with its default. Throws BAD_ARGUMENT where it is out of range. */
+export function resolveGuestTimeout(given = GUEST_TIMEOUT_MS): number {
+  return resolveTimeout('guestTimeoutMs', given);
+}
+
+/** The option peerTimeoutMs, with its default. Throws BAD_ARGUMENT where it is out of range. */
+export function resolvePeerTimeout(given = PEER_TIMEOUT_MS): number {
+  return resolveTimeout('peerTimeoutMs', given);
+}
+
+/** How often a source in postcopy gives a sign of life, with that option: the destination of ours waits for them. */
+export function signOfLifeMs(peerTimeoutMs: number): number {
+  return peerTimeoutMs === 0 ? SIGN_OF_LIFE_MS : Math.min(SIGN_OF_LIFE_MS, peerTimeoutMs / SIGNS_PER_TIMEOUT);
 }
 
 /** Whether the source opens a return path. */

@@ -91,6 +91,8 @@ constexpr Function kFunctions[] = {
     {"socketClose", SocketClose},
     {"socketLimitQueue", SocketLimitQueue},
     {"socketReadable", SocketReadable},
+    {"socketAwait", SocketAwait},
+    {"socketSetPeerTimeout", SocketSetPeerTimeout},
     {"socketReceive", SocketReceive},
     {"socketSend", SocketSend},
     {"socketSendPages", SocketSendPages},

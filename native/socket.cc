@@ -406,6 +406,51 @@ Napi::Value SocketReadable(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), wake == Wake::kReady);
 }
 
+Napi::Value SocketAwait(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto socket = arguments.Handle<Socket>("socket");
+  const auto kick = arguments.Handle<Eventfd>("kick");
+  const auto timeout_ms = static_cast<int>(arguments.Integer("timeoutMs", 0, INT32_MAX));
+  if (arguments.failed()) return {};
+  switch (WaitFor(socket->fd.get(), POLLIN, *kick, timeout_ms)) {
+    case Wake::kKicked:
+      return Napi::Number::New(info.Env(), kKicked);
+    case Wake::kFailed:
+      return Throw(info.Env(), {errno, "poll", {}});
+    case Wake::kTimedOut:
+      return Napi::Number::New(info.Env(), 0);
+    default:
+      return Napi::Number::New(info.Env(), 1);
+  }
+}
+
+Napi::Value SocketSetPeerTimeout(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  const auto socket = arguments.Handle<Socket>("socket");
+  const auto timeout_ms = static_cast<int>(arguments.Integer("timeoutMs", 1, INT32_MAX));
+  if (arguments.failed()) return {};
+  const int fd = socket->fd.get();
+  if (FamilyOf(fd) == AF_UNIX) return info.Env().Undefined();  // its kernel is this one
+  // Idle, three probes in the time; with bytes on their way there are none, and the limit counts.
+  constexpr int kMaxSeconds = 32767;
+  const int seconds = std::clamp(timeout_ms / 3000, 1, kMaxSeconds);
+  const struct {
+    int level, name, value;
+    const char* text;
+  } settings[] = {
+      {SOL_SOCKET, SO_KEEPALIVE, 1, "setsockopt(SO_KEEPALIVE)"},
+      {IPPROTO_TCP, TCP_KEEPIDLE, seconds, "setsockopt(TCP_KEEPIDLE)"},
+      {IPPROTO_TCP, TCP_KEEPINTVL, seconds, "setsockopt(TCP_KEEPINTVL)"},
+      {IPPROTO_TCP, TCP_KEEPCNT, 2, "setsockopt(TCP_KEEPCNT)"},
+      {IPPROTO_TCP, TCP_USER_TIMEOUT, timeout_ms, "setsockopt(TCP_USER_TIMEOUT)"},
+  };
+  for (const auto& [level, name, value, text] : settings) {
+    if (setsockopt(fd, level, name, &value, sizeof(value)) == 0) continue;
+    return Throw(info.Env(), {errno, text, {{"timeoutMs", static_cast<double>(timeout_ms)}}});
+  }
+  return info.Env().Undefined();
+}
+
 Napi::Value SocketReceive(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   const auto socket = arguments.Handle<Socket>("socket");

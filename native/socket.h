@@ -36,6 +36,8 @@ Napi::Value SocketShutdown(const Napi::CallbackInfo& info);
 Napi::Value SocketClose(const Napi::CallbackInfo& info);
 Napi::Value SocketLimitQueue(const Napi::CallbackInfo& info);
 Napi::Value SocketReadable(const Napi::CallbackInfo& info);
+Napi::Value SocketAwait(const Napi::CallbackInfo& info);
+Napi::Value SocketSetPeerTimeout(const Napi::CallbackInfo& info);
 Napi::Value SocketReceive(const Napi::CallbackInfo& info);
 Napi::Value SocketSend(const Napi::CallbackInfo& info);
 Napi::Value SocketSendPages(const Napi::CallbackInfo& info);

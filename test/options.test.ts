@@ -20,6 +20,7 @@ test('nothing given is the defaults', () => {
     returnPath: false,
     autoConverge: false,
     postcopyBlocktime: false,
+    postcopyPreempt: false,
   });
   expect(defaultParameters).toEqual({
     maxBandwidth: 134_217_728,

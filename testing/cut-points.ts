@@ -15,11 +15,15 @@ export interface CutPoint extends Cut {
   readonly title: string;
 }
 
-/** Of what comes again and again the first few; pages are counted in their section, all else in the whole run. */
+/**
+ * Of what comes again and again the first few; pages are counted in their section, all else in the whole run. How many
+ * pages a later section has is a matter of time, so of those only the first is one that a run surely comes to.
+ */
 function isSampled(message: string, { repetitions }: Scenario): boolean {
   const [, ...numbers] = message.split('#').map((part) => Number.parseInt(part, 10));
   if (!message.startsWith('page ')) return numbers[0] <= repetitions;
-  return SAMPLED_PAGES.has(numbers[0]) && numbers[1] <= repetitions;
+  const [page, section] = numbers;
+  return section === 1 ? SAMPLED_PAGES.has(page) : page === 1 && section <= repetitions;
 }
 
 function title({ direction, message, place, kind }: Cut): string {

@@ -62,6 +62,11 @@ export class Channel {
     return this.#guard('receiving', () => native().socketReceive(this.#socket, this.#kick, target, offset, length));
   }
 
+  /** False where there is nothing to receive, not even an end, for so many milliseconds. Throws Kicked. */
+  awaitBytes(timeoutMs: number): boolean {
+    return this.#guard('waiting', () => native().socketAwait(this.#socket, this.#kick, timeoutMs)) === 1;
+  }
+
   /** Caps what waits in the kernel unsent, so that what is sent next is on its way soon. */
   limitQueue(bytes: number): void {
     native().socketLimitQueue(this.#socket, bytes);

@@ -44,6 +44,8 @@ export function queryIncoming(info: IncomingInfo, uri: string, errorDesc?: strin
     case 'active':
       return { status, ...listening };
     case 'postcopy-active':
+    case 'postcopy-paused':
+    case 'postcopy-recover':
       return { status, ...listening, ...blocktimeFields(info) };
     case 'completed':
       return { status, ...(info.postcopy ? blocktimeFields(info) : {}) };

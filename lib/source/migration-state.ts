@@ -11,7 +11,11 @@ export const migrationStatuses = [
   'setup',
   'active',
   'device',
+  'postcopy-device',
   'postcopy-active',
+  'postcopy-paused',
+  'postcopy-recover-setup',
+  'postcopy-recover',
   'completed',
   'cancelling',
   'cancelled',
@@ -22,14 +26,19 @@ export type MigrationStatus = (typeof migrationStatuses)[number];
 
 /**
  * Status → the statuses that may follow it. Once the guest is being handed over (device at the end of a
- * precopy, postcopy-active) there is no cancelling: it may run elsewhere.
+ * precopy, postcopy-active) there is no cancelling: it may run elsewhere. In postcopy-device it is not yet: the
+ * destination loads its device state, and has not been told to run it.
  */
 export const migrationTransitions: Readonly<Record<MigrationStatus, readonly MigrationStatus[]>> = {
   none: ['setup'],
   setup: ['active', 'cancelling', 'failed'],
-  active: ['device', 'postcopy-active', 'cancelling', 'failed'],
+  active: ['device', 'postcopy-device', 'postcopy-active', 'cancelling', 'failed'],
   device: ['completed', 'failed'],
-  'postcopy-active': ['completed', 'failed'],
+  'postcopy-device': ['postcopy-active', 'cancelling', 'failed'],
+  'postcopy-active': ['completed', 'postcopy-paused', 'failed'],
+  'postcopy-paused': ['postcopy-recover-setup', 'failed'],
+  'postcopy-recover-setup': ['postcopy-recover', 'postcopy-paused', 'failed'],
+  'postcopy-recover': ['postcopy-active', 'postcopy-paused', 'failed'],
   completed: [],
   cancelling: ['cancelled'],
   cancelled: [],
@@ -38,7 +47,7 @@ export const migrationTransitions: Readonly<Record<MigrationStatus, readonly Mig
 
 /** A migration in this status is under way, and nobody has asked for its end. */
 export function isSetupOrActive(status: MigrationStatus): boolean {
-  return status === 'setup' || status === 'active' || status === 'device' || status === 'postcopy-active';
+  return status !== 'none' && status !== 'cancelling' && !isFinal(status);
 }
 
 /** A migration in this status can be cancelled. */

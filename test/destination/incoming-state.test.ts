@@ -7,6 +7,8 @@ const wayTo: Readonly<Record<IncomingStatus, readonly IncomingStatus[]>> = {
   setup: ['setup'],
   active: ['setup', 'active'],
   'postcopy-active': ['setup', 'active', 'postcopy-active'],
+  'postcopy-paused': ['setup', 'active', 'postcopy-active', 'postcopy-paused'],
+  'postcopy-recover': ['setup', 'active', 'postcopy-active', 'postcopy-paused', 'postcopy-recover'],
   completed: ['setup', 'active', 'completed'],
   failed: ['setup', 'failed'],
 };
@@ -16,10 +18,17 @@ const legal: ReadonlySet<string> = new Set([
   'setup active',
   'setup failed',
   'active postcopy-active',
+  'active postcopy-paused',
   'active completed',
   'active failed',
   'postcopy-active completed',
+  'postcopy-active postcopy-paused',
   'postcopy-active failed',
+  'postcopy-paused postcopy-recover',
+  'postcopy-paused failed',
+  'postcopy-recover postcopy-active',
+  'postcopy-recover postcopy-paused',
+  'postcopy-recover failed',
 ]);
 
 describe.each(incomingStatuses)('from %s', (from) => {

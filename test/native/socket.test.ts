@@ -93,6 +93,27 @@ describe.each(['unix', 'tcp'] as const)('%s', (family) => {
     close(pair);
   });
 
+  test('waits so long for something to receive', async () => {
+    const pair = await connect(family);
+    const { left, right, kick } = pair;
+    expect(n.socketAwait(right, kick, 0)).toBe(0);
+    const before = n.monotonicUs();
+    expect(n.socketAwait(right, kick, 20)).toBe(0);
+    expect(n.monotonicUs() - before).toBeGreaterThanOrEqual(20_000);
+    n.socketSend(left, kick, Uint8Array.of(1), 0, 1);
+    expect(n.socketAwait(right, kick, 10_000)).toBe(1);
+    n.eventfdSignal(kick);
+    expect(n.socketAwait(right, kick, 10_000)).toBe(c.KICKED);
+    close(pair);
+  });
+
+  test('takes how long the peer may give no sign of life', async () => {
+    const pair = await connect(family);
+    for (const timeoutMs of [1, 500, 30_000, 2 ** 31 - 1]) n.socketSetPeerTimeout(pair.left, timeoutMs);
+    expect(() => n.socketSetPeerTimeout(pair.left, 0)).toThrow(/timeoutMs/);
+    close(pair);
+  });
+
   test('tells whether there is someone to accept', async () => {
     const address: SocketAddress = family === 'unix' ? unixAddress() : { family, host: '127.0.0.1', port: 0 };
     const { handle: listener, port } = n.socketListen(address, 1);

@@ -11,29 +11,48 @@ import {
 } from '#lib/source/migration-state.js';
 import { onLibThread } from '../../testing/lib-thread.ts';
 
-/** Every legal step. In postcopy the guest runs elsewhere, so there is no way to cancelling. */
+/** Every legal step. In postcopy the guest runs elsewhere, so there is no way to cancelling once it was told to run. */
 const legal: ReadonlySet<string> = new Set([
   'none setup',
   'setup active',
   'setup cancelling',
   'setup failed',
   'active postcopy-active',
+  'active postcopy-device',
   'active device',
   'active cancelling',
   'active failed',
   'device completed',
   'device failed',
+  'postcopy-device postcopy-active',
+  'postcopy-device cancelling',
+  'postcopy-device failed',
   'postcopy-active completed',
+  'postcopy-active postcopy-paused',
   'postcopy-active failed',
+  'postcopy-paused postcopy-recover-setup',
+  'postcopy-paused failed',
+  'postcopy-recover-setup postcopy-recover',
+  'postcopy-recover-setup postcopy-paused',
+  'postcopy-recover-setup failed',
+  'postcopy-recover postcopy-active',
+  'postcopy-recover postcopy-paused',
+  'postcopy-recover failed',
   'cancelling cancelled',
 ]);
+
+const paused = ['setup', 'active', 'postcopy-active', 'postcopy-paused'] as const;
 
 /** A way to each status by legal steps. */
 const wayTo: Readonly<Record<MigrationStatus, readonly MigrationStatus[]>> = {
   none: [],
   setup: ['setup'],
   active: ['setup', 'active'],
+  'postcopy-device': ['setup', 'active', 'postcopy-device'],
   'postcopy-active': ['setup', 'active', 'postcopy-active'],
+  'postcopy-paused': paused,
+  'postcopy-recover-setup': [...paused, 'postcopy-recover-setup'],
+  'postcopy-recover': [...paused, 'postcopy-recover-setup', 'postcopy-recover'],
   device: ['setup', 'active', 'device'],
   completed: ['setup', 'active', 'device', 'completed'],
   cancelling: ['setup', 'cancelling'],
@@ -76,11 +95,20 @@ test('final are the states that nothing follows', () => {
 });
 
 test('under way are those that neither have ended nor are asked to', () => {
-  expect(migrationStatuses.filter(isSetupOrActive)).toEqual(['setup', 'active', 'device', 'postcopy-active']);
+  expect(migrationStatuses.filter(isSetupOrActive)).toEqual([
+    'setup',
+    'active',
+    'device',
+    'postcopy-device',
+    'postcopy-active',
+    'postcopy-paused',
+    'postcopy-recover-setup',
+    'postcopy-recover',
+  ]);
 });
 
 test('there is a way to cancel until the guest is handed over', () => {
-  expect(migrationStatuses.filter(isCancellable)).toEqual(['setup', 'active']);
+  expect(migrationStatuses.filter(isCancellable)).toEqual(['setup', 'active', 'postcopy-device']);
 });
 
 test('of two threads that hand over and cancel at the same moment exactly one has its way', async () => {
