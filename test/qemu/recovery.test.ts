@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { listen } from '#lib/migration/listen.js';
 import { type MigrateOptions, migrate } from '#lib/migration/migrate.js';
 import type { OutgoingMigration } from '#lib/source/outgoing.js';
-import { KeptMachine, MachineKeeper } from '../../testing/machine-keeper.ts';
+import { type KeptMachine, MachineKeeper } from '../../testing/machine-keeper.ts';
 import { faultsOf, reportsIn } from '../../testing/qemu/guest-console.ts';
 import { type GuestImage, guestImage } from '../../testing/qemu/guest-image.ts';
 import { GUEST_RAM, linuxGuest } from '../../testing/qemu/linux-guest.ts';
