@@ -149,7 +149,7 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
   const incoming = new IncomingMigration(
     listener,
     target,
-    { capabilities, guestTimeoutMs },
+    { capabilities, guestTimeoutMs, peerTimeoutMs: 0 },
     faults.atDestination?.words,
   );
   const relay = await CuttingRelay.start(incoming.uri, faults.cut);

@@ -16,10 +16,12 @@ import {
   encodePing,
   encodePostcopyAdvise,
   encodePostcopyListen,
+  encodePostcopyResume,
   encodePostcopyRun,
   encodeRamBlockList,
   encodeRamDiscard,
   encodeRamEos,
+  encodeRecvBitmap,
   encodeSectionPart,
   encodeSectionStart,
   encodeSelfSizedBody,
@@ -96,6 +98,9 @@ export const piece = {
   /** The usual package. */
   package: (runState: RunState = 'running'): Uint8Array =>
     piece.packaged(piece.listen(), piece.devices(runState), piece.ping(3), piece.run()),
+  /** Of a recovery: the question of which pages of a block are there, and the end of all questions. */
+  recvBitmap: encodeRecvBitmap,
+  resume: encodePostcopyResume,
   part: (...pages: FedPage[]): Uint8Array => ramSection('PART', pages),
   end: (...pages: FedPage[]): Uint8Array => ramSection('END', pages),
   eof: encodeEof,
@@ -177,6 +182,11 @@ export class HandFedSource {
   /** The end of the connection, as when the source process ends. */
   close(): void {
     this.#socket.destroy();
+  }
+
+  /** Resolved once the connection is closed, whoever did. */
+  async closed(): Promise<void> {
+    while (!this.#closed) await new Promise<void>((resolve) => this.#waiting.add(resolve));
   }
 
   #hear(bytes: Uint8Array): void {

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ErrorCode, IncomingMigration, MigrationError } from '#lib/index.js';
+import type { ErrorCode, IncomingMigration } from '#lib/index.js';
 import { listen } from '#lib/migration/listen.js';
 import { MachineKeeper } from './machine-keeper.ts';
 import { answersOf, comparedWithSent, type DestinationOutcome } from './qemu/captured-destination.ts';
@@ -10,10 +10,11 @@ import type { CapturedMachine } from './qemu/captured-machine.ts';
 import { CAPTURED_RAM } from './qemu/captured-qemu.ts';
 import type { DestinationCase } from './qemu/destination-cases.ts';
 import { ScriptedSource } from './qemu/scripted-source.ts';
+import { type Stop, stops } from './stops.ts';
 
 export interface OurOutcome {
-  readonly status: 'completed' | 'failed';
-  /** Of one that failed. */
+  readonly status: Stop['status'];
+  /** Of one that failed or paused. */
   readonly code?: ErrorCode;
   readonly message?: string;
   /** Whether the source had handed the guest over by then. */
@@ -66,15 +67,15 @@ async function outcomeOf(
     .first('SHUT', ({ type }) => type === 'SHUT')
     .catch(() => {})
     .then(() => source.end());
-  try {
-    await incoming.finished;
-  } catch (thrown) {
-    const { code, message } = thrown as MigrationError;
+  const { status, error } = await stops(incoming);
+  if (error !== undefined) {
+    if (status === 'postcopy-paused') incoming.giveUp('freeze');
+    await incoming.finished.catch(() => {});
     const isLost = incoming.info().lost !== undefined;
     incoming.abandon();
-    return { status: 'failed', code, message, isLost, answers: answersOf(source) };
+    return { status, code: error.code, message: error.message, isLost, answers: answersOf(source) };
   }
   await source.answers.silence();
   const memory = comparedWithSent(Buffer.from(keeper.kept.bytesOf(CAPTURED_RAM)), machine);
-  return { status: 'completed', isLost: false, answers: answersOf(source), memory };
+  return { status, isLost: false, answers: answersOf(source), memory };
 }

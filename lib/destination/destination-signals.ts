@@ -26,6 +26,14 @@ export const destinationSignalNames = [
   'GUEST',
   /** Main thread; whoever lets go of the memory: a value of {@link Memory}. */
   'MEMORY',
+  /** Main thread, then listen thread: the handle of the connection to the source, 0 while it is down. */
+  'SOCKET',
+  /** Listen thread: how many connections have followed the first one. */
+  'RECOVERIES',
+  /** Owner: the handle of the listener at which a source may recover; 0: of none; {@link RECOVER_NEVER}. */
+  'RECOVER_AT',
+  /** Owner: 1 once the listen thread is to end, and to tell the source before. */
+  'ENDING',
 ] as const;
 
 /** Of PREPARED and LISTEN: whether a parked thread has been handed its work, or will never be. */
@@ -38,6 +46,8 @@ export const Memory = { PLAIN: 0, PREPARED: 1, INHIBITED: 2 } as const;
  * taken over, and started if it ran; `DIED`: before that.
  */
 export const GuestPhase = { STOPPED: 0, ASKED: 1, HERE: 2, DIED: 3 } as const;
+/** Of RECOVER_AT: there will be no recovery. */
+export const RECOVER_NEVER = -1;
 /** Whether the package with the device state has been dealt with and the guest may run. */
 export const Package = { PENDING: 0, DONE: 1, FAILED: 2 } as const;
 

@@ -1,14 +1,14 @@
 /**
  * Fault thread of the destination: reads the guest's page faults from userfaultfd and asks the source
  * for the pages. Parked from the start of the migration until the memory is prepared for postcopy, so
- * that nobody waits for a thread to be made; then serves until it is kicked.
+ * that nobody waits for a thread to be made; then serves until it is kicked, also while there is no connection.
  *
  * It never touches guest memory, and never waits to install a page: who reads the events must not wait for
  * what only reading them can release. The only pages it installs are zeroes where there is nothing to come:
  * where the guest has let go of its memory, and where a page was received that is not there any more.
  */
 import type { MessagePort } from 'node:worker_threads';
-import { Channel, type ChannelDescriptor } from '../channel/channel.js';
+import type { ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import { alignDown, pageCount, pageIndexOf, pageOffset } from '../memory/page.js';
@@ -24,6 +24,7 @@ import { createDestinationSignals, type DestinationSignals, FaultThreadPhase } f
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { awaitWork } from './parked-work.js';
 import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
+import { SourceLink } from './source-link.js';
 
 export interface FaultThreadData {
   readonly signals: SharedArrayBuffer;
@@ -59,7 +60,7 @@ class FaultThread {
   readonly #signals: DestinationSignals;
   readonly #counters: DestinationCounters;
   readonly #uffd: UserfaultfdHandle;
-  readonly #channel: Channel;
+  readonly #link: SourceLink;
   readonly #ram: RAMList;
   readonly #received: readonly PageBitmap[];
   readonly #requested: PageRequested;
@@ -81,7 +82,7 @@ class FaultThread {
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
     this.#uffd = this.#signals.get('USERFAULTFD') as UserfaultfdHandle;
-    this.#channel = new Channel(work.channel, thread.kick);
+    this.#link = new SourceLink(this.#signals, work.channel.peer, thread.kick);
     this.#ram = new RAMList(work.blocks);
     const sizes = work.blocks.map(({ size }) => size);
     this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
@@ -142,8 +143,7 @@ class FaultThread {
     this.#thread.trace.at('postcopy_ram_fault_thread_request', index, offset, this.#events[at + c.EVENT_THREAD]);
     if (!this.#received[index].test(page)) {
       if (this.#requested.add(index, page, monotonicUs())) {
-        this.#request(index, offset, block.pageSize);
-        this.#requested.sent(monotonicUs());
+        if (this.#request(index, offset, block.pageSize)) this.#requested.sent(monotonicUs());
       }
       if (!this.#received[index].test(page)) return;
     }
@@ -173,11 +173,16 @@ class FaultThread {
     }
   }
 
-  #request(blockIndex: number, offset: number, length: number): void {
-    const name = this.#lastBlock === blockIndex ? undefined : this.#names[blockIndex];
+  /**
+   * False where there is no connection: the listen thread asks for what is missing once there is one again. It asks
+   * beside this thread then, so from the second connection on every request names its block.
+   */
+  #request(blockIndex: number, offset: number, length: number): boolean {
+    const isNamed = this.#lastBlock === blockIndex && this.#signals.get('RECOVERIES') === 0;
+    const name = isNamed ? undefined : this.#names[blockIndex];
     this.#lastBlock = blockIndex;
-    this.#channel.send(this.#messageBytes, encodeReqPages(this.#message, 0, offset, length, name));
     this.#counters.add('postcopyRequests', 1);
+    return this.#link.send(this.#messageBytes, encodeReqPages(this.#message, 0, offset, length, name));
   }
 
   // --- what the guest does to its memory ---------------------------------------------------------

@@ -4,7 +4,7 @@
  */
 import { EventEmitter } from 'node:events';
 import { MessageChannel } from 'node:worker_threads';
-import type { Listener } from '../channel/connect.js';
+import { bind, type Listener } from '../channel/connect.js';
 import { fromPlainError, MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import type { Guest, Machine, MachineReceiver } from '../memory/guest.js';
@@ -18,7 +18,7 @@ import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { Blocktime } from './blocktime.js';
 import { createDestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, GuestPhase, Handed, Package } from './destination-signals.js';
+import { createDestinationSignals, GuestPhase, Handed, Package, RECOVER_NEVER } from './destination-signals.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
 import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info.js';
@@ -35,6 +35,8 @@ export interface IncomingOptions {
   readonly capabilities: Capabilities;
   /** Milliseconds that the guest may take for each thing it is asked, waits for pages aside; 0 is no limit. */
   readonly guestTimeoutMs: number;
+  /** Milliseconds for which the source may give no sign of life in postcopy; 0 is no limit. */
+  readonly peerTimeoutMs: number;
 }
 
 export interface IncomingEvents {
@@ -71,6 +73,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** It died after it was started here. */
   #death: MigrationError | undefined;
   #socket: SocketHandle | undefined;
+  /** Where a source may recover the migration; while it is paused. */
+  #recoverAt: Listener | undefined;
+  #uri: string;
+  #pauseReason: MigrationError | undefined;
+  /** Who has had the connection broken is this side. */
+  #pauseAsked = false;
   #uffd: UserfaultfdHandle | undefined;
   #memoryBefore: MemoryBefore = [];
   /** What is being filled, whatever the guest makes of its RAM meanwhile. */
@@ -87,6 +95,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   constructor(listener: Listener, guest: GuestOrFactory, options: IncomingOptions, traceWords?: SharedArrayBuffer) {
     super();
     this.#listener = listener;
+    this.#uri = listener.uri;
     this.#guestOrFactory = guest;
     this.#options = options;
     this.#trace = new TraceSession('destination', 'owner', { postcopyState: postcopyStates }, traceWords);
@@ -110,9 +119,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     await Promise.all([main.ready, listen.ready, fault.ready]);
   }
 
-  /** Where it listens, the port filled in. */
+  /** Where it listens, or did last; the port filled in. */
   get uri(): string {
-    return this.#listener.uri;
+    return this.#uri;
   }
 
   get status(): IncomingStatus {
@@ -142,15 +151,79 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     });
   }
 
+  /** Why it is paused; undefined while it is not. In `postcopy-recover` why it was. */
+  get pauseReason(): MigrationError | undefined {
+    return this.#pauseReason;
+  }
+
+  /** The target pages that are here, by RAM block; empty until postcopy is prepared for. Changes while pages come. */
+  get received(): readonly PageBitmap[] {
+    return this.#received;
+  }
+
   /**
-   * Ends it, as if the source had gone. Once the guest was handed over to here, it is lost with this, unless all
-   * has come by then: a migration that is complete stays so.
+   * Ends it. Once the guest was handed over to here, it is lost with this, unless all has come by then: a migration
+   * that is complete stays so. A source that can be told is told, and given a second to close.
    */
   abort(): void {
     this.#firstError ??= new MigrationError('CANCELLED', 'the incoming migration was ended here', {
       hint: 'start the destination again',
     });
+    if (!this.#listens || this.#state.status === 'postcopy-paused') return this.#release();
+    this.#signals.set('ENDING', 1);
+    this.#abandonGuestCalls(this.#firstError);
+    this.#threads.listen.kick();
+    this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
+  }
+
+  /**
+   * Pauses it, in `postcopy-active`, by breaking the connection, as QMP's migrate-pause does; false otherwise. The
+   * source pauses, too.
+   */
+  pause(): boolean {
+    if (this.#state.status !== 'postcopy-active' || this.#socket === undefined) return false;
+    this.#pauseAsked = true;
+    native().socketShutdown(this.#socket);
+    return true;
+  }
+
+  /**
+   * Listens anew while it is paused, as QMP's migrate-recover does: at `uri`, or where it listened before. Resolves
+   * with where it listens. Until a source has recovered the migration it stays paused and listens; asked again, it
+   * listens elsewhere.
+   * Rejects with BAD_ARGUMENT where it is not paused, BAD_URI, ADDRESS_IN_USE or LISTEN_FAILED.
+   */
+  async recover(uri = this.#uri): Promise<string> {
+    this.#requirePaused();
+    if (this.#recoverAt?.uri === uri) return uri;
+    const listener = await bind(uri);
+    try {
+      this.#requirePaused();
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
+    const before = this.#recoverAt;
+    this.#recoverAt = listener;
+    this.#uri = listener.uri;
+    this.#signals.set('RECOVER_AT', listener.socket);
+    if (before !== undefined) stopListening(before);
+    return listener.uri;
+  }
+
+  /**
+   * Ends a migration that is paused or recovers: it fails with RECOVERY_GIVEN_UP, and `info().lost` says what is lost.
+   * False, and nothing, otherwise. `freeze`: whoever waits for a missing page goes on waiting (see {@link abandon}).
+   */
+  giveUp(_how: 'freeze'): boolean {
+    if (!this.#isPaused) return false;
+    this.#firstError = new MigrationError(
+      'RECOVERY_GIVEN_UP',
+      `the recovery was given up; the migration was paused as ${this.#pauseReason?.message}`,
+      { cause: this.#pauseReason },
+    );
     this.#release();
+    return true;
   }
 
   /**
@@ -165,6 +238,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const signals = this.#signals.buffer;
     const counters = this.#counters.buffer;
     const blocktime = this.#blocktime?.buffer;
+    const { capabilities, peerTimeoutMs } = this.#options;
+    const machine = 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own';
     const faultWork = new MessageChannel();
     const listenWork = new MessageChannel();
     const fault = startThread<FaultThreadData, void>({
@@ -178,7 +253,15 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       name: 'mig/dst/listen',
       entry: new URL('./listen-thread.js', import.meta.url),
       trace: this.#trace.open('mig/dst/listen'),
-      data: { signals, counters, blocktime, faultKick: fault.kickHandle, work: listenWork.port2 },
+      data: {
+        signals,
+        counters,
+        blocktime,
+        peerTimeoutMs,
+        isOwnSource: machine === 'own',
+        faultKick: fault.kickHandle,
+        work: listenWork.port2,
+      },
       transfer: [listenWork.port2],
       onEvent: (event) => this.#onEvent(event),
     });
@@ -201,8 +284,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       data: {
         listener: this.#listener.socket,
         uri: this.#listener.uri,
-        machine: 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own',
-        capabilities: this.#options.capabilities,
+        machine,
+        capabilities,
+        peerTimeoutMs,
         signals,
         counters,
         listenWork: listenWork.port1,
@@ -235,10 +319,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       // After a precopy nobody else ends the fault thread.
       if (!this.#listens) this.#threads.fault.kick();
     }
-    if (outcome.kind === 'failed') {
-      this.#firstError ??= outcome.error;
-      this.#release();
-    }
+    if (outcome.kind === 'failed') this.#firstError ??= outcome.error;
+    const hasEndedWell = outcome.kind === 'returned' || (outcome.kind === 'kicked' && thread === this.#threads.fault);
+    if (!hasEndedWell) this.#release();
     return outcome.kind;
   }
 
@@ -248,20 +331,71 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#signals.exchange('PREPARED', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
+    this.#signals.set('RECOVER_AT', RECOVER_NEVER);
     this.#abandonGuestCalls(this.#firstError);
     for (const thread of Object.values(this.#threads)) thread.kick();
   }
 
   #onEvent(event: DestinationEvent): void {
-    if (event.kind === 'failing') this.#failing(fromPlainError(event.error));
-    else if (event.kind === 'all-here') this.#resolveAllHere();
-    else this.#setStatus(event.kind);
+    switch (event.kind) {
+      case 'failing':
+        return this.#failing(fromPlainError(event.error));
+      case 'all-here':
+        return this.#resolveAllHere();
+      case 'postcopy-paused':
+        return this.#paused(fromPlainError(event.error) as MigrationError);
+      case 'postcopy-recover':
+        this.#closeSocket();
+        this.#socket = event.socket;
+        return this.#setStatus('postcopy-recover');
+      case 'recovered':
+        return this.#recovered();
+      case 'active':
+        return this.#setStatus('active');
+      case 'postcopy-active':
+        // The guest may have come to run in a pause.
+        if (this.#state.status === 'active') this.#setStatus('postcopy-active');
+    }
   }
 
-  /** A thread ends, or will soon; the others have a moment for the last word. */
+  /** A thread ends, or will soon; the others have a moment for the last word, if there is anybody to hear it. */
   #failing(error: Error): void {
     this.#firstError ??= error;
-    this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
+    if (this.#state.status === 'postcopy-paused') this.#release();
+    else this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
+  }
+
+  #paused(reason: MigrationError): void {
+    this.#closeSocket();
+    this.#listener.close();
+    this.#pauseReason = this.#pauseAsked ? pausedHere(reason) : reason;
+    this.#pauseAsked = false;
+    this.#setStatus('postcopy-paused');
+    if (this.#firstError !== undefined) this.#release(); // nobody will recover it
+  }
+
+  #recovered(): void {
+    if (this.#recoverAt !== undefined) stopListening(this.#recoverAt);
+    this.#recoverAt = undefined;
+    this.#pauseReason = undefined;
+    this.#setStatus('postcopy-active');
+  }
+
+  get #isPaused(): boolean {
+    const isPaused = this.#state.status === 'postcopy-paused' || this.#state.status === 'postcopy-recover';
+    return isPaused && this.#firstError === undefined;
+  }
+
+  #requirePaused(): void {
+    if (this.#state.status === 'postcopy-paused' && this.#firstError === undefined) return;
+    throw new MigrationError('BAD_ARGUMENT', `the incoming migration is ${this.#state.status}, and not paused`, {
+      hint: 'recover a migration whose status is postcopy-paused',
+    });
+  }
+
+  #closeSocket(): void {
+    if (this.#socket !== undefined) native().socketClose(this.#socket);
+    this.#socket = undefined;
   }
 
   /** Before it was started here it fails the migration; after, its memory is all that is left, and comes whole. */
@@ -375,7 +509,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#unwatchGuest();
     this.#trace.close();
     this.#listener.close();
-    if (this.#socket !== undefined) native().socketClose(this.#socket);
+    this.#recoverAt?.close();
+    this.#closeSocket();
     const isHere = this.#listens || this.#signals.get('GUEST') === GuestPhase.HERE;
     if (error !== undefined && isHere) this.#lost = this.#assessLoss(error);
     // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.
@@ -400,4 +535,17 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#state.move(status);
     this.emit('status', status);
   }
+}
+
+/** Whoever waits for a connection there finds that nobody listens any more. */
+function stopListening(listener: Listener): void {
+  native().socketShutdown(listener.socket);
+  listener.close();
+}
+
+function pausedHere(cause: MigrationError): MigrationError {
+  return new MigrationError('CANCELLED', 'the migration was paused here', {
+    hint: 'recover it at both sides, or give it up',
+    cause,
+  });
 }

@@ -1,21 +1,29 @@
 /**
  * Listen thread of the destination: parked until LISTEN, then reads the stream while the guest runs,
- * places the pages, and ends the migration when the stream ends (D9, D10).
+ * places the pages, and ends the migration when the stream ends (D9, D10). When the connection is lost, or brings what
+ * is no stream, the migration pauses (D11): nothing is given up, and the thread waits for a source that recovers it.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
+import { accept } from '../channel/connect.js';
 import { MigrationError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
-import { pageCount, pageIndexOf } from '../memory/page.js';
+import { pageCount, pageIndexOf, pageOffset } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
-import { type EventfdHandle, native, type UserfaultfdHandle } from '../native.js';
+import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
-import { encodePong } from '../wire/encode.js';
+import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import type { PageRecord, StreamRecord } from '../wire/messages.js';
 import { Blocktime } from './blocktime.js';
 import { countLatency, createDestinationCounters, type DestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Package } from './destination-signals.js';
+import {
+  createDestinationSignals,
+  type DestinationSignals,
+  FaultThreadPhase,
+  Package,
+  RECOVER_NEVER,
+} from './destination-signals.js';
 import { sayCompleted, sayFailed } from './farewell.js';
 import { FaultLatency, latencyStages } from './fault-latency.js';
 import { HostPageAssembly } from './host-page.js';
@@ -27,13 +35,19 @@ import { awaitWork } from './parked-work.js';
 import { PlacePage } from './place-page.js';
 import { postcopyStates } from './postcopy-state.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
+import { answerRecovery, isOfConnection } from './recovery.js';
 import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
+import { SourceLink } from './source-link.js';
 import { type StreamPosition, StreamReader } from './stream-reader.js';
 
 export interface ListenThreadData {
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly faultKick: EventfdHandle;
+  /** Milliseconds for which a source may give no sign of life; 0 is no limit. */
+  readonly peerTimeoutMs: number;
+  /** Whether the source is one of ours, which gives signs of life also when it has nothing to send. */
+  readonly isOwnSource: boolean;
   /** Of {@link Blocktime}, with the capability. */
   readonly blocktime: SharedArrayBuffer | undefined;
   /** From the main thread: one {@link ListenThreadWork}. */
@@ -62,45 +76,59 @@ export interface ListenThreadResult {
 /** Microseconds between two summaries of latency, which take long. */
 const SUMMARY_US = 100_000;
 
+/** Who a source is that recovers, for messages: it may come from anywhere. */
+const RECOVERING_PEER = 'the source that recovers';
+
 type Context = ThreadContext<DestinationEvent, Record<string, never>>;
 
 class ListenThread {
+  readonly #data: ListenThreadData;
   readonly #thread: Context;
   readonly #signals: DestinationSignals;
   readonly #counters: DestinationCounters;
-  readonly #faultKick: EventfdHandle;
   readonly #uffd: UserfaultfdHandle;
-  readonly #channel: Channel;
-  readonly #reader: StreamReader;
+  readonly #arena: SharedArrayBuffer;
+  readonly #link: SourceLink;
+  /** Of the connection that is read, which is that of the link but in a recovery. */
+  #channel: Channel;
+  #reader: StreamReader;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #received: readonly PageBitmap[];
   /** Pages that the source has sent: it must not send one twice, as the guest may have written it since. */
   readonly #arrived: readonly PageBitmap[];
   readonly #before: MemoryBefore;
-  readonly #collector: PageCollector;
-  readonly #hostPages: HostPageAssembly;
+  readonly #requested: PageRequested;
   readonly #place: PlacePage;
+  #collector: PageCollector;
+  #hostPages: HostPageAssembly;
   readonly #latency = new FaultLatency();
   #summarisedUs = 0;
+  /** Bytes of the stream before the switch. */
+  readonly #precopyBytes: number;
 
   constructor(data: ListenThreadData, work: ListenThreadWork, thread: Context) {
+    this.#data = data;
     this.#thread = thread;
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
-    this.#faultKick = data.faultKick;
+    this.#precopyBytes = this.#counters.get('transferred');
     this.#uffd = this.#signals.get('USERFAULTFD') as UserfaultfdHandle;
+    this.#arena = work.arena;
+    this.#link = new SourceLink(this.#signals, RECOVERING_PEER, thread.kick);
     this.#channel = new Channel(work.channel, thread.kick);
     this.#reader = new StreamReader(this.#channel, work.arena, this.#counters, work.position);
+    this.#reader.peerTimeoutMs = this.#peerTimeoutMs;
     this.#blocks = work.blocks;
     this.#before = work.before;
     const sizes = work.blocks.map(({ size }) => size);
     this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
     this.#arrived = sizes.map((size, index) => new PageBitmap(pageCount(size), work.arrived[index]));
+    this.#requested = new PageRequested(sizes, work.requested);
     this.#place = new PlacePage({
       uffd: this.#uffd,
       blocks: work.blocks,
       received: this.#received,
-      requested: new PageRequested(sizes, work.requested),
+      requested: this.#requested,
       removed: new RemovedPages(sizes, work.removed),
       arena: this.#reader.bytes,
       counters: this.#counters,
@@ -110,24 +138,46 @@ class ListenThread {
       trace: thread.trace,
     });
     this.#collector = new PageCollector(this.#place);
-    this.#hostPages = new HostPageAssembly(
-      work.blocks.map(({ pageSize }) => pageSize),
+    this.#hostPages = this.#newHostPages();
+  }
+
+  #newHostPages(): HostPageAssembly {
+    return new HostPageAssembly(
+      this.#blocks.map(({ pageSize }) => pageSize),
       this.#place,
     );
   }
 
   run(): void {
     this.#thread.trace.at('postcopy_ram_listen_thread_start');
-    this.#readToEof();
-    // Before userfaultfd lets go of the memory.
-    requireAllPages(this.#blocks, this.#received);
+    this.#readToEnd();
     this.#thread.emit({ kind: 'all-here' });
     this.#awaitPackage();
     this.#end();
   }
 
+  /** Tells the source, if it can be told, that there will be no more, and waits for it to close. */
+  fail(): void {
+    this.#outlastKick();
+    sayFailed(this.#channel, this.#signals.exchange('LAST_WORD', 0, 1));
+  }
+
+  /** Over as many connections as it takes, until every page is here. */
+  #readToEnd(): void {
+    for (;;) {
+      try {
+        this.#readToEof();
+        // Before userfaultfd lets go of the memory.
+        requireAllPages(this.#blocks, this.#received);
+        return;
+      } catch (error) {
+        if (!this.#mayPause(error)) throw error;
+        this.#pause(error);
+      }
+    }
+  }
+
   #readToEof(): void {
-    const start = this.#counters.get('transferred');
     const { monotonicUs } = native();
     this.#place.arrivedUs = monotonicUs();
     for (;;) {
@@ -137,7 +187,7 @@ class ListenThread {
         continue;
       }
       this.#collector.flush();
-      this.#counters.set('postcopyBytes', this.#counters.get('transferred') - start);
+      this.#counters.set('postcopyBytes', this.#counters.get('transferred') - this.#precopyBytes);
       if (this.#place.arrivedUs - this.#summarisedUs > SUMMARY_US) this.#summarise();
       if (!this.#reader.fill()) this.#reader.next(); // throws: the peer has gone
       this.#place.arrivedUs = monotonicUs();
@@ -188,6 +238,103 @@ class ListenThread {
     return new MigrationError('ILLEGAL_COMMAND', `${record} at offset ${offset}, after LISTEN`, { offset, record });
   }
 
+  // --- pause and recovery ------------------------------------------------------------------------
+
+  /** Not where this side ends: then the source goes because it was told, or is of no use any more. */
+  #mayPause(error: unknown): error is MigrationError {
+    const isEnding = (['RELEASED', 'ENDING', 'LAST_WORD'] as const).some((word) => this.#signals.get(word) === 1);
+    return isOfConnection(error) && !isEnding;
+  }
+
+  /** D11. Returns when a source has recovered the migration. */
+  #pause(reason: MigrationError): void {
+    this.#link.down();
+    this.#dropUnfinished();
+    for (let why = reason; ; ) {
+      this.#thread.emit({ kind: 'postcopy-paused', error: toPlainError(why) });
+      const socket = this.#accept();
+      try {
+        this.#recover(socket);
+        return;
+      } catch (error) {
+        if (!this.#mayPause(error)) throw error;
+        why = error;
+        native().socketShutdown(socket);
+      }
+    }
+  }
+
+  /** What came and was not placed is to come again. */
+  #dropUnfinished(): void {
+    this.#collector = new PageCollector(this.#place);
+    this.#hostPages = this.#newHostPages();
+    for (const [index, arrived] of this.#arrived.entries()) arrived.words.set(this.#received[index].words);
+  }
+
+  /** Waits for a source, at whichever listener the owner has made by then. */
+  #accept(): SocketHandle {
+    for (;;) {
+      this.#signals.waitWhile('RECOVER_AT', 0);
+      const listener = this.#signals.get('RECOVER_AT');
+      if (listener === RECOVER_NEVER) throw new Kicked();
+      try {
+        return accept(listener as SocketHandle, this.#thread.kick);
+      } catch (error) {
+        if (error instanceof Kicked || this.#signals.get('RECOVER_AT') === listener) throw error;
+      }
+    }
+  }
+
+  /** The handshake. Where it breaks, all is as it was. */
+  #recover(socket: SocketHandle): void {
+    const { peerTimeoutMs } = this.#data;
+    this.#thread.emit({ kind: 'postcopy-recover', socket });
+    if (peerTimeoutMs > 0) native().socketSetPeerTimeout(socket, peerTimeoutMs);
+    this.#channel = new Channel({ socket, peer: RECOVERING_PEER }, this.#thread.kick);
+    this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters, this.#reader.reconnect());
+    this.#reader.peerTimeoutMs = peerTimeoutMs;
+    answerRecovery(this.#reader, this.#channel, this.#blocks, this.#received);
+    this.#reader.peerTimeoutMs = this.#peerTimeoutMs;
+    this.#signals.bump('RECOVERIES');
+    this.#link.up(socket);
+    this.#requestAgain();
+    const listener = this.#signals.get('RECOVER_AT');
+    if (listener !== RECOVER_NEVER) this.#signals.exchange('RECOVER_AT', listener, 0);
+    this.#thread.emit({ kind: 'recovered' });
+  }
+
+  /**
+   * The source has forgotten what was asked for. After the link is up: a fault that is read just now is asked for by
+   * the fault thread, or is found here, or both.
+   */
+  #requestAgain(): void {
+    const message = new DataView(new ArrayBuffer(MAX_REQ_PAGES_BYTES));
+    for (const [index, { idstr, pageSize }] of this.#blocks.entries()) {
+      const name = encodeIdstr(idstr);
+      const { pageCount: end } = this.#received[index];
+      const next = (from: number) => this.#requested.findNext(index, from);
+      for (let page = next(0); page < end; page = next(page + 1)) {
+        if (this.#received[index].test(page)) continue;
+        const length = encodeReqPages(message, 0, pageOffset(page), pageSize, name);
+        this.#link.send(new Uint8Array(message.buffer), length);
+      }
+    }
+  }
+
+  /** Milliseconds for which this source may send nothing. Of another than ours its kernel alone gives signs of life. */
+  get #peerTimeoutMs(): number {
+    return this.#data.isOwnSource ? this.#data.peerTimeoutMs : 0;
+  }
+
+  // --- the end -----------------------------------------------------------------------------------
+
+  /** Where the owner has only asked this thread to end, it may send and receive for a moment yet. */
+  #outlastKick(): void {
+    const { eventfdDrain, eventfdSignal } = native();
+    eventfdDrain(this.#thread.kick);
+    if (this.#signals.get('RELEASED') === 1) eventfdSignal(this.#thread.kick);
+  }
+
   #awaitPackage(): void {
     this.#signals.waitWhile('PACKAGE', Package.PENDING);
     // The main thread has failed or was kicked, and says so itself.
@@ -205,12 +352,13 @@ class ListenThread {
     }
     restoreMemory(this.#signals, this.#blocks, this.#before);
     trace.at('postcopy_ram_incoming_cleanup_join');
-    eventfdSignal(this.#faultKick);
+    eventfdSignal(this.#data.faultKick);
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.SERVING);
     trace.at('postcopy_ram_incoming_cleanup_exit');
     this.#summarise();
     this.#signals.set('STATE', postcopyStates.indexOf('end'));
     trace.at('postcopy_ram_listen_thread_exit');
+    this.#outlastKick();
     sayCompleted(this.#channel);
   }
 
@@ -224,12 +372,14 @@ runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread)
   const signals = createDestinationSignals(data.signals);
   const work = awaitWork<ListenThreadWork>(signals, 'LISTEN', data.work);
   if (work === undefined) return { listened: false };
+  let listening: ListenThread | undefined;
   try {
-    new ListenThread(data, work, thread).run();
+    listening = new ListenThread(data, work, thread);
+    listening.run();
     return { listened: true };
   } catch (error) {
     if (!(error instanceof Kicked)) thread.emit({ kind: 'failing', error: toPlainError(error) });
-    sayFailed(new Channel(work.channel, thread.kick), signals.exchange('LAST_WORD', 0, 1));
+    listening?.fail();
     throw error;
   } finally {
     signals.set('STREAM_LEFT', 1);

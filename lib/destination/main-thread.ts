@@ -46,6 +46,7 @@ import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } f
 import { inhibitDiscards, type MemoryBefore, prepareMemory, restoreMemory } from './prepare-memory.js';
 import { RamLoad } from './ram-load.js';
 import { RemovedPages } from './removed-pages.js';
+import { SourceLink } from './source-link.js';
 import { ARENA_BYTES, StreamReader } from './stream-reader.js';
 
 export interface MainThreadData {
@@ -53,6 +54,8 @@ export interface MainThreadData {
   readonly uri: string;
   readonly machine: ExpectedMachine;
   readonly capabilities: Capabilities;
+  /** Milliseconds for which the source's host may give no sign of life; 0 is no limit. */
+  readonly peerTimeoutMs: number;
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   /** To the parked threads. */
@@ -84,9 +87,13 @@ export type DestinationOwnerCalls = {
   }) => Promise<void>;
 };
 
-/** What this side has come to; `all-here`: every page, of a postcopy. */
+/** What this side has come to; `all-here`: every page, of a postcopy; `recovered`: it goes on after a pause. */
 export type DestinationEvent =
-  | { readonly kind: 'active' | 'postcopy-active' | 'all-here' }
+  | { readonly kind: 'active' | 'postcopy-active' | 'all-here' | 'recovered' }
+  /** The connection was lost, or was of no use, and nobody is told that it has failed. */
+  | { readonly kind: 'postcopy-paused'; readonly error: PlainError }
+  /** A source has come; the owner closes the connection. */
+  | { readonly kind: 'postcopy-recover'; readonly socket: SocketHandle }
   /** It has failed, and only waits for the source to close. */
   | { readonly kind: 'failing'; readonly error: PlainError };
 
@@ -104,6 +111,7 @@ class MainThread {
   readonly #counters: DestinationCounters;
   readonly #socket: SocketHandle;
   readonly #channel: Channel;
+  readonly #link: SourceLink;
   readonly #extra: ExtraConnections;
   readonly #arena = new SharedArrayBuffer(ARENA_BYTES);
   readonly #reader: StreamReader;
@@ -128,7 +136,11 @@ class MainThread {
     this.#counters = createDestinationCounters(data.counters);
     this.#socket = accept(data.listener, thread.kick);
     thread.owner.call('connected', this.#socket);
-    this.#channel = new Channel({ socket: this.#socket, peer: `the source at ${data.uri}` }, thread.kick);
+    if (data.peerTimeoutMs > 0) native().socketSetPeerTimeout(this.#socket, data.peerTimeoutMs);
+    const peer = `the source at ${data.uri}`;
+    this.#channel = new Channel({ socket: this.#socket, peer }, thread.kick);
+    this.#link = new SourceLink(this.#signals, peer, thread.kick);
+    this.#link.up(this.#socket);
     this.#extra = new ExtraConnections(data.listener, thread.kick);
     this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters);
     thread.trace.at('migration_incoming_connected');
@@ -173,10 +185,10 @@ class MainThread {
     }
     // The listen thread reads the stream, and goes on until the source has heard this and closes.
     try {
-      if (isFirst) this.#channel.send(encodeShut(SHUT_FAILURE));
+      if (isFirst) this.#link.send(encodeShut(SHUT_FAILURE));
       this.#signals.waitWhile('STREAM_LEFT', 0);
     } catch {
-      // The source is gone, or this thread is kicked.
+      // This thread is kicked.
     }
   }
 
@@ -260,7 +272,7 @@ class MainThread {
       case 'PING':
         if (!this.#returnPath) throw this.#illegal('PING', 'before OPEN_RETURN_PATH');
         trace.at('loadvm_process_command_ping', record.value);
-        this.#channel.send(encodePong(record.value));
+        this.#pong(record.value);
         return;
       case 'SWITCHOVER_START':
         return; // the source stops its guest now, which changes nothing here
@@ -273,6 +285,13 @@ class MainThread {
       default:
         throw this.#illegal(record.command, `in postcopy state ${this.#state}`);
     }
+  }
+
+  /** Once the listen thread reads the connection, its loss is that thread's to notice. */
+  #pong(value: number): void {
+    const pong = encodePong(value);
+    if (this.#signals.get('LISTEN') === Handed.YES) this.#link.send(pong);
+    else this.#channel.send(pong);
   }
 
   /** D4, as far as it goes without the block list. */

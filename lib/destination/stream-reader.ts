@@ -36,6 +36,8 @@ export class StreamReader {
   #hasEnded = false;
   /** Where page and device data of the last record lies. Valid until the next {@link fill}. */
   readonly bytes: Uint8Array;
+  /** Milliseconds for which the peer may send nothing; 0 is no limit. */
+  peerTimeoutMs = 0;
   readonly #view: DataView;
 
   constructor(channel: Channel, arena: SharedArrayBuffer, counters: DestinationCounters, position?: StreamPosition) {
@@ -157,14 +159,25 @@ export class StreamReader {
     };
   }
 
+  /** Gives up reading; another reader begins with what comes over another connection of the same migration. */
+  reconnect(): StreamPosition {
+    return { start: 0, end: 0, offset: 0, context: this.#decoder.context(), lastBlock: undefined };
+  }
+
   #receive(): number {
     try {
+      if (this.peerTimeoutMs > 0 && !this.#channel.awaitBytes(this.peerTimeoutMs)) throw this.#silent();
       return this.#channel.receive(this.bytes, this.#end, this.bytes.length - this.#end);
     } catch (error) {
       if (!(error instanceof MigrationError) || error.code !== 'PEER_GONE') throw error;
       const offset = this.#decoder.offset + this.#end - this.#start;
       throw new MigrationError('PEER_GONE', `${error.message} at offset ${offset}`, { offset, cause: error });
     }
+  }
+
+  #silent(): MigrationError {
+    const { peer } = this.#channel;
+    return new MigrationError('PEER_GONE', `${peer} gave no sign of life for ${this.peerTimeoutMs / 1000} s`);
   }
 
   #gone(): MigrationError {

@@ -3,7 +3,7 @@ import { bind } from '../channel/connect.js';
 import { type GuestOrFactory, IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { requireAlive } from '../memory/guest-failure.js';
-import { type Capabilities, resolveCapabilities, resolveGuestTimeout } from '../options.js';
+import { type Capabilities, resolveCapabilities, resolveGuestTimeout, resolvePeerTimeout } from '../options.js';
 
 export interface ListenOptions {
   /**
@@ -18,6 +18,11 @@ export interface ListenOptions {
    * 10,000 when absent, and no limit for a `MachineReceiver`, which may have much to do; 0 is no limit.
    */
   readonly guestTimeoutMs?: number;
+  /**
+   * Milliseconds for which the source may give no sign of life in postcopy; past that the migration pauses. Of another
+   * source than ours it is the kernel at its host that gives them, over tcp. 30,000 when absent; 0 is no limit.
+   */
+  readonly peerTimeoutMs?: number;
   /** Aborted: the migration is ended here. */
   readonly signal?: AbortSignal;
 }
@@ -32,6 +37,7 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   const capabilities = resolveCapabilities(options.capabilities);
   const { guest, signal } = options;
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs ?? ('receive' in guest ? 0 : undefined));
+  const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
   if ('machine' in guest && guest.machine !== undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the guest to fill is a machine that is none of ours', {
       hint: 'give listen() a MachineReceiver, which makes such a guest from what the source says of it',
@@ -39,7 +45,7 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   }
   if ('ramBlocks' in guest) await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the incoming migration was ended before it began');
-  const incoming = new IncomingMigration(await bind(uri), guest, { capabilities, guestTimeoutMs });
+  const incoming = new IncomingMigration(await bind(uri), guest, { capabilities, guestTimeoutMs, peerTimeoutMs });
   const abort = () => incoming.abort();
   signal?.addEventListener('abort', abort);
   if (signal?.aborted) abort();

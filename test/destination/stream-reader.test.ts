@@ -331,3 +331,46 @@ describe('bytes that are no stream', () => {
     );
   });
 });
+
+test('another connection is read with what the first one told, from its own begin', () => {
+  const counters = createDestinationCounters();
+  const first = new StreamReader(pair.near, newArena(), counters);
+  pair.far.send(concatenate([head, part('PART', page(0, 'pc.ram')), Uint8Array.of(0xee)]));
+  for (let type = ''; type !== 'page'; type = first.next().type);
+  const other = channelPair();
+  const second = new StreamReader(other.near, newArena(), counters, structuredClone(first.reconnect()));
+  other.far.send(concatenate([encode.encodeRecvBitmap('vga'), part('PART', page(1, 'vga'))]));
+  expect(second.next()).toMatchObject({ command: 'RECV_BITMAP', idstr: 'vga' });
+  expect(second.recordOffset).toBe(0);
+  expect(second.next()).toMatchObject({ type: 'section-part', idstr: 'ram' });
+  expect(second.next()).toMatchObject({ type: 'page', offset: PAGE });
+  other.far.send(part('PART', page(2)));
+  for (let type = ''; type !== 'section-part'; type = second.next().type);
+  expect(second.next()).toMatchObject({ type: 'page', offset: 2 * PAGE });
+  other.close();
+});
+
+test('a page that continues from the block of the connection before is none', () => {
+  const first = new StreamReader(pair.near, newArena(), createDestinationCounters());
+  pair.far.send(concatenate([head, part('PART', page(0, 'pc.ram'))]));
+  for (let type = ''; type !== 'page'; type = first.next().type);
+  const other = channelPair();
+  const second = new StreamReader(other.near, newArena(), createDestinationCounters(), first.reconnect());
+  other.far.send(part('PART', page(1)));
+  second.next();
+  expect(() => second.next()).toThrow(expect.objectContaining({ code: 'STREAM_CORRUPT' }));
+  other.close();
+});
+
+test('a peer that says nothing for too long is gone; one that speaks in time is not, nor one without a limit', () => {
+  const reader = new StreamReader(pair.near, newArena(), createDestinationCounters());
+  pair.far.send(head);
+  reader.peerTimeoutMs = 20;
+  expect(reader.next()).toMatchObject({ type: 'header' });
+  const readOn = (): void => {
+    for (;;) reader.next();
+  };
+  expect(readOn).toThrow(
+    expect.objectContaining({ code: 'PEER_GONE', message: expect.stringMatching(/no sign of life for 0.02 s/) }),
+  );
+});

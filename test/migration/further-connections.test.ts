@@ -29,6 +29,7 @@ beforeEach(async () => {
 afterEach(async () => {
   source.close();
   for (const other of others) other.destroy();
+  incoming.abort();
   await incoming.finished.catch(() => {});
   incoming.abandon();
   guest.close();

@@ -49,6 +49,7 @@ const word = (page: number): number => new Uint32Array(patternPage(0, page, SEED
 
 afterEach(async () => {
   source.close();
+  incoming.abort();
   await incoming.finished.catch(() => {});
   incoming.abandon();
   guest.close();
