@@ -10,6 +10,7 @@ import { errorCodes, MigrationError } from '#lib/errors.js';
 import { resources, threadsAndFds } from '#lib/testing/resources.js';
 import type { Faults, Run, Scenario } from './failure-scenarios.ts';
 import { scenarios, startRun } from './failure-scenarios.ts';
+import { keepRecovering } from './keep-recovering.ts';
 import { countThreads } from './native-thread.ts';
 import type { ObservedGuest } from './observed-guest.ts';
 
@@ -32,6 +33,8 @@ export interface Ending {
   readonly destinationError: Error | undefined;
   /** What a side says went wrong although it completed. */
   readonly warnings: readonly Error[];
+  /** Why a side has paused. */
+  readonly pauses: readonly Error[];
   /** Whether the relay came to the message that it was to cut at. */
   readonly cut: boolean;
 }
@@ -55,12 +58,15 @@ export async function survives(
 ): Promise<Ending> {
   baseline ??= await warmUp();
   const run = await startRun(scenario, faults);
+  // What is paused is recovered; what nobody is left to recover with is given up.
+  const { reasons } = keepRecovering(run.outgoing, run.incoming);
   const violations = new Violations();
   let ending: Ending | undefined;
   try {
     await within(MEANWHILE_WITHIN_MS, run, meanwhile(run));
     const [sourceError, destinationError] = await within(END_WITHIN_MS, run, bothEnd(run));
-    ending = { where: whereabout(run), sourceError, destinationError, warnings: run.warnings, cut: run.relay.isCut };
+    const { warnings, relay } = run;
+    ending = { where: whereabout(run), sourceError, destinationError, warnings, pauses: reasons, cut: relay.isCut };
     await judge(run, ending, violations);
     const mayPause = faults.guestAtSource !== undefined;
     violations.require(ending.where !== 'paused' || mayPause, 'the guest is left stopped at the source');

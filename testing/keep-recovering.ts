@@ -9,6 +9,8 @@ import type { OutgoingMigration } from '#lib/source/outgoing.js';
 export interface Recovering {
   /** How often a source has gone on after a pause. */
   readonly recoveries: number;
+  /** Why each side has paused, each time. */
+  readonly reasons: readonly Error[];
   /** Resolved once both sides have ended; never rejects. */
   readonly ended: Promise<void>;
 }
@@ -27,6 +29,12 @@ export function keepRecovering(
   { via = (uri) => uri }: RecoveringOptions = {},
 ): Recovering {
   const state = { recoveries: 0 };
+  const reasons: Error[] = [];
+  for (const side of [outgoing, incoming]) {
+    const note = (status: string) => status === 'postcopy-paused' && reasons.push(side.pauseReason as Error);
+    // The two have their own types of events, with this one in both.
+    (side as { on(event: 'status', listener: typeof note): unknown }).on('status', note);
+  }
   /** Where the destination listens, from a pause until it has gone on. */
   let listening: Promise<string> | undefined;
 
@@ -34,6 +42,7 @@ export function keepRecovering(
     const [source, destination] = [outgoing.status, incoming.status];
     if (destination === 'postcopy-active') listening = undefined;
     if (destination === 'postcopy-paused') listening ??= incoming.recover();
+    listening?.catch(() => {}); // it is failing
     if (source === 'postcopy-paused' && hasEnded(destination)) outgoing.giveUp();
     if (destination === 'postcopy-paused' && hasEnded(source)) incoming.giveUp('freeze');
     if (source !== 'postcopy-paused' || listening === undefined) return;
@@ -53,7 +62,9 @@ export function keepRecovering(
       if (both() === before) await statusOfEither(outgoing, incoming);
     }
   };
-  return Object.defineProperty({ ended: run() } as Recovering, 'recoveries', { get: () => state.recoveries });
+  return Object.defineProperty({ ended: run(), reasons } as unknown as Recovering, 'recoveries', {
+    get: () => state.recoveries,
+  });
 }
 
 /** The next status of either. */

@@ -48,7 +48,7 @@ function faultsOf(side: 'source' | 'destination', breakpoint: Breakpoint): Fault
   return side === 'source' ? { atSource: breakpoint } : { atDestination: breakpoint };
 }
 
-/** The thread throws there; its side must say so, as its error or, where it had completed, as a warning. */
+/** The thread throws there; its side must say so: as its error, as why it paused, or, completed, as a warning. */
 export async function survivesFailure(scenario: Scenario, failure: Point): Promise<void> {
   const { side, point } = failure;
   const ending = await untilReached(failure, (breakpoint, skip) => {
@@ -56,7 +56,7 @@ export async function survivesFailure(scenario: Scenario, failure: Point): Promi
     return survives(scenario, faultsOf(side, breakpoint));
   });
   const error = side === 'source' ? ending.sourceError : ending.destinationError;
-  const said = error === undefined ? ending.warnings : [error];
+  const said = [...ending.pauses, ...(error === undefined ? ending.warnings : [error])];
   if (!said.some(({ message }) => message.includes(`made to fail at ${point}`))) {
     throw new Error(`the ${side} failed at ${point}, and says: ${error?.stack ?? 'nothing, it completed'}`);
   }

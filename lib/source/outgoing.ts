@@ -106,7 +106,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   #uri: string;
   #connection: SourceConnection;
   #pause: Pause | undefined;
-  #silence: MigrationError | undefined;
+  /** Why the connection was broken here. */
+  #breakReason: MigrationError | undefined;
   #givenUp: MigrationError | undefined;
   #migrationThread: Thread<MigrationThreadResult> | undefined;
   #dirtyTracking: DirtyTracking = 'none';
@@ -222,6 +223,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   /** In postcopy-active: breaks the connection, as a lost network does, so that both sides pause. Else false. */
   pause(): boolean {
     if (this.status !== 'postcopy-active') return false;
+    this.#breakReason = new MigrationError('PEER_GONE', 'the migration was paused here', { hint: 'recover it' });
     this.#connection.break();
     return true;
   }
@@ -251,7 +253,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
 
   /**
    * While it is paused or recovers: ends it for good. False in any other status. Where the destination is known to
-   * have every page it has completed; else failed, with RECOVERY_GIVEN_UP: {@link remainder} tells which pages may be
+   * have every page it has completed, with a `warning`; else failed, with RECOVERY_GIVEN_UP: {@link remainder} tells which pages may be
    * missing.
    */
   giveUp(): boolean {
@@ -333,7 +335,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       if (outcome.kind === 'failed') return outcome.error;
       if (outcome.kind === 'returned' && outcome.result.error !== undefined)
         return fromPlainError(outcome.result.error);
-      return this.status === 'completed' ? undefined : (this.#givenUp ?? this.#guest.death ?? cancelled());
+      if (this.status === 'completed') return this.#givenUp?.cause as Error | undefined; // what becomes a warning
+      return this.#givenUp ?? this.#guest.death ?? cancelled();
     } catch (thrown) {
       return thrown as Error;
     }
@@ -496,8 +499,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#connection.break();
     const lastWord = await this.#connection.close('ending');
     const seen = fromPlainError(plain);
-    const reason = this.#silence ?? explanation(seen, lastWord) ?? seen;
-    this.#silence = undefined;
+    const reason = this.#breakReason ?? explanation(seen, lastWord) ?? seen;
+    this.#breakReason = undefined;
     const pause = new Pause(reason as MigrationError);
     this.#pause = pause;
     tried?.end(reason);
@@ -532,7 +535,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   #onSilence(): void {
     const { peerTimeoutMs } = this.#options;
     const text = `${this.#connection.channel.peer} has given no sign of life for ${peerTimeoutMs / 1000} s`;
-    this.#silence = new MigrationError('PEER_GONE', text);
+    this.#breakReason = new MigrationError('PEER_GONE', text);
     this.#connection.break();
   }
 
