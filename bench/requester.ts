@@ -139,7 +139,8 @@ function contextOf(idstr: string, usedLength: number): StreamContext {
 
 /** Asks for pages, from the end of the block down, that have not come. */
 function ask({ kick, words, bitmap, pages, options }: ThreadData): Requested {
-  const { monotonicUs, socketSend } = native();
+  const { monotonicUs, setThreadSlice, socketSend } = native();
+  setThreadSlice(100); // what is timed should not be its own turn
   const shared = new Int32Array(words);
   const arrived = new PageBitmap(pages, bitmap);
   Atomics.wait(shared, Word.RUNS, 0);

@@ -34,6 +34,7 @@ constexpr Function kFunctions[] = {
     // thread.cc, handles.cc
     {"monotonicUs", MonotonicUs},
     {"setThreadName", SetThreadName},
+    {"setThreadSlice", SetThreadSlice},
     {"threadId", ThreadId},
     {"openHandles", OpenHandles},
     // eventfd.cc

@@ -408,6 +408,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     const start = () =>
       startThread<ReturnPathThreadData, void>({
         name: 'mig/src/rp',
+        urgent: true,
         entry: new URL('./return-path-thread.js', import.meta.url),
         trace: this.#returnPathTrace,
         data: { ...this.#shared, channel: connection.channel, isRecovery },

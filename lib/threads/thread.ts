@@ -16,6 +16,9 @@ import { Kicked } from './kicked.js';
 /** The loops allocate next to nothing; V8's default of 48 MiB a thread would only be filled because it is there. */
 const YOUNG_GENERATION_MB = 2;
 
+/** The shortest that Linux gives: a thread that others wait for does little at a time. */
+const URGENT_SLICE_US = 100;
+
 /** How a thread ended. */
 export type ThreadOutcome<Result> =
   | { readonly kind: 'returned'; readonly result: Result }
@@ -31,6 +34,7 @@ type Report<Event> =
 
 interface ThreadBoot<Data> {
   readonly name: string;
+  readonly urgent: boolean;
   readonly kick: EventfdHandle;
   readonly calls: CallerDescriptor;
   readonly trace: TraceDescriptor;
@@ -51,6 +55,8 @@ export interface ThreadContext<Event, Handlers extends CallHandlers> {
 export interface ThreadOptions<Data, Event> {
   /** What ps and top show; at most 15 bytes. */
   readonly name: string;
+  /** Somebody waits for what it does: it gets a turn as soon as it wakes. */
+  readonly urgent?: boolean;
   /** The module that calls {@link runThread}. */
   readonly entry: URL;
   readonly data: Data;
@@ -98,6 +104,7 @@ export function startThread<Data, Result, Event = never>(options: ThreadOptions<
   const calls = serveCalls(options.calls ?? {});
   const boot: ThreadBoot<Data> = {
     name: options.name,
+    urgent: options.urgent ?? false,
     kick,
     calls: calls.descriptor,
     trace: options.trace ?? { words: createTraceWords(), ring: undefined },
@@ -147,10 +154,11 @@ export function startThread<Data, Result, Event = never>(options: ThreadOptions<
 export function runThread<Data, Result, Event = never, Handlers extends CallHandlers = Record<string, never>>(
   body: (data: Data, thread: ThreadContext<Event, Handlers>) => Result,
 ): void {
-  const { name, kick, calls, trace, data } = workerData as ThreadBoot<Data>;
+  const { name, urgent, kick, calls, trace, data } = workerData as ThreadBoot<Data>;
   const post = (report: Report<Event>) => parentPort?.postMessage(report);
   const owner = new Caller<Handlers>(calls);
   native().setThreadName(name);
+  if (urgent) native().setThreadSlice(URGENT_SLICE_US);
   post({ kind: 'ready' });
   try {
     const result = body(data, {
