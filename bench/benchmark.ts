@@ -23,6 +23,8 @@ export interface Comparison {
   readonly contenders: readonly Contender[];
   /** Which contender the others are held against; absent where they are not alike. */
   readonly baseline?: string;
+  /** Figures whose ratios to the baseline's are told as well. */
+  readonly compared?: readonly string[];
 }
 
 export type Mode = 'precopy' | 'postcopy';

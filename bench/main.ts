@@ -4,13 +4,14 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, MIB, type Mode } from './benchmark.ts';
 import { describeHost } from './host.ts';
+import { latency } from './latency.ts';
 import { receive } from './receive.ts';
 import { type BenchmarkResult, hostLine, type Report, textOf } from './report.ts';
 import { runRounds } from './rounds.ts';
 import { send } from './send.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [receive, send];
+const benchmarks: readonly Benchmark[] = [receive, send, latency];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;

@@ -8,6 +8,8 @@ export type PeerCommand =
   | { readonly do: 'await-received' }
   /** Send what is kept. */
   | { readonly do: 'send'; readonly uri: string; readonly mode: Mode }
+  /** Send what is kept by postcopy, until the destination has gone. */
+  | { readonly do: 'send-until-lost'; readonly uri: string; readonly preempt: boolean }
   /** Hold a kept block against a file. */
   | { readonly do: 'compare'; readonly idstr: string; readonly path: string };
 
@@ -28,6 +30,7 @@ export interface PeerReplies {
   readonly listen: { readonly uri: string };
   readonly 'await-received': Received;
   readonly send: Sent;
+  readonly 'send-until-lost': Readonly<Record<string, never>>;
   /** Where they begin to differ; -1 where they don't. */
   readonly compare: { readonly difference: number };
 }

@@ -40,6 +40,11 @@ export class PeerProcess implements AsyncDisposable {
     return this.#ask({ do: 'send', uri, mode });
   }
 
+  /** Resolved once the destination has closed the connection. */
+  async sendUntilLost(uri: string, preempt: boolean): Promise<void> {
+    await this.#ask({ do: 'send-until-lost', uri, preempt });
+  }
+
   /** Throws unless the block that was received is what is in the file. */
   async requireSameRam(idstr: string, path: string): Promise<void> {
     const { difference } = await this.#ask({ do: 'compare', idstr, path });

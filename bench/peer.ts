@@ -40,6 +40,19 @@ async function send(uri: string, mode: Mode): Promise<PeerReplies['send']> {
   return { totalMs: totalTime, downtimeMs: downtime };
 }
 
+async function sendUntilLost(uri: string, preempt: boolean): Promise<PeerReplies['send-until-lost']> {
+  const outgoing = await migrate(keeper.kept, uri, {
+    capabilities: { postcopyRam: true, postcopyPreempt: preempt },
+    parameters: { maxBandwidth: 0 },
+    postcopyAfterPasses: 0,
+  });
+  outgoing.on('status', (status) => status === 'postcopy-paused' && outgoing.giveUp());
+  await outgoing.finished.catch((error) => {
+    if (error.code !== 'RECOVERY_GIVEN_UP') throw error;
+  });
+  return {};
+}
+
 async function compare(idstr: string, path: string): Promise<PeerReplies['compare']> {
   const block = keeper.kept.ramBlocks.find((each) => each.idstr === idstr);
   if (block === undefined) throw new Error(`no RAM block ${idstr} has come`);
@@ -57,6 +70,8 @@ async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerRepl
       return awaitReceived();
     case 'send':
       return send(command.uri, command.mode);
+    case 'send-until-lost':
+      return sendUntilLost(command.uri, command.preempt);
     case 'compare':
       return compare(command.idstr, command.path);
   }

@@ -27,8 +27,11 @@ function show({ least, median, most }: Spread, format = plain): string {
   return least === most ? format(median) : `${format(median)} (${format(least)} … ${format(most)})`;
 }
 
-function rowOf(comparison: string, { name, throughput, ratio, figures }: ContenderResult): string[] {
-  const others = Object.entries(figures).map(([figure, spread]) => `${figure} ${plain(spread.median)}`);
+function rowOf(comparison: string, { name, throughput, ratio, ratios = {}, figures }: ContenderResult): string[] {
+  const others = Object.entries(figures).map(([figure, spread]) => {
+    const times = ratios[figure] === undefined ? '' : ` (${factor(ratios[figure].median)} of the baseline's)`;
+    return `${figure} ${plain(spread.median)}${times}`;
+  });
   return [comparison, name, show(throughput), ratio === undefined ? '' : show(ratio, factor), others.join(', ')];
 }
 

@@ -11,6 +11,8 @@ export interface ContenderResult {
   readonly figures: Readonly<Record<string, Spread>>;
   /** Its throughput over the baseline's of the same round; absent where there is no baseline. */
   readonly ratio?: Spread;
+  /** The same of figures that are compared. */
+  readonly ratios?: Readonly<Record<string, Spread>>;
 }
 
 export interface ComparisonResult {
@@ -41,9 +43,11 @@ export async function runRounds(
 }
 
 function resultOf(
-  { name, baseline, contenders }: Comparison,
+  { name, baseline, contenders, compared = [] }: Comparison,
   samples: ReadonlyMap<string, readonly Sample[]>,
 ): ComparisonResult {
+  const figuresOf = (of: string, figure: string): number[] =>
+    (samples.get(of) ?? []).map(({ figures }) => figures[figure]);
   const throughputs = (of: string): number[] => (samples.get(of) ?? []).map(({ throughput }) => throughput);
   const results = contenders.map((contender): ContenderResult => {
     const own = samples.get(contender.name) ?? [];
@@ -55,7 +59,15 @@ function resultOf(
       figures: Object.fromEntries(figures.map((figure) => [figure, spreadOf(own.map((one) => one.figures[figure]))])),
       ...(baseline === undefined || baseline === contender.name
         ? {}
-        : { ratio: ratiosTo(throughputs(baseline), throughputs(contender.name)) }),
+        : {
+            ratio: ratiosTo(throughputs(baseline), throughputs(contender.name)),
+            ratios: Object.fromEntries(
+              compared.map((figure) => [
+                figure,
+                ratiosTo(figuresOf(baseline, figure), figuresOf(contender.name, figure)),
+              ]),
+            ),
+          }),
     };
   });
   return { name, contenders: results, ...(baseline === undefined ? {} : { baseline }) };

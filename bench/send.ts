@@ -50,7 +50,7 @@ function comparisonOf(image: MemoryImage, us: PeerProcess, mode: Mode, transport
 }
 
 /** A process of ours that has received the guest. */
-async function startSource(image: MemoryImage): Promise<PeerProcess> {
+export async function startSource(image: MemoryImage): Promise<PeerProcess> {
   const us = PeerProcess.start();
   try {
     const uri = await us.listen('unix', 'precopy');

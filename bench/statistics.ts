@@ -25,3 +25,10 @@ export function ratiosTo(baseline: readonly number[], values: readonly number[])
   }
   return spreadOf(values.map((value, round) => value / baseline[round]));
 }
+
+/** The least value that at least that part of `values` does not exceed. */
+export function quantile(values: readonly number[], part: number): number {
+  if (values.length === 0) throw new RangeError('a quantile of no values');
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)];
+}

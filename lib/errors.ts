@@ -26,7 +26,7 @@ export const errorCodes = {
   PEER_GONE: 'look at the other side for why it ended',
   PEER_FAILED: 'look at the destination for why it refused',
   PRECOPY_UNAVAILABLE: 'switch on the capability postcopyRam at both sides: postcopy needs no dirty tracking',
-  RECOVERY_GIVEN_UP: 'see the cause for why it was paused; a guest that was handed over runs nowhere any more',
+  RECOVERY_GIVEN_UP: 'put the image together from what both sides have: "postcopy reconcile"',
   SAVE_FAILED: 'choose a directory that is new or empty, with room for all of the RAM',
   STREAM_CORRUPT: 'the bytes are not a migration stream, or were damaged on the way; check what is at the other end',
   TIMEOUT: 'check that the other side is there and answers',

@@ -156,13 +156,15 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
   const outgoing = new OutgoingMigration(
     source,
     await connect(relay.uri),
-    `the destination at ${relay.uri}`,
+    relay.uri,
     {
       capabilities,
       parameters: resolveParameters(scenario.parameters),
       postcopyAfterPasses: scenario.postcopyAfterPasses,
       guestTimeoutMs,
+      peerTimeoutMs: 0,
     },
+    connect,
     faults.atSource?.words,
   );
   outgoing.on('status', (status) => {

@@ -1,4 +1,5 @@
 /** Our own source with the captured machine, which migrates to a destination that is played to it. */
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,7 +56,7 @@ export async function playToOurSource(machine: CapturedMachine, played: SourceCa
   outgoing.on('status', (status) => events.push(`MIGRATION=${status}`));
   try {
     const noticed = await played.play(destination, playedSource(outgoing));
-    await outgoing.finished.catch(() => {});
+    await settled(outgoing);
     const { postcopyRequests } = outgoing.info().ram;
     return {
       ...noticed,
@@ -63,13 +64,24 @@ export async function playToOurSource(machine: CapturedMachine, played: SourceCa
       source_runstate: outgoing.runState,
       // As in QEMU, of a migration that has failed nothing is told.
       postcopy_requests: outgoing.status === 'completed' ? postcopyRequests : null,
-      events,
+      events: [...events],
     };
   } finally {
     destination[Symbol.dispose]();
+    if (outgoing.status !== 'postcopy-paused') await settled(outgoing);
+    outgoing.giveUp();
     await outgoing.finished.catch(() => {});
     await rm(folder, { recursive: true });
   }
+}
+
+/** It has ended, or has come to a pause. */
+function settled(outgoing: OutgoingMigration): Promise<unknown> {
+  return Promise.race([outgoing.finished.catch(() => {}), reached(outgoing, 'postcopy-paused')]);
+}
+
+async function reached(outgoing: OutgoingMigration, status: string): Promise<void> {
+  while (outgoing.status !== status) await once(outgoing, 'status');
 }
 
 function playedSource(outgoing: OutgoingMigration): PlayedSource {
@@ -78,9 +90,7 @@ function playedSource(outgoing: OutgoingMigration): PlayedSource {
     cancel: async () => {
       if (!outgoing.cancel()) throw new Error('it is too late to cancel');
     },
-    resume: async () => {
-      throw new Error('a migration that has failed is not resumed');
-    },
+    resume: async (uri) => void outgoing.recover(uri).catch(() => {}),
     status: async () => outgoing.status,
     reach: (status) =>
       new Promise((resolve, reject) => {

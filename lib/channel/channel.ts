@@ -26,6 +26,11 @@ const goneCodes: ReadonlySet<string> = new Set([
   'ENETUNREACH',
 ]);
 
+/** Breaks a connection. One that the other end has broken already may say so; it is broken then. */
+export function shutDownSocket(socket: SocketHandle): void {
+  native().socketShutdown(socket);
+}
+
 export class Channel {
   readonly #socket: SocketHandle;
   readonly #kick: EventfdHandle;
@@ -70,6 +75,11 @@ export class Channel {
   /** Caps what waits in the kernel unsent, so that what is sent next is on its way soon. */
   limitQueue(bytes: number): void {
     native().socketLimitQueue(this.#socket, bytes);
+  }
+
+  /** Breaks the connection. More than once is harmless. */
+  shutDown(): void {
+    shutDownSocket(this.#socket);
   }
 
   #guard(doing: string, call: () => number): number {

@@ -26,3 +26,8 @@ export function pageIndexOf(offset: number): number {
 export function alignDown(offset: number, pageSize: number): number {
   return offset - (offset % pageSize);
 }
+
+/** `offset` rounded up to a multiple of `pageSize`. */
+export function alignUp(offset: number, pageSize: number): number {
+  return alignDown(offset + pageSize - 1, pageSize);
+}

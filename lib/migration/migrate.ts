@@ -10,6 +10,7 @@ import {
   resolveCapabilities,
   resolveGuestTimeout,
   resolveParameters,
+  resolvePeerTimeout,
 } from '../options.js';
 import { OutgoingMigration } from '../source/outgoing.js';
 
@@ -28,7 +29,18 @@ export interface MigrateOptions {
    * limit.
    */
   readonly guestTimeoutMs?: number;
-  /** Aborted: the migration is cancelled, if it still can be. */
+  /**
+   * Milliseconds in postcopy without a sign of life of the destination, after which it is taken to be gone and the
+   * migration pauses; 30,000 when absent, 0 is never. From 3,000 on also in precopy, by tcp's own keepalive.
+   */
+  readonly peerTimeoutMs?: number;
+  /**
+   * When the second connection of the capability `postcopyPreempt` is made: in the set-up, as a QEMU up to 7.2
+   * expects it, or at the switch, as later ones do. When absent, as a QEMU of the machine's release does; of a guest of
+   * ours, in the set-up. A destination of ours takes both.
+   */
+  readonly preemptChannel?: 'setup' | 'switch';
+  /** Aborted: the migration is cancelled, if it still can be; one that is paused is given up. */
   readonly signal?: AbortSignal;
 }
 
@@ -38,6 +50,11 @@ function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, ca
   if (capabilities.autoConverge && guest.throttle === undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the capability autoConverge with a guest that cannot be slowed down', {
       hint: 'give the guest a throttle(percent) method, or leave autoConverge off',
+    });
+  }
+  if (capabilities.postcopyPreempt && !capabilities.postcopyRam) {
+    throw new MigrationError('BAD_ARGUMENT', 'the capability postcopyPreempt without postcopyRam', {
+      hint: 'start both sides with capabilities: { postcopyRam: true, postcopyPreempt: true }',
     });
   }
   if (passes === undefined) return;
@@ -63,18 +80,15 @@ export async function migrate(guest: Guest, uri: string, options: MigrateOptions
   const capabilities = resolveCapabilities(options.capabilities);
   const parameters = resolveParameters(options.parameters);
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs);
-  const { signal, postcopyAfterPasses } = options;
+  const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
+  const { signal, postcopyAfterPasses, preemptChannel } = options;
   check(guest, options, capabilities);
   await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the migration was cancelled before it began');
   const socket = await connect(uri);
-  const outgoing = new OutgoingMigration(guest, socket, `the destination at ${uri}`, {
-    capabilities,
-    parameters,
-    postcopyAfterPasses,
-    guestTimeoutMs,
-  });
-  const cancel = () => void outgoing.cancel();
+  const chosen = { capabilities, parameters, postcopyAfterPasses, guestTimeoutMs, peerTimeoutMs, preemptChannel };
+  const outgoing = new OutgoingMigration(guest, socket, uri, chosen, connect);
+  const cancel = () => void (outgoing.cancel() || outgoing.giveUp());
   signal?.addEventListener('abort', cancel);
   if (signal?.aborted) cancel();
   void outgoing.finished.catch(() => {}).finally(() => signal?.removeEventListener('abort', cancel));

@@ -34,8 +34,24 @@ function completePostcopy(source: SourceContext): void {
   const { ram, pacing, stream, trace } = source;
   trace.at('migration_completion_postcopy_end');
   ram.complete('postcopyBytes', pacing);
+  source.endPreemptChannel();
+  awaitAllPlaced(source);
+  source.sentAll();
   stream.send(encode.encodeEof());
   trace.at('migration_completion_postcopy_end_after_complete');
+}
+
+/**
+ * Before the end of the stream goes, whose last word may be lost: from here on it is known that nothing is missing at
+ * the destination, and whoever gives up a recovery loses nothing.
+ */
+function awaitAllPlaced(source: SourceContext): void {
+  const { pacing, signals } = source;
+  if (signals.get('PONG') === 0) return; // it answers no pings
+  const last = pacing.ping();
+  source.ping(last);
+  source.waitUntil(() => signals.get('PONG_PLACED') === last);
+  signals.set('ALL_PLACED', 1);
 }
 
 /** Without a return path the end of the stream is the end. */

@@ -13,6 +13,8 @@ export interface Convergence {
   /** Bytes that can go within the downtime limit at the measured bandwidth; 0 while none was measured. */
   readonly thresholdBytes: number;
   readonly inPostcopy: boolean;
+  /** In postcopy: the destination has not yet been told to run the guest. */
+  readonly handingOver: boolean;
   /** The switch was asked for, and both sides can. */
   readonly postcopyAsked: boolean;
   /** Whole passes over RAM that are done. */
@@ -44,8 +46,9 @@ export function needsSync({ pending, thresholdBytes, inPostcopy, postcopyAfterPa
 
 /** In postcopy the end is only when nothing is left: until then requested pages overtake the others. */
 export function nextStep(state: Convergence): NextStep {
-  const { pending, thresholdBytes, inPostcopy, postcopyAsked, passes, postcopyAfterPasses } = state;
+  const { pending, thresholdBytes, inPostcopy, handingOver, postcopyAsked, passes, postcopyAfterPasses } = state;
   const bytes = pendingBytes(pending);
+  if (handingOver) return 'iterate';
   if (bytes === 0) return 'complete';
   if (inPostcopy) return 'iterate';
   const maySwitch = pending.mustPrecopyBytes <= thresholdBytes;

@@ -88,6 +88,15 @@ export class CreditWindow {
     this.#measure(nowUs);
   }
 
+  /** The connection was lost, and with it whatever was on its way: nothing is, on the next one. */
+  reconnect(nowUs: number): void {
+    this.#unanswered.length = 0;
+    this.#placedBytes = this.#sentBytes;
+    this.#pingedBytes = this.#sentBytes;
+    this.#measureStartUs = nowUs;
+    this.#measureStartBytes = this.#placedBytes;
+  }
+
   #measure(nowUs: number): void {
     const elapsedUs = nowUs - this.#measureStartUs;
     if (elapsedUs < MEASURE_US) return;

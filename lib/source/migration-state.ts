@@ -36,9 +36,9 @@ export const migrationTransitions: Readonly<Record<MigrationStatus, readonly Mig
   device: ['completed', 'failed'],
   'postcopy-device': ['postcopy-active', 'cancelling', 'failed'],
   'postcopy-active': ['completed', 'postcopy-paused', 'failed'],
-  'postcopy-paused': ['postcopy-recover-setup', 'failed'],
-  'postcopy-recover-setup': ['postcopy-recover', 'postcopy-paused', 'failed'],
-  'postcopy-recover': ['postcopy-active', 'postcopy-paused', 'failed'],
+  'postcopy-paused': ['postcopy-recover-setup', 'completed', 'failed'],
+  'postcopy-recover-setup': ['postcopy-recover', 'postcopy-paused', 'completed', 'failed'],
+  'postcopy-recover': ['postcopy-active', 'postcopy-paused', 'completed', 'failed'],
   completed: [],
   cancelling: ['cancelled'],
   cancelled: [],
@@ -48,6 +48,11 @@ export const migrationTransitions: Readonly<Record<MigrationStatus, readonly Mig
 /** A migration in this status is under way, and nobody has asked for its end. */
 export function isSetupOrActive(status: MigrationStatus): boolean {
   return status !== 'none' && status !== 'cancelling' && !isFinal(status);
+}
+
+/** A migration in this status has lost its connection in postcopy, and has not gone on yet. */
+export function isPaused(status: MigrationStatus): boolean {
+  return status === 'postcopy-paused' || status === 'postcopy-recover-setup' || status === 'postcopy-recover';
 }
 
 /** A migration in this status can be cancelled. */

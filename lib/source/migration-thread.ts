@@ -17,7 +17,8 @@ import { BandwidthMeter } from './bandwidth-meter.js';
 import { nowMs } from './clock.js';
 import { complete } from './completion.js';
 import { type Convergence, type NextStep, needsSync, nextStep, pendingBytes, ramPending } from './convergence.js';
-import { startPostcopy } from './postcopy-start.js';
+import { handOverWhenLoaded, startPostcopy } from './postcopy-start.js';
+import { pauseAndRecover } from './recovery.js';
 import { type MigrationThreadData, SourceContext, type SourceEvent, type SourceOwnerCalls } from './source-context.js';
 import { Begin, createSourceSignals } from './source-signals.js';
 
@@ -48,7 +49,7 @@ class MigrationThread {
     let error: unknown;
     try {
       this.#setup();
-      this.#loop();
+      this.#untilCompleted();
     } catch (thrown) {
       error = thrown;
     }
@@ -111,11 +112,24 @@ class MigrationThread {
     }
   }
 
+  /** In postcopy a lost connection is no end. */
+  #untilCompleted(): void {
+    for (;;) {
+      try {
+        return this.#loop();
+      } catch (error) {
+        pauseAndRecover(this.#source, error);
+      }
+    }
+  }
+
   /** S8. */
   #loop(): void {
     const source = this.#source;
     for (;;) {
       const attention = source.signals.get('ATTENTION');
+      // First: a destination that has answered may run the guest, also where the connection has broken since.
+      if (source.isHandingOver) handOverWhenLoaded(source);
       source.checkStillWanted();
       if (needsSync(this.#convergence())) this.#endPass();
       const convergence = this.#convergence();
@@ -123,7 +137,7 @@ class MigrationThread {
       this.#tracePending(convergence, step);
       if (step === 'complete') return complete(source);
       if (step === 'start-postcopy') startPostcopy(source);
-      else if (source.pacing.maySend()) this.#iterate();
+      else this.#iterate();
       this.#measure();
       source.pacing.rest(attention);
     }
@@ -131,7 +145,7 @@ class MigrationThread {
 
   #iterate(): void {
     const { ram, pacing, inPostcopy } = this.#source;
-    ram.iterate(inPostcopy ? 'postcopyBytes' : 'precopyBytes', pacing);
+    if (pacing.maySend()) ram.iterate(inPostcopy ? 'postcopyBytes' : 'precopyBytes', pacing);
     const ping = pacing.duePing();
     if (ping !== undefined) this.#source.ping(ping);
   }
@@ -153,6 +167,7 @@ class MigrationThread {
       pending: ramPending(pageOffset(ram.remainingPages), data.capabilities.postcopyRam),
       thresholdBytes: (this.#meter.bytesPerSecond * parameters.get('downtimeLimit')) / 1000,
       inPostcopy,
+      handingOver: this.#source.isHandingOver,
       postcopyAsked: data.capabilities.postcopyRam && signals.get('START_POSTCOPY') === 1,
       passes: this.#passes,
       postcopyAfterPasses: this.#postcopyAfterPasses,
@@ -167,9 +182,9 @@ class MigrationThread {
   }
 
   #measure(): void {
-    const { counters, stream, ram } = this.#source;
+    const { counters, ram } = this.#source;
     const pages = counters.get('normal') + counters.get('duplicate');
-    if (!this.#meter.measure(nowMs(), stream.offset, pages)) return;
+    if (!this.#meter.measure(nowMs(), counters.get('transferred'), pages)) return;
     const { bytesPerSecond, pagesPerSecond, windowBytes } = this.#meter;
     counters.set('bandwidth', bytesPerSecond);
     counters.set('pagesPerSecond', pagesPerSecond);

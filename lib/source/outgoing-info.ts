@@ -65,19 +65,21 @@ export interface InfoParts extends Omit<OutgoingInfo, 'setupTime' | 'downtime' |
 }
 
 export function outgoingInfo({ counters: c, hasEnded, totalBytes, downtimeLimit, ...own }: InfoParts): OutgoingInfo {
-  const bytesPerMs = hasEnded ? c.transferred / own.totalTime : c.bandwidth / 1000;
+  const transferred = c.transferred + c.urgentBytes;
+  const normal = c.normal + c.urgentNormal;
+  const bytesPerMs = hasEnded ? transferred / own.totalTime : c.bandwidth / 1000;
   return {
     ...own,
     setupTime: c.setupTime,
     downtime: c.downtime,
     expectedDowntime: c.expectedDowntime || downtimeLimit,
     ram: {
-      transferred: c.transferred,
+      transferred,
       remaining: pageOffset(c.remainingPages),
       total: totalBytes,
-      duplicate: c.duplicate,
-      normal: c.normal,
-      normalBytes: pageOffset(c.normal),
+      duplicate: c.duplicate + c.urgentDuplicate,
+      normal,
+      normalBytes: pageOffset(normal),
       skipped: 0,
       dirtyPagesRate: c.dirtyPagesRate,
       dirtySyncCount: c.dirtySyncCount,
@@ -85,7 +87,7 @@ export function outgoingInfo({ counters: c, hasEnded, totalBytes, downtimeLimit,
       pageSize: TARGET_PAGE_SIZE,
       precopyBytes: c.precopyBytes,
       downtimeBytes: c.downtimeBytes,
-      postcopyBytes: c.postcopyBytes,
+      postcopyBytes: c.postcopyBytes + c.urgentBytes,
       mbps: (bytesPerMs * 8) / 1000,
       pagesPerSecond: c.pagesPerSecond,
       multifdBytes: 0,

@@ -1,25 +1,36 @@
-/** The main channel as the migration thread writes it: every byte that leaves is counted here. */
+/** The main channel as the migration thread writes it, one connection after the other: every byte is counted here. */
 import type { Channel } from '../channel/channel.js';
 import { MigrationError } from '../errors.js';
 import type { RamBlockHandle } from '../native.js';
-import type { SourceCounters } from './source-counters.js';
+
+/** Where what has gone is counted. */
+export interface SentBytes {
+  add(name: 'transferred', bytes: number): void;
+}
 
 export class OutgoingStream {
-  readonly #channel: Channel;
-  readonly #counters: SourceCounters;
+  #channel: Channel;
+  readonly #counters: SentBytes;
+  #offset = 0;
 
-  constructor(channel: Channel, counters: SourceCounters) {
+  constructor(channel: Channel, counters: SentBytes) {
     this.#channel = channel;
     this.#counters = counters;
+  }
+
+  /** Goes on with another connection, from its offset 0. */
+  reconnect(channel: Channel): void {
+    this.#channel = channel;
+    this.#offset = 0;
   }
 
   get peer(): string {
     return this.#channel.peer;
   }
 
-  /** Bytes sent so far: the stream's offset. */
+  /** Bytes sent so far over this connection: the stream's offset. */
   get offset(): number {
-    return this.#counters.get('transferred');
+    return this.#offset;
   }
 
   /** Throws PEER_GONE with the offset of the first byte that may not have gone, or Kicked. */
@@ -29,7 +40,7 @@ export class OutgoingStream {
     } catch (error) {
       throw this.#located(error);
     }
-    this.#counters.add('transferred', bytes.length);
+    this.#count(bytes.length);
   }
 
   /** See {@link Channel.sendPages}. */
@@ -42,7 +53,7 @@ export class OutgoingStream {
     count: number,
   ): void {
     try {
-      this.#counters.add('transferred', this.#channel.sendPages(arena, ends, block, pageSize, pages, count));
+      this.#count(this.#channel.sendPages(arena, ends, block, pageSize, pages, count));
     } catch (error) {
       throw this.#located(error);
     }
@@ -50,6 +61,16 @@ export class OutgoingStream {
 
   limitQueue(bytes: number): void {
     this.#channel.limitQueue(bytes);
+  }
+
+  /** Breaks the connection: whoever blocks on it, here or at the other end, learns of it. */
+  shutDown(): void {
+    this.#channel.shutDown();
+  }
+
+  #count(bytes: number): void {
+    this.#offset += bytes;
+    this.#counters.add('transferred', bytes);
   }
 
   #located(error: unknown): unknown {

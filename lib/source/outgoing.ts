@@ -1,22 +1,28 @@
 /**
  * The outgoing migration as its owner sees it: starts the threads in order (S1 to S3), does for the
- * guest what they ask, and cleans up when they have ended (S12). Lives in the thread of its caller.
+ * guest what they ask, gives them another connection when one is lost in postcopy (S13), and cleans up when they have
+ * ended (S12). Lives in the thread of its caller.
  */
 import { EventEmitter } from 'node:events';
-import { fromPlainError, MigrationError } from '../errors.js';
+import type { ChannelDescriptor } from '../channel/channel.js';
+import { fromPlainError, MigrationError, type PlainError } from '../errors.js';
+import type { PageBitmap } from '../memory/bitmap.js';
 import type { Guest, Machine } from '../memory/guest.js';
 import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { WriteLogDescriptor } from '../memory/write-log.js';
 import { native, type SocketHandle } from '../native.js';
 import { type Capabilities, opensReturnPath, type Parameters, resolveParameters } from '../options.js';
+import { FairLock } from '../threads/fair-lock.js';
 import { startThread, type Thread } from '../threads/thread.js';
+import type { TraceDescriptor } from '../trace/trace.js';
 import { TraceSession } from '../trace/trace-session.js';
 import { GuestCalls } from './guest-calls.js';
 import { LiveParameters } from './live-parameters.js';
 import {
   isCancellable,
   isFinal,
+  isPaused,
   isSetupOrActive,
   MigrationStateCell,
   type MigrationStatus,
@@ -24,11 +30,16 @@ import {
 } from './migration-state.js';
 import type { MigrationThreadResult } from './migration-thread.js';
 import { type OutgoingInfo, outgoingInfo } from './outgoing-info.js';
+import { outgoingMachine } from './outgoing-machine.js';
 import { PageRequestQueue } from './page-request-queue.js';
+import { Pause } from './pause.js';
+import { PeerWatch } from './peer-watch.js';
 import type { ReturnPathThreadData } from './return-path-thread.js';
+import { SourceBitmaps } from './source-bitmaps.js';
+import { SourceConnection } from './source-connection.js';
 import type { DirtyTracking, MigrationThreadData, SourceEvent, SourceOwnerCalls } from './source-context.js';
 import { createSourceCounters } from './source-counters.js';
-import { Begin, createSourceSignals, ReturnPathPhase } from './source-signals.js';
+import { Begin, createSourceSignals, Resume } from './source-signals.js';
 
 export interface OutgoingOptions {
   readonly capabilities: Capabilities;
@@ -36,7 +47,14 @@ export interface OutgoingOptions {
   readonly postcopyAfterPasses: number | undefined;
   /** Milliseconds that the guest may take for each thing it is asked; 0 is no limit. */
   readonly guestTimeoutMs: number;
+  /** Milliseconds of silence after which the destination is taken to be gone; 0 is never. */
+  readonly peerTimeoutMs: number;
+  /** When the preempt channel is opened; absent: as a QEMU of the machine's release does. */
+  readonly preemptChannel?: 'setup' | 'switch' | undefined;
 }
+
+/** Makes a connection to a destination. */
+export type Connect = (uri: string) => Promise<SocketHandle>;
 
 /** Run states under QEMU's names, as far as a migration is concerned. */
 export type GuestRunState = 'running' | 'paused' | 'finish-migrate' | 'postmigrate';
@@ -50,9 +68,6 @@ export interface OutgoingEvents {
   /** Something is not as it was asked for, and the migration goes on without; or went wrong when it had completed. */
   warning: [warning: Error];
 }
-
-/** Milliseconds for the destination's last word to come when the stream has broken. */
-const LAST_WORD_MS = 1000;
 
 function cancelled(): MigrationError {
   return new MigrationError('CANCELLED', 'the migration was cancelled');
@@ -72,19 +87,27 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #machine: Machine | undefined;
   readonly #writeLog: WriteLogDescriptor | undefined;
   readonly #guestIsRunning: () => boolean;
-  readonly #socket: SocketHandle;
   readonly #options: OutgoingOptions;
-  readonly #peer: string;
+  readonly #connect: Connect;
   readonly #state = new MigrationStateCell();
   readonly #signals = createSourceSignals();
   readonly #counters = createSourceCounters();
   readonly #parameters = new LiveParameters();
   readonly #queue = new PageRequestQueue();
+  readonly #bitmaps: SourceBitmaps;
+  readonly #urgentLock = new FairLock();
+  readonly #watch: PeerWatch;
+  readonly #returnPathTrace: TraceDescriptor;
   readonly #startUs = native().monotonicUs();
   /** The package has gone out. */
   readonly #switched = settleable();
   readonly #trace: TraceSession;
-  #returnPathThread: Thread<void> | undefined;
+  /** Where the destination is, or was last. */
+  #uri: string;
+  #connection: SourceConnection;
+  #pause: Pause | undefined;
+  #silence: MigrationError | undefined;
+  #givenUp: MigrationError | undefined;
   #migrationThread: Thread<MigrationThreadResult> | undefined;
   #dirtyTracking: DirtyTracking = 'none';
   #totalTimeMs: number | undefined;
@@ -93,12 +116,16 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   /** Resolved when completed; rejected with a MigrationError when failed or cancelled. Everything is gone by then. */
   readonly finished: Promise<OutgoingInfo>;
 
-  /** Takes over `socket`. `peer` names the other end in messages; `traceWords` are a test's, with a breakpoint set. */
+  /**
+   * Takes over `socket`, which is connected to `uri`. `connect` makes further connections; `traceWords` are a test's,
+   * with a breakpoint set.
+   */
   constructor(
     guest: Guest,
     socket: SocketHandle,
-    peer: string,
+    uri: string,
     options: OutgoingOptions,
+    connect: Connect,
     traceWords?: SharedArrayBuffer,
   ) {
     super();
@@ -111,12 +138,16 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#machine = guest.machine;
     this.#writeLog = guest.writeLog;
     this.#guestIsRunning = () => guest.running;
-    this.#socket = socket;
-    this.#peer = peer;
+    this.#uri = uri;
     this.#options = options;
+    this.#connect = connect;
+    this.#connection = this.#connectionOf(socket, uri);
+    this.#bitmaps = new SourceBitmaps(guest.ramBlocks.map(({ size }) => size));
+    this.#watch = new PeerWatch(this.#signals, options.peerTimeoutMs, () => this.#onSilence());
     this.#parameters.set(options.parameters);
     const block = guest.ramBlocks.map(({ idstr }) => idstr);
     this.#trace = new TraceSession('source', 'owner', { block, status: migrationStatuses }, traceWords);
+    this.#returnPathTrace = this.#trace.open('mig/src/rp');
     this.#state.move('none', 'setup');
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
@@ -183,6 +214,70 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     await Promise.race([this.#switched.promise, this.finished]);
   }
 
+  /** Why it is paused, in postcopy-paused and while it is tried to recover. */
+  get pauseReason(): MigrationError | undefined {
+    return this.#pause?.reason;
+  }
+
+  /** In postcopy-active: breaks the connection, as a lost network does, so that both sides pause. Else false. */
+  pause(): boolean {
+    if (this.status !== 'postcopy-active') return false;
+    this.#connection.break();
+    return true;
+  }
+
+  /**
+   * In postcopy-paused: connects to the destination, which listens at `uri` again, and goes on where it stopped.
+   * Resolved in postcopy-active; else rejects with the reason, and it is paused as before, or has ended: BAD_ARGUMENT
+   * where it is not paused, BAD_URI, CONNECT_REFUSED, CONNECT_FAILED, TIMEOUT, or what broke the new connection.
+   */
+  async recover(uri: string): Promise<void> {
+    const pause = this.#pause;
+    if (pause === undefined || !this.#state.move('postcopy-paused', 'postcopy-recover-setup')) {
+      throw new MigrationError('BAD_ARGUMENT', `a migration in status ${this.status} has nothing to recover from`, {
+        hint: 'recover it in postcopy-paused',
+      });
+    }
+    this.#announce('postcopy-recover-setup');
+    try {
+      this.#connection = await this.#reconnect(uri);
+      this.#uri = uri;
+    } catch (reason) {
+      if (this.#state.move('postcopy-recover-setup', 'postcopy-paused')) this.#announce('postcopy-paused');
+      throw reason;
+    }
+    await pause.goOn(this.#connection.channel);
+  }
+
+  /**
+   * While it is paused or recovers: ends it for good. False in any other status. Where the destination is known to
+   * have every page it has completed; else failed, with RECOVERY_GIVEN_UP: {@link remainder} tells which pages may be
+   * missing.
+   */
+  giveUp(): boolean {
+    const pause = this.#pause;
+    const outcome = this.#signals.get('ALL_PLACED') === 1 ? 'completed' : 'failed';
+    let { status } = this;
+    while (isPaused(status) && !this.#state.move(status, outcome)) ({ status } = this);
+    if (pause === undefined || !isPaused(status)) return false;
+    if (outcome === 'completed') this.#announce(outcome);
+    this.#givenUp = new MigrationError('RECOVERY_GIVEN_UP', `the recovery was given up: ${pause.reason.message}`, {
+      cause: pause.reason,
+    });
+    this.#connection.break();
+    pause.end(this.#givenUp);
+    this.#signals.bump('ATTENTION');
+    return true;
+  }
+
+  /**
+   * By block, the target pages that the destination may not have, once it was handed over: what was still to be sent
+   * at the switch, less what it said since that it had. Its memory here is whole, and stays as it was then.
+   */
+  remainder(): readonly PageBitmap[] {
+    return this.#bitmaps.unconfirmed;
+  }
+
   /**
    * Ends it; the guest runs on here. False where it is too late for that: once the switch to postcopy has begun
    * or the end of a precopy is going out, and when it has ended. True again while it is being cancelled.
@@ -209,8 +304,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       this.#error ??= thrown as Error;
     }
     this.#guest.close();
-    this.#error = await this.#closeReturnPath(this.#error);
-    native().socketClose(this.#socket);
+    this.#watch.close();
+    this.#error = await this.#closeConnection(this.#error);
     this.#totalTimeMs = (native().monotonicUs() - this.#startUs) / 1000;
     try {
       this.#announceEnd();
@@ -238,7 +333,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       if (outcome.kind === 'failed') return outcome.error;
       if (outcome.kind === 'returned' && outcome.result.error !== undefined)
         return fromPlainError(outcome.result.error);
-      return this.status === 'completed' ? undefined : (this.#guest.death ?? cancelled());
+      return this.status === 'completed' ? undefined : (this.#givenUp ?? this.#guest.death ?? cancelled());
     } catch (thrown) {
       return thrown as Error;
     }
@@ -246,12 +341,12 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
 
   /** S2 and S3: both threads start at once, and the migration thread begins when the return path is open. */
   async #begin(): Promise<Thread<MigrationThreadResult>> {
-    const returnPath = this.#openReturnPath();
-    returnPath.catch(() => {}); // awaited below
+    const opened = this.#openChannels();
+    opened.catch(() => {}); // awaited below
     const thread = this.#startMigrationThread();
     this.#migrationThread = thread;
     try {
-      await returnPath;
+      await opened;
       if (this.status === 'setup') {
         this.#trace.trace.at('migrate_fd_connect');
         this.#signals.set('BEGIN', Begin.NOW);
@@ -267,7 +362,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
    * for the guest the next time; a guest that was saved by then is not needed any more.
    */
   #onGuestDeath(death: MigrationError): void {
-    for (let { status } = this; isCancellable(status); { status } = this) {
+    // While it is handed over it has been saved, and is not needed any more.
+    for (let { status } = this; isCancellable(status) && status !== 'postcopy-device'; { status } = this) {
       if (!this.#state.move(status, 'failed')) continue;
       this.#error = death;
       this.#signals.bump('ATTENTION');
@@ -296,31 +392,38 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#trace.trace.at('migrate_set_state', migrationStatuses.indexOf(status));
   }
 
-  /** S2. Throws where the thread does not start. */
-  async #openReturnPath(): Promise<void> {
+  /** S2, and where the preempt channel is one of the set-up, that. Throws where the thread does not start. */
+  async #openChannels(): Promise<void> {
     if (!opensReturnPath(this.#options.capabilities)) return;
+    if (this.#options.capabilities.postcopyPreempt && this.#preemptChannel === 'setup')
+      await this.#openPreemptChannel();
+    await this.#openReturnPath(this.#connection, false);
+  }
+
+  async #openReturnPath(connection: SourceConnection, isRecovery: boolean): Promise<void> {
     this.#trace.trace.at('open_return_path_on_source');
-    this.#signals.set('RETURN_PATH', ReturnPathPhase.OPEN);
-    const thread = startThread<ReturnPathThreadData, void>({
-      name: 'mig/src/rp',
-      entry: new URL('./return-path-thread.js', import.meta.url),
-      trace: this.#trace.open('mig/src/rp'),
-      data: { ...this.#shared },
-    });
-    this.#returnPathThread = thread;
-    void thread.ended.then((outcome) => {
-      // It says itself how it ended, unless it never began or was torn down.
-      if (this.#signals.exchange('RETURN_PATH', ReturnPathPhase.OPEN, ReturnPathPhase.BROKEN)) {
-        this.#signals.bump('ATTENTION');
-      }
-      if (outcome.kind === 'failed') this.#guest.abandon(outcome.error);
-    });
-    await thread.ready;
-    if (this.#signals.get('RETURN_PATH') === ReturnPathPhase.BROKEN) {
-      const outcome = await thread.ended;
-      if (outcome.kind === 'failed') throw outcome.error;
-    }
+    const start = () =>
+      startThread<ReturnPathThreadData, void>({
+        name: 'mig/src/rp',
+        entry: new URL('./return-path-thread.js', import.meta.url),
+        trace: this.#returnPathTrace,
+        data: { ...this.#shared, channel: connection.channel, isRecovery },
+      });
+    await connection.openReturnPath(start, (error) => this.#guest.abandon(error));
     this.#trace.trace.at('open_return_path_on_source_continue');
+  }
+
+  async #openPreemptChannel(): Promise<void> {
+    const { peerTimeoutMs } = this.#options;
+    this.#connection.addPreemptChannel(await this.#connect(this.#uri), peerTimeoutMs);
+  }
+
+  #connectionOf(socket: SocketHandle, uri: string): SourceConnection {
+    return new SourceConnection(socket, `the destination at ${uri}`, this.#options.peerTimeoutMs, this.#signals);
+  }
+
+  get #preemptChannel(): 'setup' | 'switch' {
+    return this.#options.preemptChannel ?? (outgoingMachine(this.#machine).preemptsAtSwitch ? 'switch' : 'setup');
   }
 
   /** S3. */
@@ -328,6 +431,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     const calls: SourceOwnerCalls = {
       stopGuest: () => this.#guest.stop(),
       saveGuest: () => this.#guest.save(),
+      openPreemptChannel: () => this.#openPreemptChannel(),
+      awaitRecovery: (reason) => this.#awaitRecovery(reason),
     };
     return startThread<MigrationThreadData, MigrationThreadResult, SourceEvent>({
       name: 'mig/src/main',
@@ -336,6 +441,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       data: {
         ...this.#shared,
         ...this.#options,
+        channel: this.#connection.channel,
+        preemptChannel: this.#preemptChannel,
         parameters: this.#parameters.buffer,
         machine: this.#machine,
         writeLog: this.#writeLog,
@@ -349,6 +456,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   #onEvent(event: SourceEvent): void {
     switch (event.kind) {
       case 'status':
+        if (event.status === 'postcopy-active') this.#recovered();
         this.emit('status', event.status);
         break;
       case 'tracking':
@@ -379,38 +487,87 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     }
   }
 
+  // --- pause and recovery (S13) ------------------------------------------------------------------
+
+  /** Asked by the migration thread, which waits for the connection to go on with. */
+  async #awaitRecovery(plain: PlainError): Promise<ChannelDescriptor> {
+    const { status } = this;
+    const tried = this.#pause;
+    this.#connection.break();
+    const lastWord = await this.#connection.close('ending');
+    const seen = fromPlainError(plain);
+    const reason = this.#silence ?? explanation(seen, lastWord) ?? seen;
+    this.#silence = undefined;
+    const pause = new Pause(reason as MigrationError);
+    this.#pause = pause;
+    tried?.end(reason);
+    if (!this.#state.move(status, 'postcopy-paused')) throw this.#givenUp;
+    this.#announce('postcopy-paused');
+    return pause.channel;
+  }
+
+  /** Another connection, with all that belongs to it. */
+  async #reconnect(uri: string): Promise<SourceConnection> {
+    const connection = this.#connectionOf(await this.#connect(uri), uri);
+    try {
+      this.#signals.set('BITMAPS', 0);
+      this.#signals.set('RESUME', Resume.NOT_YET);
+      const { capabilities, peerTimeoutMs } = this.#options;
+      if (capabilities.postcopyPreempt) connection.addPreemptChannel(await this.#connect(uri), peerTimeoutMs);
+      await this.#openReturnPath(connection, true);
+      if (this.#givenUp !== undefined) throw this.#givenUp;
+      return connection;
+    } catch (error) {
+      connection.break();
+      await connection.close('now');
+      throw error;
+    }
+  }
+
+  #recovered(): void {
+    this.#pause?.recovered();
+    this.#pause = undefined;
+  }
+
+  #onSilence(): void {
+    const { peerTimeoutMs } = this.#options;
+    const text = `${this.#connection.channel.peer} has given no sign of life for ${peerTimeoutMs / 1000} s`;
+    this.#silence = new MigrationError('PEER_GONE', text);
+    this.#connection.break();
+  }
+
   /**
    * S12: waits for the return path thread. Where the stream broke, what the destination said last is
    * the better explanation, so it has a moment to arrive.
    */
-  async #closeReturnPath(error: Error | undefined): Promise<Error | undefined> {
+  async #closeConnection(error: Error | undefined): Promise<Error | undefined> {
     this.#queue.close();
-    const thread = this.#returnPathThread;
-    if (thread === undefined) return error;
     if (this.status === 'completed') {
-      await thread.ended;
+      await this.#connection.close('ending');
       return error;
     }
     const broken = error instanceof MigrationError && error.code === 'PEER_GONE';
-    const patience = setTimeout(() => thread.kick(), broken ? LAST_WORD_MS : 0);
-    const outcome = await thread.ended;
-    clearTimeout(patience);
-    if (outcome.kind !== 'failed') return error;
-    const lastWord = outcome.error;
-    const isVague = error instanceof MigrationError && (error.code === 'PEER_GONE' || error.code === 'PEER_FAILED');
-    const explains = !(lastWord instanceof MigrationError && lastWord.code === 'PEER_GONE');
-    return error === undefined || (isVague && explains) ? lastWord : error;
+    return explanation(error, await this.#connection.close(broken ? 'patient' : 'now'));
   }
 
   /** What all threads need. */
-  get #shared(): ReturnPathThreadData {
+  get #shared(): Omit<ReturnPathThreadData, 'channel' | 'isRecovery'> {
     return {
-      channel: { socket: this.#socket, peer: this.#peer },
       blocks: this.#ram.blocks.map(({ descriptor }) => descriptor),
       status: this.#state.buffer,
       signals: this.#signals.buffer,
       counters: this.#counters.buffer,
       queue: this.#queue.buffer,
+      bitmaps: this.#bitmaps.descriptor,
+      urgentLock: this.#urgentLock.buffer,
     };
   }
+}
+
+/** The better one of what went wrong with the stream and what the return path thread ended with. */
+function explanation(error: Error | undefined, lastWord: Error | undefined): Error | undefined {
+  if (lastWord === undefined) return error;
+  const isVague = error instanceof MigrationError && (error.code === 'PEER_GONE' || error.code === 'PEER_FAILED');
+  const explains = !(lastWord instanceof MigrationError && lastWord.code === 'PEER_GONE');
+  return error === undefined || (isVague && explains) ? lastWord : error;
 }

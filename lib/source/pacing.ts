@@ -30,15 +30,26 @@ export class Pacing {
   readonly #parameters: LiveParameters;
   readonly #limit: RateLimit;
   readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
+  readonly #signOfLifeMs: number;
   #phase: Phase = 'precopy';
+  #holdsBackground = false;
+  #pingedMs = 0;
   #bytesPerSecond: number;
   #bytesSinceRequest = 0;
 
-  constructor(queue: PageRequestQueue, signals: SourceSignals, trace: Trace, parameters: LiveParameters) {
+  /** `signOfLifeMs`: milliseconds between two pings in postcopy, at most. */
+  constructor(
+    queue: PageRequestQueue,
+    signals: SourceSignals,
+    trace: Trace,
+    parameters: LiveParameters,
+    signOfLifeMs: number,
+  ) {
     this.#queue = queue;
     this.#signals = signals;
     this.#trace = trace;
     this.#parameters = parameters;
+    this.#signOfLifeMs = signOfLifeMs;
     this.#bytesPerSecond = parameters.get('maxBandwidth');
     this.#limit = new RateLimit(this.#bytesPerSecond, nowMs());
   }
@@ -47,6 +58,18 @@ export class Pacing {
   enterPostcopy(): void {
     this.#phase = 'postcopy';
     this.#limit.reset(this.#wantedBytesPerSecond, nowMs());
+    this.#pingedMs = nowMs();
+  }
+
+  /** Whether only requested pages go: the destination has not been told to run the guest, and should come to that. */
+  set holdsBackground(holds: boolean) {
+    this.#holdsBackground = holds;
+  }
+
+  /** Another connection: nothing is on its way there. */
+  reconnect(): void {
+    this.#credit.reconnect(native().monotonicUs());
+    this.#pingedMs = nowMs();
   }
 
   /** The most pages to send in one go. */
@@ -68,7 +91,7 @@ export class Pacing {
       this.#credit.isQuiet = false;
       return true;
     }
-    return this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
+    return !this.#holdsBackground && this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
   }
 
   /** Pages that nobody waits for were sent. */
@@ -80,9 +103,15 @@ export class Pacing {
     this.#credit.isQuiet = this.#isQuiet;
   }
 
-  /** The value of the ping that should go now, or undefined. */
+  /** The value of the ping that should go now, behind a step of pages or as a sign of life; or undefined. */
   duePing(): number | undefined {
-    return this.#credit.pingIsDue ? this.#credit.ping(native().monotonicUs()) : undefined;
+    return this.#credit.pingIsDue || this.#untilSignOfLifeMs === 0 ? this.ping() : undefined;
+  }
+
+  /** The value of a ping that goes now. */
+  ping(): number {
+    this.#pingedMs = nowMs();
+    return this.#credit.ping(native().monotonicUs());
   }
 
   /**
@@ -91,10 +120,17 @@ export class Pacing {
    */
   rest(attention: number): void {
     this.#credit.pong(this.#signals.get('PONG_PLACED'), native().monotonicUs());
-    const restMs = this.#hasCredit ? this.#restMs() : Number.POSITIVE_INFINITY;
+    const mayGoOn = this.#hasCredit && !this.#holdsBackground;
+    const restMs = Math.min(mayGoOn ? this.#restMs() : Number.POSITIVE_INFINITY, this.#untilSignOfLifeMs);
     if (restMs === 0 || this.#queue.length > 0) return;
     this.#trace.at('migration_rate_limit', restMs);
     this.#signals.waitWhile('ATTENTION', attention, restMs);
+  }
+
+  /** Milliseconds; 0 where a ping is due. */
+  get #untilSignOfLifeMs(): number {
+    if (this.#phase !== 'postcopy') return Number.POSITIVE_INFINITY;
+    return Math.max(0, this.#pingedMs + this.#signOfLifeMs - nowMs());
   }
 
   get #isQuiet(): boolean {

@@ -4,10 +4,12 @@
  * that reads it at least as new as the bit. Over bitmaps and a queue; migration thread only.
  *
  * In postcopy the destination places whole host pages, so once one has begun the rest of it follows, in
- * order, before anything else. The bitmaps hold whole host pages then (discard-bitmap.ts).
+ * order, before anything else. The bitmaps hold whole host pages then (discard-bitmap.ts). Whoever clears the bit of
+ * the first target page of a host page sends all of it: with a preempt channel the return path thread takes requested
+ * ones (urgent-pages.ts).
  */
 import type { PageBitmap } from '../memory/bitmap.js';
-import { alignDown, pageOffset } from '../memory/page.js';
+import { alignDown, alignUp, pageOffset } from '../memory/page.js';
 import type { Trace } from '../trace/trace.js';
 import type { PageRequest, PageRequestQueue } from './page-request-queue.js';
 
@@ -34,6 +36,8 @@ export class PageSearch {
   #wholeHostPages = false;
   #blockIndex = 0;
   #page = 0;
+  /** Where the host page ends that was begun here last. */
+  #ownedEnd = 0;
 
   /** `hostPages[i]`: target pages of one host page of block i. */
   constructor(dirty: readonly PageBitmap[], queue: PageRequestQueue, hostPages: readonly number[], trace: Trace) {
@@ -46,6 +50,14 @@ export class PageSearch {
   /** From here on host pages go whole, and each bitmap is dirty in whole host pages. */
   sendWholeHostPages(): void {
     this.#wholeHostPages = true;
+    this.#page = alignDown(this.#page, this.#hostPages[this.#blockIndex]);
+  }
+
+  /** Another connection: what was under way is asked for again, and sent again from its begin. */
+  restart(): void {
+    while (this.#queue.shift(this.#request));
+    this.#request.pageCount = 0;
+    this.#ownedEnd = 0;
     this.#page = alignDown(this.#page, this.#hostPages[this.#blockIndex]);
   }
 
@@ -69,7 +81,8 @@ export class PageSearch {
     if (!this.#wholeHostPages) return 0;
     const hostPages = this.#hostPages[this.#blockIndex];
     const begun = this.#page % hostPages;
-    return begun > 0 && this.#dirty[this.#blockIndex].test(this.#page) ? hostPages - begun : 0;
+    const isBegun = begun > 0 && this.#page < this.#ownedEnd && this.#dirty[this.#blockIndex].test(this.#page);
+    return isBegun ? hostPages - begun : 0;
   }
 
   /** Takes the pages of the oldest request that has any still to send. */
@@ -88,6 +101,7 @@ export class PageSearch {
       if (batch.count === 0) continue; // sent before: the request and the page crossed on the way
       this.#blockIndex = blockIndex; // what is needed next is probably near
       this.#page = firstPage + taken;
+      this.#ownedEnd = this.#page;
       return true;
     }
   }
@@ -96,9 +110,15 @@ export class PageSearch {
     for (let looked = 0; looked <= this.#dirty.length; looked += 1) {
       const bitmap = this.#dirty[this.#blockIndex];
       this.#begin(batch, this.#blockIndex, false);
+      const hostPages = this.#hostPages[this.#blockIndex];
       let page = bitmap.findNext(this.#page);
       while (page < bitmap.pageCount && batch.count < limit) {
-        this.#take(batch, page);
+        const begins = !this.#wholeHostPages || page % hostPages === 0;
+        if (!begins && page >= this.#ownedEnd) {
+          page = bitmap.findNext(alignUp(page, hostPages)); // the rest of it is sent by whoever has begun it
+          continue;
+        }
+        if (this.#take(batch, page) && begins) this.#ownedEnd = page + hostPages;
         page = bitmap.findNext(page + 1);
       }
       this.#page = page;
@@ -110,6 +130,7 @@ export class PageSearch {
 
   #nextBlock(): void {
     this.#page = 0;
+    this.#ownedEnd = 0;
     this.#blockIndex += 1;
     if (this.#blockIndex === this.#dirty.length) this.#blockIndex = 0;
   }
@@ -120,9 +141,11 @@ export class PageSearch {
     batch.urgent = urgent;
   }
 
-  #take(batch: PageBatch, page: number): void {
-    if (!this.#dirty[batch.blockIndex].clear(page)) return;
+  /** False where it is not dirty any more. */
+  #take(batch: PageBatch, page: number): boolean {
+    if (!this.#dirty[batch.blockIndex].clear(page)) return false;
     batch.pages[batch.count] = page;
     batch.count += 1;
+    return true;
   }
 }

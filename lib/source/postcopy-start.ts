@@ -1,11 +1,15 @@
-/** S9, the switch to postcopy: when it returns the guest runs at the destination. Migration thread only. */
+/**
+ * S9, the switch to postcopy: when it returns the package has gone. Migration thread only.
+ *
+ * In two phases, where the destination can be asked: it answers a ping right before RUN, and until that pong the guest
+ * is still this side's, whatever happens to the package or to who loads it. In the plain form it is not any more once
+ * the package has gone whole.
+ */
 import { concatenate } from '../memory/bytes.js';
 import * as encode from '../wire/encode.js';
 import { Ping } from '../wire/protocol.js';
 import type { SourceContext } from './source-context.js';
 
-/** Bytes that may wait in the kernel in postcopy, ahead of a requested page. */
-const QUEUE_BYTES = 128 * 1024;
 /** Rounds of discarding while the guest still runs, and the pages of the last that are few enough to leave. */
 const EARLY_ROUNDS = 4;
 const FEW_PAGES = 128;
@@ -16,11 +20,14 @@ type Discarded = ReturnType<SourceContext['ram']['createDiscarded']>;
 
 /** A failure before the package has left throws with the guest still this side's. */
 export function startPostcopy(source: SourceContext): void {
-  const { ram, pacing, stream, trace } = source;
+  const { ram, pacing, stream, trace, machine, data } = source;
   const discarded = ram.createDiscarded();
   discardWhileRunning(source, discarded);
+  if (data.capabilities.postcopyPreempt && data.preemptChannel === 'switch') {
+    source.thread.owner.call('openPreemptChannel', undefined);
+  }
 
-  source.move('active', 'postcopy-active');
+  source.move('active', machine.answersBeforeRun ? 'postcopy-device' : 'postcopy-active');
   trace.at('postcopy_start');
   trace.at('postcopy_start_set_run');
   source.stopGuest();
@@ -28,16 +35,29 @@ export function startPostcopy(source: SourceContext): void {
   trace.at('ram_postcopy_send_discard_bitmap');
   ram.sendDiscards(discarded);
   pacing.enterPostcopy();
-  stream.limitQueue(QUEUE_BYTES);
   source.ping(Ping.STOPPED);
   const package_ = packageOf(source);
   trace.at('savevm_send_packaged', package_.length);
-  source.handOver(encode.encodePackaged(package_));
+  if (machine.answersBeforeRun) stream.send(encode.encodePackaged(package_));
+  else source.handOver(encode.encodePackaged(package_));
   source.enterPostcopy();
+  pacing.holdsBackground = machine.answersBeforeRun;
+  if (!machine.answersBeforeRun) end(source);
+}
+
+/** In two phases: the second, once the destination has answered. It runs the guest when it sees the last ping. */
+export function handOverWhenLoaded(source: SourceContext): void {
+  if (source.signals.get('PONG') !== Ping.SWITCHOVER) return;
+  source.confirmHandOver();
+  source.pacing.holdsBackground = false;
+  end(source);
+}
+
+function end(source: SourceContext): void {
+  source.ping(Ping.AFTER_PACKAGE);
   source.endDowntime();
   source.thread.emit({ kind: 'switched' });
-  source.ping(Ping.AFTER_PACKAGE);
-  trace.at('postcopy_start_end');
+  source.trace.at('postcopy_start_end');
 }
 
 /**
@@ -69,14 +89,15 @@ function discard(source: SourceContext, discarded: Discarded): number {
 }
 
 function packageOf(source: SourceContext): Uint8Array {
-  const { trace } = source;
+  const { trace, machine } = source;
   const devices = source.saveDevices();
   trace.at('savevm_state_complete_precopy');
-  trace.at('savevm_send_ping', Ping.PACKAGE);
+  const pings = machine.answersBeforeRun ? [Ping.PACKAGE, Ping.SWITCHOVER] : [Ping.PACKAGE];
+  for (const ping of pings) trace.at('savevm_send_ping', ping);
   return concatenate([
     encode.encodePostcopyListen(),
     ...devices,
-    encode.encodePing(Ping.PACKAGE),
+    ...pings.map(encode.encodePing),
     encode.encodePostcopyRun(),
   ]);
 }

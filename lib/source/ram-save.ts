@@ -1,9 +1,9 @@
 /**
  * Saving RAM: puts batches of pages on the stream as page records of the RAM section, headers from an
- * arena and pages straight from guest memory, one native call a batch. Migration thread only.
+ * arena and pages straight from guest memory, one native call a batch. Migration thread, mostly.
  *
  * The guest may write a page while it is read: its dirty bit, cleared before, is set again then, and
- * the page goes once more.
+ * the page goes once more. With a preempt channel the return path thread has one of its own for that.
  */
 import { concatenate } from '../memory/bytes.js';
 import { pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
@@ -22,18 +22,22 @@ import type { SectionEntry } from '../wire/messages.js';
 import { RamFlag } from '../wire/protocol.js';
 import type { OutgoingStream } from './outgoing-stream.js';
 import type { PageBatch } from './page-search.js';
-import type { SourceCounters } from './source-counters.js';
 
 /** A page header and the fill byte behind it. */
 const HEADER_BYTES_MAX = MAX_PAGE_HEADER_BYTES + 1;
 const NOTHING = new Uint8Array();
+
+/** Where page records are counted, with content and without. */
+export interface SavedPages {
+  add(kind: 'normal' | 'duplicate', pages: number): void;
+}
 
 export class RamSave {
   readonly #stream: OutgoingStream;
   readonly #section: SectionEntry;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #names: readonly Uint8Array[];
-  readonly #counters: SourceCounters;
+  readonly #counters: SavedPages;
   readonly #arena: Uint8Array;
   readonly #view: DataView;
   readonly #ends: Uint32Array;
@@ -51,7 +55,7 @@ export class RamSave {
     stream: OutgoingStream,
     section: SectionEntry,
     blocks: readonly RAMBlockDescriptor[],
-    counters: SourceCounters,
+    counters: SavedPages,
     batchPages: number,
   ) {
     this.#stream = stream;

@@ -17,6 +17,7 @@ import { type Pacing, PRECOPY_BATCH_PAGES } from './pacing.js';
 import type { PageRequestQueue } from './page-request-queue.js';
 import { createPageBatch, PageSearch } from './page-search.js';
 import { RamSave } from './ram-save.js';
+import { SourceBitmaps, type SourceBitmapsDescriptor } from './source-bitmaps.js';
 import type { SourceCounters } from './source-counters.js';
 
 /** Milliseconds after which a PART makes way for a look around. */
@@ -29,6 +30,7 @@ export type RamPhase = 'precopyBytes' | 'downtimeBytes' | 'postcopyBytes';
 export interface GuestRam {
   readonly blocks: readonly RAMBlockDescriptor[];
   readonly writeLog: WriteLogDescriptor | undefined;
+  readonly bitmaps: SourceBitmapsDescriptor;
 }
 
 export class RamState {
@@ -38,17 +40,20 @@ export class RamState {
   readonly #stream: OutgoingStream;
   readonly #counters: SourceCounters;
   readonly #trace: Trace;
-  readonly #dirty: readonly PageBitmap[];
+  readonly #bitmaps: SourceBitmaps;
   /** Target pages of one host page, by block. */
   readonly #hostPages: readonly number[];
   readonly #search: PageSearch;
   readonly #save: RamSave;
   readonly #batch = createPageBatch(PRECOPY_BATCH_PAGES);
+  /** Target pages still to send at the last count, less those sent since by this thread. */
   #remaining = 0;
+  /** How many the return path thread had sent at the last count. */
+  #urgentBefore = 0;
   #log: WriteLog | undefined;
 
   constructor(
-    { blocks, writeLog }: GuestRam,
+    { blocks, writeLog, bitmaps }: GuestRam,
     section: SectionEntry,
     stream: OutgoingStream,
     queue: PageRequestQueue,
@@ -61,7 +66,8 @@ export class RamState {
     this.#stream = stream;
     this.#counters = counters;
     this.#trace = trace;
-    this.#dirty = blocks.map(({ size }) => new PageBitmap(pageCount(size)));
+    const sizes = blocks.map(({ size }) => size);
+    this.#bitmaps = new SourceBitmaps(sizes, bitmaps);
     this.#hostPages = blocks.map(({ pageSize }) => pageCount(pageSize));
     this.#search = new PageSearch(this.#dirty, queue, this.#hostPages, trace);
     this.#save = new RamSave(stream, section, blocks, counters, PRECOPY_BATCH_PAGES);
@@ -85,7 +91,11 @@ export class RamState {
 
   /** Target pages still to send, as far as known. */
   get remainingPages(): number {
-    return this.#remaining;
+    return this.#remaining - (this.#counters.get('urgentPages') - this.#urgentBefore);
+  }
+
+  get #dirty(): readonly PageBitmap[] {
+    return this.#bitmaps.dirty;
   }
 
   /** S6: the section's START. All pages are dirty. `announcePageSizes`: as a destination of a postcopy expects it. */
@@ -99,12 +109,12 @@ export class RamState {
   /** Brings the dirty bitmaps up to date with what the guest wrote. Returns how many pages became dirty. */
   sync(): number {
     if (this.#log === undefined) return 0;
-    const before = this.#remaining;
+    const before = this.remainingPages;
     this.#trace.at('migration_bitmap_sync_start');
     this.#log.sync(this.#dirty);
     this.#recount();
     this.#counters.add('dirtySyncCount', 1);
-    const newlyDirtyPages = this.#remaining - before;
+    const newlyDirtyPages = this.remainingPages - before;
     this.#trace.at('migration_bitmap_sync_end', newlyDirtyPages);
     return newlyDirtyPages;
   }
@@ -132,7 +142,18 @@ export class RamState {
 
   /** The guest runs at the destination from here on, which places whole host pages, and waits for some. */
   enterPostcopy(): void {
+    this.#bitmaps.markUnconfirmed();
     this.#search.sendWholeHostPages();
+    this.#save.forgetLastBlock();
+  }
+
+  /** Another connection: what the destination does not say that it has is dirty, in whole host pages. */
+  resume(): void {
+    this.#bitmaps.takeReceived();
+    for (const [index, dirty] of this.#dirty.entries()) canonicalize(dirty, this.#hostPages[index]);
+    this.#bitmaps.markUnconfirmed();
+    this.#recount();
+    this.#search.restart();
     this.#save.forgetLastBlock();
   }
 
@@ -161,7 +182,7 @@ export class RamState {
       this.#save.endSection();
     });
     this.#counters.add(phase, this.#stream.offset - before);
-    this.#counters.set('remainingPages', this.#remaining);
+    this.#counters.set('remainingPages', this.remainingPages);
   }
 
   #inSection(send: () => void): void {
@@ -171,6 +192,7 @@ export class RamState {
   }
 
   #recount(): void {
+    this.#urgentBefore = this.#counters.get('urgentPages');
     this.#remaining = this.#dirty.reduce((sum, bitmap) => sum + bitmap.count(), 0);
     this.#counters.set('remainingPages', this.#remaining);
   }

@@ -1,25 +1,29 @@
 /**
  * Return path thread of the source: reads what the destination says, checks it, and queues the pages
- * it asks for. Ends at SHUT. Runs from before the migration thread starts until the destination has
- * shut the path, or an error, or the kick.
+ * it asks for, or sends them itself where there is a preempt channel. Ends at SHUT. There is one for each connection,
+ * from before the migration thread works with that until the destination has shut the path, or an error, or the kick.
  */
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { asMigrationError, MigrationError } from '../errors.js';
-import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import { pageCount } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
+import type { EventfdHandle, SocketHandle } from '../native.js';
 import { runThread } from '../threads/thread.js';
 import type { Trace } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
-import { Ping } from '../wire/protocol.js';
+import { Ping, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
-import { MigrationStateCell } from './migration-state.js';
+import { MigrationStateCell, type MigrationStatus } from './migration-state.js';
 import { checkPageRequest, PageRequestQueue } from './page-request-queue.js';
+import { SourceBitmaps } from './source-bitmaps.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
-import { createSourceSignals, ReturnPathPhase, type SourceSignals } from './source-signals.js';
+import { createSourceSignals, Resume, ReturnPathPhase, type SourceSignals } from './source-signals.js';
+import { UrgentPages, type UrgentPagesData } from './urgent-pages.js';
 
-export interface ReturnPathThreadData {
+export interface ReturnPathThreadData extends UrgentPagesData {
   readonly channel: ChannelDescriptor;
-  readonly blocks: readonly RAMBlockDescriptor[];
+  /** The connection is one of a recovery: pages are asked for when the destination has resumed. */
+  readonly isRecovery: boolean;
   readonly status: SharedArrayBuffer;
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
@@ -27,6 +31,15 @@ export interface ReturnPathThreadData {
 }
 
 const BUFFER_BYTES = 16 * 1024;
+/** What a received bitmap has beside its bits: head, name, size, end mark. */
+const BITMAP_FRAME_BYTES = 512;
+
+/** In which the destination may ask for pages. */
+const requestStatuses: ReadonlySet<MigrationStatus> = new Set([
+  'postcopy-device',
+  'postcopy-active',
+  'postcopy-recover',
+]);
 
 class ReturnPath {
   readonly #ram: RAMList;
@@ -35,11 +48,27 @@ class ReturnPath {
   readonly #signals: SourceSignals;
   readonly #counters: SourceCounters;
   readonly #trace: Trace;
+  readonly #data: ReturnPathThreadData;
+  readonly #kick: EventfdHandle;
+  readonly #bitmaps: SourceBitmaps;
+  /** Once there is a preempt channel. */
+  #urgent: UrgentPages | undefined;
+  /** By block: whether its received bitmap has come. */
+  readonly #hasBitmap: boolean[];
+  #isResumed: boolean;
   /** The block that REQ_PAGES without a name refers to. */
   #lastBlock = -1;
 
-  constructor(data: ReturnPathThreadData, trace: Trace) {
+  constructor(data: ReturnPathThreadData, trace: Trace, kick: EventfdHandle) {
+    this.#data = data;
+    this.#kick = kick;
+    this.#isResumed = !data.isRecovery;
     this.#ram = new RAMList(data.blocks);
+    this.#bitmaps = new SourceBitmaps(
+      data.blocks.map(({ size }) => size),
+      data.bitmaps,
+    );
+    this.#hasBitmap = data.blocks.map(() => false);
     this.#state = new MigrationStateCell(data.status);
     this.#queue = new PageRequestQueue(data.queue);
     this.#signals = createSourceSignals(data.signals);
@@ -49,6 +78,7 @@ class ReturnPath {
 
   /** Acts on one message; true at the end of the path. */
   handle(message: ReturnPathMessageRecord): boolean {
+    this.#signals.bump('HEARD');
     switch (message.type) {
       case 'SHUT':
         this.#trace.at('source_return_path_thread_shut', message.value);
@@ -64,17 +94,53 @@ class ReturnPath {
       case 'REQ_PAGES':
         this.#request(message.start, message.length, message.idstr);
         return false;
+      case 'RECV_BITMAP':
+        this.#receivedBitmap(message.idstr, message.bitmap);
+        return false;
+      case 'RESUME_ACK':
+        this.#resumed(message.value);
+        return false;
       default:
-        throw new MigrationError('ILLEGAL_COMMAND', `the destination sent ${message.type} outside a recovery`, {
-          record: message.type,
-          hint: 'record the stream and report it',
-        });
+        throw this.#unexpected(message.type);
     }
   }
 
+  /** In whichever order; those of all blocks. Which blocks there are, and their sizes, the decoder has checked. */
+  #receivedBitmap(idstr: string, bitmap: Uint8Array): void {
+    const index = this.#ram.indexOf(idstr);
+    if (this.#isResumed || this.#hasBitmap[index] || this.#signals.get('RESUME') !== Resume.NOT_YET) {
+      throw this.#unexpected(`RECV_BITMAP of ${idstr}`);
+    }
+    const { words } = this.#bitmaps.received[index];
+    new Uint8Array(words.buffer).set(bitmap.subarray(0, words.byteLength));
+    this.#hasBitmap[index] = true;
+    this.#trace.at('source_return_path_thread_recv_bitmap', index, this.#bitmaps.received[index].count());
+    this.#signals.bump('BITMAPS');
+    this.#signals.bump('ATTENTION');
+  }
+
+  #resumed(value: number): void {
+    this.#trace.at('source_return_path_thread_resume_ack', value);
+    if (value !== RESUME_ACK_VALUE) {
+      throw new MigrationError('STREAM_CORRUPT', `the destination acknowledged the resumption with ${value}`, {
+        record: 'RESUME_ACK',
+      });
+    }
+    if (!this.#signals.exchange('RESUME', Resume.SENT, Resume.ACKNOWLEDGED)) throw this.#unexpected('RESUME_ACK');
+    this.#isResumed = true;
+    this.#signals.bump('ATTENTION');
+  }
+
+  #unexpected(what: string): MigrationError {
+    return new MigrationError('ILLEGAL_COMMAND', `the destination sent ${what}, which nobody had asked for`, {
+      record: what,
+      hint: 'record the stream and report it',
+    });
+  }
+
   #request(start: number, length: number, idstr: string | undefined): void {
-    if (this.#state.status !== 'postcopy-active') {
-      throw new MigrationError('ILLEGAL_COMMAND', 'the destination asked for pages before the switch to postcopy', {
+    if (!this.#isResumed || !requestStatuses.has(this.#state.status)) {
+      throw new MigrationError('ILLEGAL_COMMAND', 'the destination asked for pages while none are sent', {
         record: 'REQ_PAGES',
         hint: 'record the stream and report it',
       });
@@ -90,17 +156,32 @@ class ReturnPath {
     const { firstPage, pageCount } = checkPageRequest(this.#ram.blocks[this.#lastBlock], start, length);
     this.#trace.at('migrate_handle_rp_req_pages', this.#lastBlock, start, length);
     this.#counters.add('postcopyRequests', 1);
-    this.#queue.push(this.#lastBlock, firstPage, pageCount);
+    const urgent = this.#urgentPages();
+    if (urgent === undefined) this.#queue.push(this.#lastBlock, firstPage, pageCount);
+    else urgent.send(this.#lastBlock, firstPage, pageCount);
     this.#signals.bump('ATTENTION');
+  }
+
+  #urgentPages(): UrgentPages | undefined {
+    const socket = this.#signals.get('PREEMPT') as SocketHandle;
+    if (socket === 0) return undefined;
+    const { peer } = this.#data.channel;
+    this.#urgent ??= new UrgentPages(this.#data, { socket, peer }, this.#kick, this.#counters, this.#trace);
+    return this.#urgent;
   }
 }
 
 /** Reads messages until SHUT. */
-function readReturnPath(channel: Channel, path: ReturnPath): void {
-  const bytes = new Uint8Array(BUFFER_BYTES);
+function readReturnPath(channel: Channel, path: ReturnPath, { blocks, isRecovery }: ReturnPathThreadData): void {
+  const bitmapBytes = new Map(blocks.map(({ idstr, size }) => [idstr, receivedBitmapBytes(pageCount(size))]));
+  // A received bitmap belongs to a recovery, and would not fit otherwise.
+  const maxBitmapBytes = isRecovery ? Math.max(...bitmapBytes.values()) : 0;
+  const bytes = new Uint8Array(BUFFER_BYTES + (isRecovery ? maxBitmapBytes + BITMAP_FRAME_BYTES : 0));
   const view = new DataView(bytes.buffer);
-  // A received bitmap belongs to a recovery, and would not fit.
-  const decoder = new ReturnPathDecoder({ limits: { maxBitmapBytes: 0 } });
+  const decoder = new ReturnPathDecoder({
+    limits: { maxBitmapBytes },
+    ...(isRecovery ? { bitmapBytes: (idstr: string) => bitmapBytes.get(idstr) } : {}),
+  });
   let start = 0;
   let end = 0;
   for (;;) {
@@ -110,7 +191,7 @@ function readReturnPath(channel: Channel, path: ReturnPath): void {
       if (path.handle(message)) return;
       continue;
     }
-    bytes.copyWithin(0, start, end);
+    if (start > 0) bytes.copyWithin(0, start, end);
     end -= start;
     start = 0;
     const received = channel.receive(bytes, end, bytes.length - end);
@@ -136,7 +217,7 @@ runThread<ReturnPathThreadData, void>((data, thread) => {
   };
   try {
     thread.trace.at('source_return_path_thread_entry');
-    readReturnPath(new Channel(data.channel, thread.kick), new ReturnPath(data, thread.trace));
+    readReturnPath(new Channel(data.channel, thread.kick), new ReturnPath(data, thread.trace, thread.kick), data);
     thread.trace.at('source_return_path_thread_end');
     settle(ReturnPathPhase.CLOSED);
   } catch (error) {

@@ -7,10 +7,12 @@ import { MigrationError, type PlainError } from '../errors.js';
 import type { Machine } from '../memory/guest.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import type { WriteLogDescriptor } from '../memory/write-log.js';
-import type { Capabilities } from '../options.js';
+import type { SocketHandle } from '../native.js';
+import { type Capabilities, signOfLifeMs } from '../options.js';
+import { FairLock } from '../threads/fair-lock.js';
 import { Kicked } from '../threads/kicked.js';
 import type { ThreadContext } from '../threads/thread.js';
-import { encodePing } from '../wire/encode.js';
+import { encodePing, encodeRamEos } from '../wire/encode.js';
 import { nowMs } from './clock.js';
 import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
 import { LiveParameters } from './live-parameters.js';
@@ -20,8 +22,12 @@ import { OutgoingStream } from './outgoing-stream.js';
 import { Pacing } from './pacing.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import { RamState } from './ram-state.js';
+import type { SourceBitmapsDescriptor } from './source-bitmaps.js';
 import { createSourceCounters } from './source-counters.js';
 import { createSourceSignals, ReturnPathPhase } from './source-signals.js';
+
+/** Bytes that may wait in the kernel in postcopy, ahead of a requested page. */
+const POSTCOPY_QUEUE_BYTES = 128 * 1024;
 
 export interface MigrationThreadData {
   readonly channel: ChannelDescriptor;
@@ -34,10 +40,17 @@ export interface MigrationThreadData {
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly queue: SharedArrayBuffer;
+  readonly bitmaps: SourceBitmapsDescriptor;
+  /** See `UrgentPagesData`. */
+  readonly urgentLock: SharedArrayBuffer;
   readonly capabilities: Capabilities;
   /** Of {@link LiveParameters}. */
   readonly parameters: SharedArrayBuffer;
   readonly postcopyAfterPasses: number | undefined;
+  /** Milliseconds of silence after which the destination is taken to be gone; 0 is never. */
+  readonly peerTimeoutMs: number;
+  /** When the preempt channel is opened, with the capability. */
+  readonly preemptChannel: 'setup' | 'switch';
   /** Whether the guest runs as the migration begins. */
   readonly guestRuns: boolean;
 }
@@ -47,6 +60,10 @@ export type SourceOwnerCalls = {
   /** Stops the guest; whether it ran. */
   stopGuest: (nothing: undefined) => Promise<boolean>;
   saveGuest: (nothing: undefined) => Promise<Uint8Array>;
+  /** Makes the second connection, for requested pages. */
+  openPreemptChannel: (nothing: undefined) => Promise<void>;
+  /** The migration pauses for that reason. Answered with the connection to go on with; never, or by an error, else. */
+  awaitRecovery: (reason: PlainError) => Promise<ChannelDescriptor>;
 };
 
 /** How what the guest writes is found; `none`: not at all, so no page is sent while it runs here. */
@@ -88,7 +105,7 @@ export class SourceContext {
     this.stream = new OutgoingStream(new Channel(data.channel, thread.kick), this.counters);
     const queue = new PageRequestQueue(data.queue);
     this.parameters = new LiveParameters(data.parameters);
-    this.pacing = new Pacing(queue, this.signals, thread.trace, this.parameters);
+    this.pacing = new Pacing(queue, this.signals, thread.trace, this.parameters, signOfLifeMs(data.peerTimeoutMs));
     this.machine = outgoingMachine(data.machine);
     const { ramSection } = this.machine;
     this.ram = new RamState(data, ramSection, this.stream, queue, this.counters, thread.trace);
@@ -96,13 +113,22 @@ export class SourceContext {
     this.#dirtyRate = new DirtyRate(nowMs(), 0);
   }
 
+  get status(): MigrationStatus {
+    return this.#state.status;
+  }
+
   get trace() {
     return this.thread.trace;
   }
 
-  /** The guest has been handed over and runs at the destination, which asks for its pages. */
+  /** The package has gone: the destination has the guest, or is about to, and asks for its pages. */
   get inPostcopy(): boolean {
     return this.#inPostcopy;
+  }
+
+  /** The destination loads the device state, and has not been told to run the guest: it may still run on here. */
+  get isHandingOver(): boolean {
+    return this.status === 'postcopy-device';
   }
 
   /** Whether it ran when {@link stopGuest} stopped it. */
@@ -160,7 +186,7 @@ export class SourceContext {
   /** A dirty sync; the period of the dirty rate that ended with it, if one did. */
   sync(): DirtyPeriod | undefined {
     const pages = this.ram.sync();
-    const period = this.#dirtyRate.count(nowMs(), pages, this.stream.offset);
+    const period = this.#dirtyRate.count(nowMs(), pages, this.counters.get('transferred'));
     if (period !== undefined) this.counters.set('dirtyPagesRate', period.pagesPerSecond);
     return period;
   }
@@ -195,14 +221,59 @@ export class SourceContext {
     }
   }
 
-  /** The end of the stream has gone: the destination may say that it is done. */
+  /** The destination was told to run the guest, or may be: it never runs here again. */
+  confirmHandOver(): void {
+    this.move('postcopy-device', 'postcopy-active');
+    this.signals.set('HANDED_OVER', 1);
+  }
+
+  /** The end of the stream goes: the destination may say that it is done, and answers no pings. */
   sentAll(): void {
     this.#hasSentAll = true;
+    this.signals.set('SIGNS_DUE', 0);
   }
 
   enterPostcopy(): void {
     this.#inPostcopy = true;
     this.ram.enterPostcopy();
+    this.#limitQueue();
+    this.signals.set('SIGNS_DUE', 1);
+  }
+
+  /** Ends the preempt channel, if there is one. Every requested page that was taken has gone by then. */
+  endPreemptChannel(): void {
+    const socket = this.signals.get('PREEMPT') as SocketHandle;
+    if (socket === 0) return;
+    const lock = new FairLock(this.data.urgentLock);
+    lock.acquire();
+    try {
+      new Channel({ socket, peer: this.stream.peer }, this.thread.kick).send(encodeRamEos());
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** Pauses, until there is another connection, which the stream goes on with. Throws Kicked where it is given up. */
+  awaitRecovery(reason: PlainError): void {
+    this.signals.set('SIGNS_DUE', 0);
+    this.stream.shutDown();
+    const channel = this.#nextChannel(reason);
+    this.#hasSentAll = false;
+    this.stream.reconnect(new Channel(channel, this.thread.kick));
+    this.#limitQueue();
+    this.signals.set('SIGNS_DUE', 1);
+  }
+
+  #nextChannel(reason: PlainError): ChannelDescriptor {
+    try {
+      return this.thread.owner.call('awaitRecovery', reason);
+    } catch {
+      throw new Kicked(); // the owner knows why
+    }
+  }
+
+  #limitQueue(): void {
+    this.stream.limitQueue(POSTCOPY_QUEUE_BYTES);
   }
 
   /** All that the guest needs to start has gone. */

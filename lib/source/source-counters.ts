@@ -1,4 +1,4 @@
-/** What the source counts, all by the migration thread but for the requests, which the return path thread counts. */
+/** What the source counts: the migration thread all but the requests, and what the return path thread sends itself. */
 import { Counters } from '../threads/counters.js';
 
 export const sourceCounterNames = [
@@ -19,6 +19,11 @@ export const sourceCounterNames = [
   'remainingPages',
   /** Page requests that came over the return path. */
   'postcopyRequests',
+  /** Return path thread, over the preempt channel: pages taken, bytes, and pages with content and without. */
+  'urgentPages',
+  'urgentBytes',
+  'urgentNormal',
+  'urgentDuplicate',
   /** Bytes and pages a second, at the last measurement. */
   'bandwidth',
   'pagesPerSecond',

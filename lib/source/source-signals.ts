@@ -19,6 +19,18 @@ export const sourceSignalNames = [
   'PONG_PLACED',
   /** Migration thread: 1 from when the destination may have all it needs to run the guest. */
   'HANDED_OVER',
+  /** Return path thread: bumped at each message, which is a sign of life of the destination. */
+  'HEARD',
+  /** Owner: the handle of the preempt channel's socket; 0 where there is none. */
+  'PREEMPT',
+  /** Migration thread: 1 while a destination that lives is heard all the time, as it is pinged or asked. */
+  'SIGNS_DUE',
+  /** Migration thread: 1 once the destination is known to have every page. */
+  'ALL_PLACED',
+  /** Return path thread of a recovery: how many received bitmaps have come. */
+  'BITMAPS',
+  /** A value of {@link Resume}: migration thread, then the return path thread of a recovery. */
+  'RESUME',
 ] as const;
 
 /** Whether the migration thread begins; it is started early, as that takes long. */
@@ -26,6 +38,9 @@ export const Begin = { NOT_YET: 0, NOW: 1, NEVER: 2 } as const;
 
 /** Where the return path stands; `REFUSED`: the destination said that it has failed. */
 export const ReturnPathPhase = { NONE: 0, OPEN: 1, CLOSED: 2, BROKEN: 3, REFUSED: 4 } as const;
+
+/** Of a recovery: whether the destination was told to resume, and has said that it does. */
+export const Resume = { NOT_YET: 0, SENT: 1, ACKNOWLEDGED: 2 } as const;
 
 export type SourceSignals = Signals<(typeof sourceSignalNames)[number]>;
 

@@ -246,6 +246,11 @@ export const DISCARD_VERSION = 0;
 /** Ranges in one POSTCOPY_RAM_DISCARD that is sent. One that is received may hold all that fit its length. */
 export const MAX_DISCARD_RANGES = 12;
 
+/** Bytes of the bitmap in a RECV_BITMAP message for a block of so many target pages. */
+export function receivedBitmapBytes(pages: number): number {
+  return 8 * Math.ceil(pages / 64);
+}
+
 /** Ends the bitmap of a RECV_BITMAP message: the u64 0x0123456789abcdef, as two halves. */
 export const BITMAP_END_MARK = { high: 0x01234567, low: 0x89abcdef } as const;
 

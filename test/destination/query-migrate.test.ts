@@ -22,6 +22,8 @@ const observed: Readonly<Record<IncomingStatus, QueryIncoming>> = {
   setup: address,
   active: { status: 'active', ...address },
   'postcopy-active': { status: 'postcopy-active', ...address },
+  'postcopy-paused': { status: 'postcopy-paused', ...address },
+  'postcopy-recover': { status: 'postcopy-recover', ...address },
   completed: { status: 'completed' },
   failed: { status: 'failed' },
 };
@@ -40,7 +42,7 @@ test.each([
 
 test.each(incomingStatuses)('blocktime is there from postcopy on: %s', (status) => {
   const fields = { 'postcopy-blocktime': 12, 'postcopy-vcpu-blocktime': [20, 13] };
-  const shown = status === 'postcopy-active' || status === 'completed';
+  const shown = status.startsWith('postcopy-') || status === 'completed';
   expect(queryIncoming(infoIn(status, true), 'unix:in')).toEqual({ ...observed[status], ...(shown ? fields : {}) });
 });
 

@@ -2,6 +2,7 @@
  * The source against a destination that a test plays: what goes on the stream and in which order, and how a
  * migration ends that is cancelled, refused or cut at a known step. Real memory, real sockets.
  */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,15 +11,22 @@ import { connect } from '#lib/channel/connect.js';
 import { type MigrateOptions, type MigrationError, migrate, type OutgoingMigration } from '#lib/index.js';
 import { native } from '#lib/native.js';
 import { resolveCapabilities, resolveParameters } from '#lib/options.js';
+import type { MigrationStatus } from '#lib/source/migration-state.js';
 import { OutgoingMigration as Outgoing } from '#lib/source/outgoing.js';
 import { resources } from '#lib/testing/resources.js';
 import { createTraceWords } from '#lib/trace/trace.js';
 import type { TracePointName } from '#lib/trace/trace-points.js';
+import { Ping } from '#lib/wire/protocol.js';
 import { Breakpoint } from '../../testing/breakpoint.ts';
 import { HUGEPAGE, withHugepages } from '../../testing/hugepages.ts';
 import { handleLeaks } from '../../testing/lib-thread.ts';
 import { type PatternBlock, PatternGuest, patternPage } from '../../testing/pattern-guest.ts';
-import { type ReceivedPage, type Script, ScriptedDestination } from '../../testing/scripted-destination.ts';
+import {
+  type ReceivedPage,
+  type ReceivedRecord,
+  type Script,
+  ScriptedDestination,
+} from '../../testing/scripted-destination.ts';
 
 const SEED = 5;
 const PAGE = 4096;
@@ -79,9 +87,15 @@ async function startWithBreak(
     parameters: resolveParameters(parameters),
     postcopyAfterPasses,
     guestTimeoutMs: 0,
+    peerTimeoutMs: 0,
   };
   const socket = await connect(`unix:${join(folder, 'm.sock')}`);
-  return { outgoing: new Outgoing(guest, socket, 'the tester', options, words), breakpoint };
+  return { outgoing: new Outgoing(guest, socket, 'unix:tester', options, connect, words), breakpoint };
+}
+
+/** Resolved once it has that status. */
+async function reaches(outgoing: OutgoingMigration, status: MigrationStatus): Promise<void> {
+  while (outgoing.status !== status) await once(outgoing, 'status');
 }
 
 const failureOf = (outgoing: OutgoingMigration): Promise<MigrationError> =>
@@ -438,7 +452,7 @@ describe('a cancel', () => {
   });
 
   test.each<[TracePointName, MigrateOptions]>([
-    ['postcopy_start', { capabilities, parameters, postcopyAfterPasses: 0 }],
+    ['postcopy_start_end', { capabilities, parameters, postcopyAfterPasses: 0 }],
     ['savevm_state_complete_precopy', { parameters }],
   ])('comes too late at %s', async (point, options) => {
     const guest = running(small);
@@ -452,6 +466,51 @@ describe('a cancel', () => {
     expect([outgoing.handedOver, outgoing.runState]).toEqual([true, 'postmigrate']);
     expect(differences(guest, destination)).toEqual([]);
   });
+});
+
+describe('while the destination loads the device state', () => {
+  const postcopy: MigrateOptions = { capabilities, parameters, postcopyAfterPasses: 0 };
+  const answers = (ping: number) => ping !== Ping.SWITCHOVER;
+  const isPackage = (record: ReceivedRecord) => record.type === 'command' && record.command === 'POSTCOPY_RUN';
+
+  test.each<[string, (outgoing: OutgoingMigration, destination: ScriptedDestination) => void, object]>([
+    ['a cancel', (outgoing) => expect(outgoing.cancel()).toBe(true), { code: 'CANCELLED' }],
+    ['a lost connection', (_, destination) => destination.close(), { code: 'PEER_GONE' }],
+    ['its failure', (_, destination) => destination.shut(1), { code: 'PEER_FAILED' }],
+  ])('%s leaves the guest running here', async (_what, happen, error) => {
+    const guest = running(small);
+    const destination = await listening({ answers });
+    const outgoing = await start(guest, postcopy);
+    await destination.hears(isPackage);
+    await reaches(outgoing, 'postcopy-device');
+    expect(guest.running).toBe(false);
+    happen(outgoing, destination);
+    expect(await failureOf(outgoing)).toMatchObject(error);
+    expect([guest.running, outgoing.handedOver]).toEqual([true, false]);
+  });
+
+  test('what it asks for goes, and nothing else; its answer hands the guest over', async () => {
+    const guest = running(larger);
+    const destination = await listening({
+      answers,
+      onRecord: (record, self) => {
+        if (isPackage(record)) self.request('pc.ram', 1000, 1);
+      },
+    });
+    const outgoing = await start(guest, postcopy);
+    await destination.hears(({ type }) => type === 'section-part');
+    expect(outgoing.status).toBe('postcopy-device');
+    expect(destination.pages.map(({ page }) => page)).toEqual([1000]);
+    expect(destination.records.filter(isLastPing)).toEqual([]);
+    destination.pong(Ping.SWITCHOVER);
+    await outgoing.finished;
+    expect(destination.records.filter(isLastPing)).toHaveLength(1);
+    expect(differences(guest, destination)).toEqual([]);
+    expect([guest.running, outgoing.handedOver]).toEqual([false, true]);
+  });
+
+  const isLastPing = (record: ReceivedRecord) =>
+    record.type === 'command' && record.command === 'PING' && record.value === Ping.AFTER_PACKAGE;
 });
 
 describe('a failure', () => {
@@ -569,7 +628,7 @@ describe('page requests', () => {
     ['beyond the block', 'pc.ram', 99, 2, 'STREAM_CORRUPT'],
     ['of nothing', 'pc.ram', 5, 0, 'STREAM_CORRUPT'],
     ['of half a page', 'pc.ram', 0.5, 1, 'STREAM_CORRUPT'],
-  ])('%s end the migration with a typed error', async (_what, block, page, count, code) => {
+  ])('%s pause the migration with a typed error', async (_what, block, page, count, code) => {
     const guest = running(small);
     await listening({
       onRecord: (record, self) => {
@@ -583,7 +642,10 @@ describe('page requests', () => {
       parameters: { maxPostcopyBandwidth: 2 ** 16 },
       postcopyAfterPasses: 0,
     });
-    expect(await failureOf(outgoing)).toMatchObject({ code, record: expect.stringMatching(/^REQ_PAGES/) });
+    await reaches(outgoing, 'postcopy-paused');
+    expect(outgoing.pauseReason).toMatchObject({ code, record: expect.stringMatching(/^REQ_PAGES/) });
+    expect(outgoing.giveUp()).toBe(true);
+    expect(await failureOf(outgoing)).toMatchObject({ code: 'RECOVERY_GIVEN_UP' });
     expect(outgoing.handedOver).toBe(true);
   });
 

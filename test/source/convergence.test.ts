@@ -23,8 +23,9 @@ const maySwitch = (s: Convergence): boolean => s.pending.mustPrecopyBytes <= s.t
 const fits = (s: Convergence): boolean => bytes(s) < s.thresholdBytes;
 
 const stepRules: readonly Rule<NextStep>[] = [
-  { when: 'nothing is left', is: (s) => bytes(s) === 0, decision: 'complete' },
-  { when: 'the guest runs there', is: (s) => bytes(s) > 0 && s.inPostcopy, decision: 'iterate' },
+  { when: 'the guest is being handed over', is: (s) => s.handingOver, decision: 'iterate' },
+  { when: 'nothing is left', is: (s) => !s.handingOver && bytes(s) === 0, decision: 'complete' },
+  { when: 'the guest runs there', is: (s) => !s.handingOver && bytes(s) > 0 && s.inPostcopy, decision: 'iterate' },
   {
     when: 'the passes asked for are done',
     is: (s) => bytes(s) > 0 && !s.inPostcopy && passed(s) && maySwitch(s),
@@ -93,7 +94,10 @@ for (const pending of pendings) {
       for (const postcopyAsked of [false, true]) {
         for (const passes of [0, 1, 2, 3]) {
           for (const postcopyAfterPasses of [undefined, 0, 1, 2]) {
-            states.push({ pending, thresholdBytes, inPostcopy, postcopyAsked, passes, postcopyAfterPasses });
+            for (const handingOver of inPostcopy ? [false, true] : [false]) {
+              const rest = { inPostcopy, handingOver, postcopyAsked, passes, postcopyAfterPasses };
+              states.push({ pending, thresholdBytes, ...rest });
+            }
           }
         }
       }

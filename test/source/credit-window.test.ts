@@ -112,3 +112,21 @@ test('one pong answers every ping before it; pongs of other pings, and of none, 
   window.count(2 * STEP - 1);
   expect(window.isOpen).toBe(true);
 });
+
+test('what was on its way when a connection was lost is not, on the next', () => {
+  const window = new CreditWindow(FIRST, 0);
+  while (window.isOpen) {
+    window.count(STEP);
+    window.ping(0);
+  }
+  window.reconnect(1000);
+  expect([window.isOpen, window.pingIsDue]).toEqual([true, false]);
+  window.count(STEP);
+  expect(window.pingIsDue).toBe(true);
+  const value = window.ping(2000);
+  expect(value).toBeGreaterThan(FIRST + 1); // no ping of before has that value
+  window.count(window.windowBytes - STEP);
+  expect(window.isOpen).toBe(false);
+  window.pong(value, 3000);
+  expect(window.isOpen).toBe(true);
+});

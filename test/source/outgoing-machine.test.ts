@@ -11,6 +11,7 @@ import {
   GLOBAL_STATE_SECTION,
   GUEST_STATE_SECTION,
   MACHINE_NAME,
+  RAM_SECTION,
 } from '#lib/wire/machine.js';
 import { feed } from '../../testing/feed.ts';
 
@@ -54,4 +55,20 @@ test('of any other machine: its configuration, its RAM section, and its device s
   expect(concatenate([...described.deviceSections(state, true)])).toEqual(state);
   const undescribed = outgoingMachine({ configuration, ramSection });
   expect(JSON.parse(undescribed.vmDescription)).toEqual({ page_size: 4096, devices: [] });
+});
+
+test.each([
+  ['pc-i440fx-7.2', false, false],
+  ['microvm', false, false],
+  ['pc-q35-8.0', false, true],
+  ['pc-q35-10.1', false, true],
+  ['pc-q35-10.2', true, true],
+  ['virt-11.0', true, true],
+])('a QEMU of machine type %s: asks before it runs: %s, preempts at the switch: %s', (machine, asks, atSwitch) => {
+  const type = { configuration: { machine }, ramSection: RAM_SECTION };
+  expect(outgoingMachine(type)).toMatchObject({ answersBeforeRun: asks, preemptsAtSwitch: atSwitch });
+});
+
+test('a destination of ours is asked before it runs the guest', () => {
+  expect(outgoingMachine(undefined)).toMatchObject({ answersBeforeRun: true, preemptsAtSwitch: false });
 });

@@ -9,6 +9,7 @@ import { createTraceWords, Trace } from '#lib/trace/trace.js';
 import { Ping } from '#lib/wire/protocol.js';
 
 const MiB = 2 ** 20;
+const SIGN_OF_LIFE_MS = 50;
 
 function rig(bytesPerSecond: number) {
   const queue = new PageRequestQueue();
@@ -17,7 +18,7 @@ function rig(bytesPerSecond: number) {
   const parameters = new LiveParameters();
   parameters.set({ ...defaultParameters, maxBandwidth: bytesPerSecond, maxPostcopyBandwidth: 0 });
   signals.set('PONG', Ping.SETUP);
-  return { queue, signals, parameters, pacing: new Pacing(queue, signals, trace, parameters) };
+  return { queue, signals, parameters, pacing: new Pacing(queue, signals, trace, parameters, SIGN_OF_LIFE_MS) };
 }
 
 test('the rate limit holds back until it is lifted', () => {
@@ -110,4 +111,27 @@ test('a destination that has answered no ping is not waited for', () => {
     expect(pacing.duePing()).toBeDefined();
     expect(pacing.maySend()).toBe(true);
   }
+});
+
+test('in postcopy a ping is due now and then, and a rest is no longer than until that', () => {
+  const { pacing, signals } = rig(0);
+  pacing.holdsBackground = true;
+  pacing.enterPostcopy();
+  expect(pacing.maySend()).toBe(false);
+  expect(pacing.duePing()).toBeUndefined();
+  pacing.rest(signals.get('ATTENTION'));
+  const first = pacing.duePing();
+  expect(first).toBeDefined();
+  expect(pacing.duePing()).toBeUndefined();
+  pacing.rest(signals.get('ATTENTION'));
+  expect(pacing.duePing()).toBeGreaterThan(first as number);
+});
+
+test('while background pages are held back those asked for go', () => {
+  const { pacing, queue } = rig(0);
+  pacing.enterPostcopy();
+  pacing.holdsBackground = true;
+  expect(pacing.maySend()).toBe(false);
+  queue.push(0, 1, 1);
+  expect(pacing.maySend()).toBe(true);
 });

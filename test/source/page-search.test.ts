@@ -299,3 +299,44 @@ describe('host pages of several target pages', () => {
     expect(next(16)).toBeUndefined();
   });
 });
+
+describe('beside somebody who takes host pages too', () => {
+  const HOST = 4;
+
+  function shared(pages: number) {
+    const dirty = new PageBitmap(pages);
+    dirty.setAll();
+    const trace = new Trace({ words: createTraceWords(), ring: undefined });
+    const queue = new PageRequestQueue();
+    const search = new PageSearch([dirty], queue, [HOST], trace);
+    search.sendWholeHostPages();
+    return { dirty, queue, search, batch: createPageBatch(16) };
+  }
+  const pagesOf = ({ pages, count }: PageBatch) => [...pages.subarray(0, count)];
+
+  test('one that was begun there is left to them, and one begun here is sent to its end', () => {
+    const { dirty, search, batch } = shared(4 * HOST);
+    expect(search.next(batch, 2)).toBe(true);
+    expect(pagesOf(batch)).toEqual([0, 1]);
+    expect(search.isUnderWay).toBe(true);
+    // The other one begins the second and the last.
+    expect([dirty.clear(4), dirty.clear(12)]).toEqual([true, true]);
+    expect(search.next(batch, 16)).toBe(true);
+    expect(pagesOf(batch)).toEqual([2, 3]);
+    expect(search.next(batch, 16)).toBe(true);
+    expect(pagesOf(batch)).toEqual([8, 9, 10, 11]);
+    expect(search.isUnderWay).toBe(false);
+    expect(search.next(batch, 16)).toBe(false);
+  });
+
+  test('on another connection it begins a host page anew, and what was asked for is forgotten', () => {
+    const { dirty, queue, search, batch } = shared(2 * HOST);
+    search.next(batch, 2);
+    queue.push(0, 4, 4);
+    dirty.setAll();
+    search.restart();
+    expect([search.isUnderWay, queue.length]).toEqual([false, 0]);
+    search.next(batch, 16);
+    expect(pagesOf(batch)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+});

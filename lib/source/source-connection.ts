@@ -1,0 +1,89 @@
+/**
+ * One connection of an outgoing migration: the main channel with the return path thread that reads the other direction
+ * of it, and the preempt channel beside it where there is one. After a loss there is another. Owner only.
+ */
+import { type ChannelDescriptor, shutDownSocket } from '../channel/channel.js';
+import { native, type SocketHandle } from '../native.js';
+import type { Thread } from '../threads/thread.js';
+import { ReturnPathPhase, type SourceSignals } from './source-signals.js';
+
+/** Milliseconds for the destination's last word to come when the stream has broken. */
+const LAST_WORD_MS = 1000;
+
+export class SourceConnection {
+  readonly channel: ChannelDescriptor;
+  readonly #signals: SourceSignals;
+  #preempt: SocketHandle | undefined;
+  #thread: Thread<void> | undefined;
+  #closed: Promise<Error | undefined> | undefined;
+
+  /** Takes over `socket`. `peerTimeoutMs` as the option; `peer` names the other end in messages. */
+  constructor(socket: SocketHandle, peer: string, peerTimeoutMs: number, signals: SourceSignals) {
+    this.channel = { socket, peer };
+    this.#signals = signals;
+    setPeerTimeout(socket, peerTimeoutMs);
+  }
+
+  /** The second connection, for requested pages. */
+  addPreemptChannel(socket: SocketHandle, peerTimeoutMs: number): void {
+    this.#preempt = socket;
+    setPeerTimeout(socket, peerTimeoutMs);
+    this.#signals.set('PREEMPT', socket);
+  }
+
+  /** Starts the thread; throws where it does not start. `onFailure` is told how it failed, whenever that is. */
+  async openReturnPath(start: () => Thread<void>, onFailure: (error: Error) => void): Promise<void> {
+    this.#signals.set('RETURN_PATH', ReturnPathPhase.OPEN);
+    const thread = start();
+    this.#thread = thread;
+    void thread.ended.then((outcome) => {
+      // It says itself how it ended, unless it never began or was torn down.
+      if (this.#signals.exchange('RETURN_PATH', ReturnPathPhase.OPEN, ReturnPathPhase.BROKEN)) {
+        this.#signals.bump('ATTENTION');
+      }
+      if (outcome.kind === 'failed') onFailure(outcome.error);
+    });
+    await thread.ready;
+    if (this.#signals.get('RETURN_PATH') !== ReturnPathPhase.BROKEN) return;
+    const outcome = await thread.ended;
+    if (outcome.kind === 'failed') throw outcome.error;
+  }
+
+  /** Breaks it: whoever blocks on it, here or at the other end, learns of it. Harmless when it is closed. */
+  break(): void {
+    if (this.#closed !== undefined) return;
+    shutDownSocket(this.channel.socket);
+    if (this.#preempt !== undefined) shutDownSocket(this.#preempt);
+  }
+
+  /**
+   * Waits for the return path thread and closes the sockets; what that thread failed with, if it did. `how`: its end is
+   * near anyway, or it has a moment for what the destination said last, or none. More than once gives the same.
+   */
+  close(how: 'ending' | 'patient' | 'now'): Promise<Error | undefined> {
+    this.#closed ??= this.#close(how);
+    return this.#closed;
+  }
+
+  async #close(how: 'ending' | 'patient' | 'now'): Promise<Error | undefined> {
+    const error = await this.#joinThread(how);
+    this.#signals.set('PREEMPT', 0);
+    native().socketClose(this.channel.socket);
+    if (this.#preempt !== undefined) native().socketClose(this.#preempt);
+    return error;
+  }
+
+  async #joinThread(how: 'ending' | 'patient' | 'now'): Promise<Error | undefined> {
+    const thread = this.#thread;
+    if (thread === undefined) return undefined;
+    const patienceMs = how === 'patient' ? LAST_WORD_MS : 0;
+    const patience = how === 'ending' ? undefined : setTimeout(() => thread.kick(), patienceMs);
+    const outcome = await thread.ended;
+    clearTimeout(patience);
+    return outcome.kind === 'failed' ? outcome.error : undefined;
+  }
+}
+
+function setPeerTimeout(socket: SocketHandle, peerTimeoutMs: number): void {
+  if (peerTimeoutMs > 0) native().socketSetPeerTimeout(socket, peerTimeoutMs);
+}
