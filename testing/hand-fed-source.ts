@@ -35,7 +35,7 @@ import {
   type RunState,
 } from '#lib/wire/machine.js';
 import type { ReturnPathMessageRecord } from '#lib/wire/messages.js';
-import { RamFlag } from '#lib/wire/protocol.js';
+import { Ping, RamFlag } from '#lib/wire/protocol.js';
 import { ReturnPathDecoder } from '#lib/wire/return-path.js';
 import { joined } from './feed.ts';
 
@@ -101,6 +101,15 @@ export const piece = {
   /** Of a recovery: the question of which pages of a block are there, and the end of all questions. */
   recvBitmap: encodeRecvBitmap,
   resume: encodePostcopyResume,
+  /** Of a source that keeps the guest until it has the destination's pledge. */
+  askingPackage: (runState: RunState = 'running'): Uint8Array =>
+    piece.packaged(
+      piece.listen(),
+      piece.devices(runState),
+      piece.ping(Ping.PACKAGE),
+      piece.ping(Ping.SWITCHOVER),
+      piece.run(),
+    ),
   part: (...pages: FedPage[]): Uint8Array => ramSection('PART', pages),
   end: (...pages: FedPage[]): Uint8Array => ramSection('END', pages),
   eof: encodeEof,

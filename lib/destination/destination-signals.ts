@@ -22,6 +22,10 @@ export const destinationSignalNames = [
   'LAST_WORD',
   /** Main thread and owner: a value of {@link Package}. */
   'PACKAGE',
+  /** Main thread, and the listen thread where the connection is lost: a value of {@link Handover}. */
+  'HANDOVER',
+  /** Listen thread: whether the source has let go of the guest for good; the owner where that need not matter. */
+  'LET_GO',
   /** Owner: a value of {@link GuestPhase}. */
   'GUEST',
   /** Main thread; whoever lets go of the memory: a value of {@link Memory}. */
@@ -36,11 +40,17 @@ export const destinationSignalNames = [
   'ENDING',
 ] as const;
 
-/** Of PREPARED and LISTEN: whether a parked thread has been handed its work, or will never be. */
+/** Of PREPARED, LISTEN and LET_GO: whether it has come to that, or never will. */
 export const Handed = { NOT_YET: 0, YES: 1, NEVER: 2 } as const;
 export const FaultThreadPhase = { PARKED: 0, SERVING: 1, ENDED: 2 } as const;
 /** What has been done to the guest's memory, and must be undone (prepare-memory.ts). */
 export const Memory = { PLAIN: 0, PREPARED: 1, INHIBITED: 2 } as const;
+/**
+ * Whose the guest is. `UNKNOWN` until the package is read; `ASKED`: the source lets go of it when it has this side's
+ * pledge, and runs it on where it does not get that; `PLEDGING`: that is being sent; `GIVEN`: it is this side's, pledged
+ * or handed over without; `REFUSED`: the connection was lost before, and it is the source's.
+ */
+export const Handover = { UNKNOWN: 0, ASKED: 1, PLEDGING: 2, GIVEN: 3, REFUSED: 4 } as const;
 /**
  * How far the guest is here. `ASKED`: to start, and it has not answered, so it may run or come to it; `HERE`: it was
  * taken over, and started if it ran; `DIED`: before that.

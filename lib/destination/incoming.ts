@@ -18,7 +18,14 @@ import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { Blocktime } from './blocktime.js';
 import { createDestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, GuestPhase, Handed, Package, RECOVER_NEVER } from './destination-signals.js';
+import {
+  createDestinationSignals,
+  GuestPhase,
+  Handed,
+  Handover,
+  Package,
+  RECOVER_NEVER,
+} from './destination-signals.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
 import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info.js';
@@ -171,7 +178,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     });
     if (!this.#listens || this.#state.status === 'postcopy-paused') return this.#release();
     this.#signals.set('ENDING', 1);
-    this.#abandonGuestCalls(this.#firstError);
+    this.#abandonGuest(this.#firstError);
     this.#threads.listen.kick();
     this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
   }
@@ -219,7 +226,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     if (!this.#isPaused) return false;
     this.#firstError = new MigrationError(
       'RECOVERY_GIVEN_UP',
-      `the recovery was given up; the migration was paused as ${this.#pauseReason?.message}`,
+      `the recovery was given up: ${this.#pauseReason?.message}`,
       { cause: this.#pauseReason },
     );
     this.#release();
@@ -275,7 +282,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         this.#received = this.#blocks.map(({ size }, index) => new PageBitmap(pageCount(size), received[index]));
       },
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
-      resumeGuest: ({ state, vmDescription, start }) => this.#resumeGuest(state, vmDescription, start),
+      loadGuest: ({ state, vmDescription }) => this.#loadGuest(state, vmDescription),
+      takeOverGuest: ({ ran }) => this.#takeOverGuest(ran),
     };
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
       name: 'mig/dst/main',
@@ -332,8 +340,15 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
     this.#signals.set('RECOVER_AT', RECOVER_NEVER);
-    this.#abandonGuestCalls(this.#firstError);
+    this.#abandonGuest(this.#firstError);
     for (const thread of Object.values(this.#threads)) thread.kick();
+  }
+
+  /** It will not come to run here, if it does not yet: nobody waits for it any more. */
+  #abandonGuest(reason: Error | undefined): void {
+    this.#signals.exchange('HANDOVER', Handover.ASKED, Handover.REFUSED);
+    this.#signals.exchange('LET_GO', Handed.NOT_YET, Handed.NEVER);
+    this.#abandonGuestCalls(reason);
   }
 
   #onEvent(event: DestinationEvent): void {
@@ -405,7 +420,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       return;
     }
     this.#signals.set('GUEST', GuestPhase.DIED);
-    this.#abandonGuestCalls(death);
+    this.#abandonGuest(death);
     this.#failing(death);
   }
 
@@ -458,10 +473,21 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     return this.#signals.get('LISTEN') === Handed.YES;
   }
 
-  async #resumeGuest(state: Uint8Array, vmDescription: string | undefined, start: boolean): Promise<void> {
+  /** Handed over in postcopy: the source never runs the guest again. In doubt it is so. */
+  get #isHandedOver(): boolean {
+    const handover = this.#signals.get('HANDOVER');
+    return this.#listens && handover !== Handover.ASKED && handover !== Handover.REFUSED;
+  }
+
+  async #loadGuest(state: Uint8Array, vmDescription: string | undefined): Promise<void> {
     const guest = this.#requireGuest();
     await this.#ask('take over its device state', () => guest.loadDeviceState(state, vmDescription));
-    if (start) await this.#start(guest);
+  }
+
+  async #takeOverGuest(ran: boolean): Promise<void> {
+    const guest = this.#requireGuest();
+    if (this.#firstError !== undefined) throw this.#firstError;
+    if (ran) await this.#start(guest);
     this.#signals.set('GUEST', GuestPhase.HERE);
     this.#blocktime?.setVcpus(guest.vcpuThreads ?? []);
   }
@@ -511,13 +537,13 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#listener.close();
     this.#recoverAt?.close();
     this.#closeSocket();
-    const isHere = this.#listens || this.#signals.get('GUEST') === GuestPhase.HERE;
+    const isHere = this.#isHandedOver || this.#signals.get('GUEST') === GuestPhase.HERE;
     if (error !== undefined && isHere) this.#lost = this.#assessLoss(error);
     // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.
     if ((this.#lost?.missingPages ?? 0) === 0) this.#letGoOfMemory();
   }
 
-  /** After LISTEN the source never runs the guest again. Undefined if it is whole here, and runs or may be started. */
+  /** The source never runs it again. Undefined if it is whole here, and runs or may be started. */
   #assessLoss({ message }: Error): GuestLoss | undefined {
     const missingPages = this.#received.reduce((sum, pages) => sum + pages.pageCount - pages.count(), 0);
     const hasRun = this.#signals.get('GUEST') === GuestPhase.HERE || this.#guest?.running === true;

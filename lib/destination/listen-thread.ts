@@ -15,12 +15,15 @@ import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import type { PageRecord, StreamRecord } from '../wire/messages.js';
+import { Ping } from '../wire/protocol.js';
 import { Blocktime } from './blocktime.js';
 import { countLatency, createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
   type DestinationSignals,
   FaultThreadPhase,
+  Handed,
+  Handover,
   Package,
   RECOVER_NEVER,
 } from './destination-signals.js';
@@ -158,6 +161,7 @@ class ListenThread {
 
   /** Tells the source, if it can be told, that there will be no more, and waits for it to close. */
   fail(): void {
+    this.#signals.exchange('HANDOVER', Handover.ASKED, Handover.REFUSED); // told so, the source runs the guest on
     this.#outlastKick();
     sayFailed(this.#channel, this.#signals.exchange('LAST_WORD', 0, 1));
   }
@@ -171,7 +175,7 @@ class ListenThread {
         requireAllPages(this.#blocks, this.#received);
         return;
       } catch (error) {
-        if (!this.#mayPause(error)) throw error;
+        if (!this.#mayPause(error) || !this.#isHandedOver()) throw error;
         this.#pause(error);
       }
     }
@@ -210,6 +214,7 @@ class ListenThread {
         return true;
       case 'command':
         if (record.command === 'PING') {
+          if (record.value === Ping.AFTER_PACKAGE) this.#sourceHasLetGo();
           this.#channel.send(encodePong(record.value));
           return false;
         }
@@ -217,6 +222,10 @@ class ListenThread {
       default:
         throw this.#illegal(record.type);
     }
+  }
+
+  #sourceHasLetGo(): void {
+    this.#signals.exchange('LET_GO', Handed.NOT_YET, Handed.YES);
   }
 
   #page(record: PageRecord): void {
@@ -246,9 +255,21 @@ class ListenThread {
     return isOfConnection(error) && !isEnding;
   }
 
+  /**
+   * Now that the connection is lost. Where the source waits for this side's pledge and does not have it, it never
+   * comes to have it: the source runs the guest on, and there is nothing to recover.
+   */
+  #isHandedOver(): boolean {
+    const signals = this.#signals;
+    signals.waitWhile('HANDOVER', Handover.UNKNOWN);
+    if (signals.exchange('HANDOVER', Handover.ASKED, Handover.REFUSED)) return false;
+    this.#link.down(); // whoever sends the pledge just now knows then what became of it
+    signals.waitWhile('HANDOVER', Handover.PLEDGING);
+    return signals.get('HANDOVER') === Handover.GIVEN;
+  }
+
   /** D11. Returns when a source has recovered the migration. */
   #pause(reason: MigrationError): void {
-    this.#link.down();
     this.#dropUnfinished();
     for (let why = reason; ; ) {
       this.#thread.emit({ kind: 'postcopy-paused', error: toPlainError(why) });
@@ -295,6 +316,7 @@ class ListenThread {
     this.#reader.peerTimeoutMs = peerTimeoutMs;
     answerRecovery(this.#reader, this.#channel, this.#blocks, this.#received);
     this.#reader.peerTimeoutMs = this.#peerTimeoutMs;
+    this.#sourceHasLetGo();
     this.#signals.bump('RECOVERIES');
     this.#link.up(socket);
     this.#requestAgain();
@@ -336,6 +358,7 @@ class ListenThread {
   }
 
   #awaitPackage(): void {
+    this.#sourceHasLetGo(); // as who has sent all of it has
     this.#signals.waitWhile('PACKAGE', Package.PENDING);
     // The main thread has failed or was kicked, and says so itself.
     if (this.#signals.get('PACKAGE') === Package.FAILED) throw new Kicked();

@@ -20,7 +20,7 @@ import { runThread, type ThreadContext } from '../threads/thread.js';
 import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
-import { Command } from '../wire/protocol.js';
+import { Command, Ping } from '../wire/protocol.js';
 import { nameOf, requireHandled } from './capability-check.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
@@ -29,6 +29,7 @@ import {
   FaultThreadPhase,
   GuestPhase,
   Handed,
+  Handover,
   Package,
 } from './destination-signals.js';
 import { ExtraConnections } from './extra-connections.js';
@@ -79,12 +80,10 @@ export type DestinationOwnerCalls = {
   }) => void;
   /** Opens a userfaultfd that can do what the blocks need, and tries it. */
   openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
-  /** Loads the guest's device state and, if it ran at the source, starts it. */
-  resumeGuest: (guest: {
-    readonly state: Uint8Array;
-    readonly vmDescription: string | undefined;
-    readonly start: boolean;
-  }) => Promise<void>;
+  /** Loads the guest's device state. */
+  loadGuest: (guest: { readonly state: Uint8Array; readonly vmDescription: string | undefined }) => Promise<void>;
+  /** The guest is this side's from now on; it is started if it `ran` at the source. */
+  takeOverGuest: (guest: { readonly ran: boolean }) => Promise<void>;
 };
 
 /** What this side has come to; `all-here`: every page, of a postcopy; `recovered`: it goes on after a pause. */
@@ -378,6 +377,7 @@ class MainThread {
     const { bytes, decoder } = this.#reader.takePackage(length);
     const view = new DataView(bytes.buffer);
     this.#package = decoder;
+    let asksPledge = false;
     for (let at = 0; at < length; at += decoder.consumed) {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
@@ -385,8 +385,9 @@ class MainThread {
       if (isOfSection(record)) this.#section(record, bytes);
       else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
       else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
-        return this.#run(length - at - decoder.consumed);
-      else if (record.type === 'command' && record.command === 'PING') this.#command(record);
+        return this.#run(length - at - decoder.consumed, asksPledge);
+      else if (isPing(record, Ping.SWITCHOVER)) asksPledge = true;
+      else if (isPing(record)) this.#command(record);
       else throw this.#illegal(nameOf(record), 'inside the package');
     }
     throw this.#illegal('PACKAGED', 'without POSTCOPY_RUN');
@@ -433,16 +434,40 @@ class MainThread {
     }
   }
 
-  /** D8. */
-  #run(bytesBehind: number): void {
+  /** D8. `asksPledge`: the source lets go of the guest only when it knows that it can run here. */
+  #run(bytesBehind: number, asksPledge: boolean): void {
     if (bytesBehind > 0) throw this.#illegal('PACKAGED', `with ${bytesBehind} bytes behind POSTCOPY_RUN`);
     const { trace } = this.#thread;
     this.#step('POSTCOPY_RUN');
+    this.#signals.set('HANDOVER', asksPledge ? Handover.ASKED : Handover.GIVEN);
     trace.at('loadvm_postcopy_handle_run');
-    this.#resumeGuest();
+    const ran = this.#loadGuest();
+    if (asksPledge) this.#pledge();
+    this.#thread.owner.call('takeOverGuest', { ran });
     trace.at('loadvm_postcopy_handle_run_vmstart');
     this.#thread.emit({ kind: 'postcopy-active' });
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.DONE);
+  }
+
+  /**
+   * Says that the guest can run here, and waits until the source has let go of it: until then it must not, as the
+   * source may not have heard this. From here on it is this side's to wait for that, also over another connection.
+   */
+  #pledge(): void {
+    const signals = this.#signals;
+    // The listen thread has lost the connection, and says so.
+    if (!signals.exchange('HANDOVER', Handover.ASKED, Handover.PLEDGING)) throw new Kicked();
+    let handover: number = Handover.GIVEN; // also where it is in doubt
+    try {
+      if (!this.#link.send(encodePong(Ping.SWITCHOVER))) handover = Handover.REFUSED;
+    } finally {
+      signals.set('HANDOVER', handover);
+    }
+    if (handover === Handover.REFUSED) {
+      throw new MigrationError('PEER_GONE', `lost ${this.#channel.peer} before the guest was taken over`);
+    }
+    signals.waitWhile('LET_GO', Handed.NOT_YET);
+    if (signals.get('LET_GO') !== Handed.YES) throw new Kicked();
   }
 
   #completePrecopy(): void {
@@ -452,7 +477,8 @@ class MainThread {
     const vmDescription = this.#passVmDescription();
     restoreMemory(this.#signals, this.#blocks, this.#before);
     this.#thread.trace.at('loadvm_state_main_end');
-    this.#resumeGuest(vmDescription);
+    const ran = this.#loadGuest(vmDescription);
+    this.#thread.owner.call('takeOverGuest', { ran });
     // The guest is here now: whatever happens, the source must not be told that it failed.
     if (this.#returnPath) sayCompleted(this.#channel);
   }
@@ -468,10 +494,12 @@ class MainThread {
     }
   }
 
-  #resumeGuest(vmDescription?: string): void {
+  /** Whether it ran at the source. */
+  #loadGuest(vmDescription?: string): boolean {
     const { state, ran } = this.#machine.take(this.#recordOffset);
     this.#thread.trace.at('loadvm_device_state', state.length);
-    this.#thread.owner.call('resumeGuest', { state, vmDescription, start: ran });
+    this.#thread.owner.call('loadGuest', { state, vmDescription });
+    return ran;
   }
 
   /** What all threads of this side work on. */
@@ -516,6 +544,12 @@ function isOfSection(record: StreamRecord): record is SectionRecord {
   return record.type === 'section-start' || record.type === 'device-data' || record.type === 'section-end';
 }
 
+/** Of that value, if one is given. */
+function isPing(record: StreamRecord, value?: number): record is Extract<CommandRecord, { readonly command: 'PING' }> {
+  if (record.type !== 'command' || record.command !== 'PING') return false;
+  return value === undefined || record.value === value;
+}
+
 /** The guest here must have the blocks of the guest there. */
 function checkBlocks(blocks: readonly RAMBlockDescriptor[], entries: readonly RamBlockEntry[]): void {
   const here = blocks.map(({ idstr, size }) => `${idstr} ${size}`).join(', ');
@@ -545,6 +579,7 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     main = new MainThread(data, thread);
     return main.run();
   } catch (error) {
+    signals.exchange('HANDOVER', Handover.UNKNOWN, Handover.GIVEN); // for all that is known
     signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
     if (!(error instanceof Kicked)) thread.emit({ kind: 'failing', error: toPlainError(error) });
     main?.fail();

@@ -8,6 +8,7 @@ import { type ErrorCode, MigrationError } from '../errors.js';
 import type { PageBitmap } from '../memory/bitmap.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { encodePong, encodeRecvBitmapReply, encodeResumeAck } from '../wire/encode.js';
+import { receivedBitmapBytes } from '../wire/protocol.js';
 import { nameOf } from './capability-check.js';
 import type { StreamReader } from './stream-reader.js';
 
@@ -25,12 +26,9 @@ export function isOfConnection(error: unknown): error is MigrationError {
   return error instanceof MigrationError && pausing.has(error.code);
 }
 
-/** Bytes of a bitmap on the wire come in multiples of these. */
-const BITMAP_UNIT_BYTES = 8;
-
 /** As the answer to RECV_BITMAP carries it: bit i % 8 of byte i / 8 is page i. */
 export function receivedBitmap({ pageCount, words }: PageBitmap): Uint8Array {
-  const bytes = new Uint8Array(Math.ceil(pageCount / 8 / BITMAP_UNIT_BYTES) * BITMAP_UNIT_BYTES);
+  const bytes = new Uint8Array(receivedBitmapBytes(pageCount));
   const view = new DataView(bytes.buffer);
   for (let at = 0; at < words.length; at += 1) view.setUint32(at * 4, Atomics.load(words, at), true);
   return bytes;

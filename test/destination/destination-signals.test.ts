@@ -13,6 +13,7 @@ test('are the same words over one buffer, each for itself, 0 at first', () => {
 
 describe.each([
   ['Handed', signals.Handed, 'NOT_YET'],
+  ['Handover', signals.Handover, 'UNKNOWN'],
   ['FaultThreadPhase', signals.FaultThreadPhase, 'PARKED'],
   ['Package', signals.Package, 'PENDING'],
 ])('%s', (_name, values: Readonly<Record<string, number>>, first) => {

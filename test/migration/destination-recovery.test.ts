@@ -379,7 +379,7 @@ describe('ends', () => {
     expect(incoming.giveUp('freeze')).toBe(false);
     await expect(incoming.recover()).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
     await expect(incoming.finished).rejects.toMatchObject({ code: 'RECOVERY_GIVEN_UP' });
-    await expect(incoming.finished).rejects.toThrow(/the recovery was given up; .*source/);
+    await expect(incoming.finished).rejects.toThrow(/the recovery was given up: .*source/);
     expect(incoming.info()).toMatchObject({ status: 'failed', lost: { missingPages: 65, hasRun: true } });
     expect(isInFault('test/frozen')).toBe(true);
     incoming.abandon();
