@@ -9,7 +9,7 @@ import { accept, bind } from '#lib/channel/connect.js';
 import { PageBitmap } from '#lib/memory/bitmap.js';
 import { type EventfdHandle, native, type SocketHandle } from '#lib/native.js';
 import { type StreamContext, StreamDecoder } from '#lib/wire/decode.js';
-import { encodeIdstr, encodeReqPages, MAX_REQ_PAGES_BYTES } from '#lib/wire/encode.js';
+import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '#lib/wire/encode.js';
 
 const PAGE = 4096;
 const ARENA_BYTES = 1024 * 1024;
@@ -118,6 +118,9 @@ function read({ listener, kick, words, bitmap, pages, options }: ThreadData): vo
     } else if (record.type === 'command' && record.command === 'PACKAGED') {
       decoder = outer.package();
       packageBytes = record.length;
+    } else if (record.type === 'command' && record.command === 'PING') {
+      const pong = encodePong(record.value);
+      native().socketSend(main, kick, pong, 0, pong.length);
     } else if (record.type === 'command' && record.command === 'POSTCOPY_RAM_DISCARD') {
       if (record.idstr === options.idstr) {
         for (const range of record.ranges) arrived.clearRange(range.start / PAGE, range.length / PAGE);
@@ -139,8 +142,8 @@ function contextOf(idstr: string, usedLength: number): StreamContext {
 
 /** Asks for pages, from the end of the block down, that have not come. */
 function ask({ kick, words, bitmap, pages, options }: ThreadData): Requested {
-  const { monotonicUs, setThreadSlice, socketSend } = native();
-  setThreadSlice(100); // what is timed should not be its own turn
+  const { monotonicUs, raiseThread, socketSend } = native();
+  raiseThread(19); // what is timed should not be its own turn
   const shared = new Int32Array(words);
   const arrived = new PageBitmap(pages, bitmap);
   Atomics.wait(shared, Word.RUNS, 0);

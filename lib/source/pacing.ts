@@ -91,7 +91,7 @@ export class Pacing {
       this.#credit.isQuiet = false;
       return true;
     }
-    return !this.#holdsBackground && this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
+    return !this.#holdsBackground && this.#restMs() === 0 && this.#hasCredit && !this.#pingIsDue;
   }
 
   /** Pages that nobody waits for were sent. */
@@ -105,7 +105,7 @@ export class Pacing {
 
   /** The value of the ping that should go now, behind a step of pages or as a sign of life; or undefined. */
   duePing(): number | undefined {
-    return this.#credit.pingIsDue || this.#untilSignOfLifeMs === 0 ? this.ping() : undefined;
+    return this.#pingIsDue || this.#untilSignOfLifeMs === 0 ? this.ping() : undefined;
   }
 
   /** The value of a ping that goes now. */
@@ -133,13 +133,23 @@ export class Pacing {
     return Math.max(0, this.#pingedMs + this.#signOfLifeMs - nowMs());
   }
 
-  get #isQuiet(): boolean {
-    return this.#bytesSinceRequest >= QUIET_BYTES;
+  get #pingIsDue(): boolean {
+    return this.#credit.pingIsDue && !this.#hasPreemptChannel;
   }
 
-  /** A destination that answers no pings can't tell how much is on its way. */
+  /** Nobody waits behind what is sent in the background. */
+  get #isQuiet(): boolean {
+    return this.#hasPreemptChannel || this.#bytesSinceRequest >= QUIET_BYTES;
+  }
+
+  /** Whether more may be on its way. A destination that answers no pings can't tell how much is. */
   get #hasCredit(): boolean {
-    return this.#credit.isOpen || this.#signals.get('PONG') === 0;
+    return this.#hasPreemptChannel || this.#credit.isOpen || this.#signals.get('PONG') === 0;
+  }
+
+  /** Requested pages go by themselves, and wait behind nothing. */
+  get #hasPreemptChannel(): boolean {
+    return this.#signals.get('PREEMPT') !== 0;
   }
 
   /** Milliseconds until the rate limit, as it is now, lets more go. */
