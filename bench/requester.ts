@@ -1,6 +1,6 @@
 /**
- * A destination that is nobody's: it asks a source in postcopy for one page after the other and times each answer, while
- * everything else that comes is read as fast as it comes. Two threads, so that neither waits for the other: one reads
+ * A destination that is nobody's: it asks a source in postcopy for one page after the other and times each answer,
+ * while everything else that comes is read as fast as it comes. Two threads, so that neither waits for the other: one reads
  * the main connection, one asks and reads the preempt connection, or waits for what the first one finds.
  */
 import { once } from 'node:events';

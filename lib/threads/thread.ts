@@ -16,7 +16,7 @@ import { Kicked } from './kicked.js';
 /** The loops allocate next to nothing; V8's default of 48 MiB a thread would only be filled because it is there. */
 const YOUNG_GENERATION_MB = 2;
 
-/** Of a thread that others wait for, and that does little at a time. On a busy processor it waits for milliseconds else. */
+/** Of a thread that others wait for, and that does little at a time. Else it waits for milliseconds on a busy host. */
 const URGENT_STEPS = 19;
 
 /** How a thread ended. */
