@@ -241,6 +241,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/guest/contract.test.ts': 'the contract of docs/guests.md, which lib/testing/ checks',
   'test/guest/wasm/sqlite.test.ts': 'a real program as a WebAssembly guest',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
+  'test/relay/bad-network.test.ts': 'testing/bad-network.ts, the network of the chaos tests',
 };
 
 const testOf = (path: string): string => path.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts');
