@@ -19,6 +19,7 @@ import { demoTable } from './demo-report.js';
 import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
 import { addReceiveCommand } from './receive-command.js';
+import { addReconcileCommand } from './reconcile-command.js';
 import { addRelayCommand } from './relay-command.js';
 import { addSendCommand } from './send-command.js';
 import { parseMs, parseRate, parseSize } from './size.js';
@@ -135,6 +136,7 @@ function program(): Command {
   addRelayCommand(postcopy);
   addReceiveCommand(postcopy);
   addSendCommand(postcopy);
+  addReconcileCommand(postcopy);
   return postcopy;
 }
 
