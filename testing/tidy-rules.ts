@@ -237,6 +237,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/bench/quick.test.ts': 'npm run bench -- --quick',
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
+  'test/chaos.test.ts': 'testing/chaos/, migrations over a network that breaks',
   'test/fuzz.test.ts': 'fuzz/, the fuzz of the decoders and of loading',
   'test/guest/contract.test.ts': 'the contract of docs/guests.md, which lib/testing/ checks',
   'test/guest/wasm/sqlite.test.ts': 'a real program as a WebAssembly guest',
