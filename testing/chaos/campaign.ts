@@ -36,7 +36,7 @@ async function requireNothingLeft(before: ReturnType<typeof resources>): Promise
   throw new Error(`left behind: ${text}`);
 }
 
-/** One migration with no cuts, with which the process gets what it keeps: Node's pool of threads, the addon's pagemap. */
+/** One migration with no cuts: with it the process gets what it keeps, such as Node's pool of threads. */
 async function warmUp(): Promise<ReturnType<typeof resources>> {
   const plan = drawPlan(1, { cuts: 0, hugepages: false, preempt: false });
   await chaosMigration({ ...plan, precopyPasses: 1, weather: { rate: 0, delayMs: 0, jitterMs: 0 } });
