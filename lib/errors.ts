@@ -18,6 +18,7 @@ export const errorCodes = {
   GUEST_MISMATCH: 'give both sides a guest with the same RAM blocks: names, lengths, page sizes',
   GUEST_MOVED: 'repeat it at the successor: it was not begun here',
   GUEST_UNAVAILABLE: 'use --guest stress',
+  HALVES_MISMATCH: 'give the two halves that were saved when one and the same migration was given up',
   ILLEGAL_COMMAND: 'the source broke the order of the protocol; record the stream and report it',
   KERNEL_TOO_OLD: 'run "postcopy probe" to see what this kernel lacks',
   LISTEN_FAILED: 'check that the path or address exists on this host and may be bound',

@@ -28,6 +28,7 @@ export {
   type ReceivedMachineInfo,
 } from './machine/machine-saver.js';
 export type { Manifest } from './machine/manifest.js';
+export { type Reconciled, type ReconciledBlock, type ReconcileOptions, reconcileHalves } from './machine/reconcile.js';
 export { type OpenMachineOptions, SavedMachine } from './machine/saved-machine.js';
 export type { Guest, Machine, MachineLike, MachineReceiver } from './memory/guest.js';
 export { type MemoryKind, RAMBlock, type RAMBlockOptions } from './memory/ram-block.js';

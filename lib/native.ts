@@ -126,11 +126,10 @@ export interface Native {
   /** Names the calling thread for ps, top and /proc; cut to 15 bytes. */
   setThreadName(name: string): void;
   /**
-   * Asks the scheduler for slices of so many µs for the calling thread, an ordinary one; it rounds them. A thread with
-   * shorter ones gets a turn sooner when it wakes, and no more of the processor. Kernels before 6.12 take no notice;
-   * false where it is refused.
+   * How many steps the calling thread comes before an ordinary one when it wakes, 0 to 20: its nice value, negated.
+   * False where it may not: that takes CAP_SYS_NICE, or a limit RLIMIT_NICE.
    */
-  setThreadSlice(sliceUs: number): boolean;
+  raiseThread(steps: number): boolean;
   /** The calling thread's id as the kernel knows it: EVENT_THREAD of its faults, and its folder of /proc. */
   threadId(): number;
   /** How many objects of each kind are open in this process, for leak tests. */

@@ -34,7 +34,7 @@ constexpr Function kFunctions[] = {
     // thread.cc, handles.cc
     {"monotonicUs", MonotonicUs},
     {"setThreadName", SetThreadName},
-    {"setThreadSlice", SetThreadSlice},
+    {"raiseThread", RaiseThread},
     {"threadId", ThreadId},
     {"openHandles", OpenHandles},
     // eventfd.cc

@@ -1,13 +1,10 @@
-// The calling thread's clock, name, id and time slice.
+// The calling thread's clock, name, id and priority.
 #include "thread.h"
 
 #include <pthread.h>
-#include <sched.h>
-#include <sys/syscall.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <string>
 
 #include "arguments.h"
@@ -15,22 +12,6 @@
 namespace postcopy {
 
 void NameThisThread(const char* name) { pthread_setname_np(pthread_self(), name); }
-
-namespace {
-
-// As sched_setattr(2) takes it; C libraries have come to declare it only lately.
-struct SchedAttributes {
-  uint32_t size = sizeof(SchedAttributes);
-  uint32_t policy = 0;
-  uint64_t flags = 0;
-  int32_t nice = 0;
-  uint32_t priority = 0;
-  uint64_t runtime = 0;  // nanoseconds: of an ordinary thread its slice
-  uint64_t deadline = 0;
-  uint64_t period = 0;
-};
-
-}  // namespace
 
 Napi::Value MonotonicUs(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), MonotonicMicros());
@@ -45,18 +26,12 @@ Napi::Value SetThreadName(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Napi::Value SetThreadSlice(const Napi::CallbackInfo& info) {
+Napi::Value RaiseThread(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
-  const uint64_t slice_us = arguments.Integer("sliceUs", 1, 1'000'000);
+  const auto steps = static_cast<int>(arguments.Integer("steps", 0, 20));
   if (arguments.failed()) return {};
-  SchedAttributes attributes;
-  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) < 0) {
-    return Napi::Boolean::New(info.Env(), false);
-  }
-  attributes.flags = 0;
-  attributes.runtime = slice_us * 1000;
-  const bool taken = syscall(SYS_sched_setattr, 0, &attributes, 0) == 0;
-  return Napi::Boolean::New(info.Env(), taken);
+  const bool done = setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), -steps) == 0;
+  return Napi::Boolean::New(info.Env(), done);
 }
 
 Napi::Value ThreadId(const Napi::CallbackInfo& info) {

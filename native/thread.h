@@ -1,4 +1,4 @@
-// The calling thread's clock, name, id and time slice.
+// The calling thread's clock, name, id and priority.
 #pragma once
 
 #include <napi.h>
@@ -22,7 +22,7 @@ void NameThisThread(const char* name);
 
 Napi::Value MonotonicUs(const Napi::CallbackInfo& info);
 Napi::Value SetThreadName(const Napi::CallbackInfo& info);
-Napi::Value SetThreadSlice(const Napi::CallbackInfo& info);
+Napi::Value RaiseThread(const Napi::CallbackInfo& info);
 Napi::Value ThreadId(const Napi::CallbackInfo& info);
 
 }  // namespace postcopy

@@ -15,6 +15,9 @@ export const demoSettings: DemoSettings = {
   maxPostcopyBandwidth: 0,
   downtimeLimit: 300,
   autoConverge: false,
+  postcopyPreempt: false,
+  recoverForMs: 0,
+  peerTimeoutMs: 30_000,
   transport: 'unix',
   uri: 'unix:/tmp/m.sock',
   recording: null,
@@ -63,6 +66,7 @@ export const sourceDone: SourceDone = {
   },
   memory: 64 * 4096,
   throttledPercent: 0,
+  recoveries: { count: 0, pausedMs: 0, longestMs: 0 },
 };
 
 export const destinationDone: DestinationDone = {

@@ -1,5 +1,5 @@
 /** The demo's two processes driven by a test, so that either can be killed at a known point. */
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { DemoSettings, FromSide, ToSide } from '#lib/cli/demo-messages.js';
 
@@ -11,9 +11,11 @@ export class DemoSide {
   /** The exit code, or the signal's name. */
   readonly exit: Promise<number | string>;
 
-  constructor(side: 'source' | 'destination', settings: DemoSettings) {
+  /** `within`: what the command begins with, such as what has it run in another network. */
+  constructor(side: 'source' | 'destination', settings: DemoSettings, within: readonly string[] = []) {
     const file = fileURLToPath(new URL(`../dist/cli/demo-${side}.js`, import.meta.url));
-    this.child = fork(file, [JSON.stringify(settings)], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    const [command, ...args] = [...within, process.execPath, file, JSON.stringify(settings)];
+    this.child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
     this.child.on('message', (message: FromSide) => this.messages.push(message));
     this.exit = new Promise((resolve) => this.child.on('exit', (code, signal) => resolve(code ?? (signal as string))));
   }

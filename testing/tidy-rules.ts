@@ -238,10 +238,12 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/bench/quick.test.ts': 'npm run bench -- --quick',
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',
+  'test/chaos.test.ts': 'testing/chaos/, migrations over a network that breaks',
   'test/fuzz.test.ts': 'fuzz/, the fuzz of the decoders and of loading',
   'test/guest/contract.test.ts': 'the contract of docs/guests.md, which lib/testing/ checks',
   'test/guest/wasm/sqlite.test.ts': 'a real program as a WebAssembly guest',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
+  'test/relay/bad-network.test.ts': 'testing/bad-network.ts, the network of the chaos tests',
 };
 
 const testOf = (path: string): string => path.replace(/^lib\//, 'test/').replace(/\.ts$/, '.test.ts');

@@ -2,15 +2,21 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { listen } from '../migration/listen.js';
 import { demoGuests } from './demo-guest.js';
-import { reportProgress, runSide, tell } from './demo-side.js';
+import { recoverByItself, reportProgress, runSide, tell } from './demo-side.js';
 
 /** Milliseconds that the guest runs on with all its pages there, before it is stopped and checked. */
 const RUN_ON_MS = 200;
 
 await runSide(async (settings, cancelled) => {
   const guest = await demoGuests[settings.guest].empty(settings);
-  const capabilities = { postcopyRam: true, postcopyBlocktime: true };
-  const incoming = await listen(settings.uri, { guest, capabilities, signal: cancelled });
+  const { postcopyPreempt, peerTimeoutMs } = settings;
+  const capabilities = { postcopyRam: true, postcopyBlocktime: true, postcopyPreempt };
+  const incoming = await listen(settings.uri, { guest, capabilities, peerTimeoutMs, signal: cancelled });
+  recoverByItself(incoming, cancelled, {
+    forMs: settings.recoverForMs,
+    attempt: () => incoming.recover(),
+    giveUp: () => incoming.giveUp('freeze'),
+  });
   tell({ kind: 'ready', uri: incoming.uri });
   const stopReporting = reportProgress(() => ({ side: 'destination', info: incoming.info(), guest: guest.stats }));
   try {

@@ -3,7 +3,9 @@ import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
+import type { MigrationStatus } from '../source/migration-state.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
+import type { Recoveries } from './auto-recovery.js';
 import type { DemoGuestName } from './demo-guest.js';
 
 /** What the parent starts a side with, as its one argument. */
@@ -26,6 +28,11 @@ export interface DemoSettings {
   readonly transport: 'unix' | 'tcp';
   /** Where the destination is to listen. */
   readonly uri: string;
+  readonly postcopyPreempt: boolean;
+  /** Milliseconds that a pause of the postcopy may last; 0: none is waited for. */
+  readonly recoverForMs: number;
+  /** Milliseconds of silence after which the other side is lost. */
+  readonly peerTimeoutMs: number;
   /** Where this side records its trace points; null: nowhere. */
   readonly recording: string | null;
 }
@@ -39,7 +46,13 @@ export type ToSide =
 
 /** How far one side is. */
 export type SideProgress =
-  | { readonly side: 'source'; readonly info: OutgoingInfo; readonly guest: StressGuestStats; readonly passes: number }
+  | {
+      readonly side: 'source';
+      readonly info: OutgoingInfo;
+      readonly guest: StressGuestStats;
+      readonly passes: number;
+      readonly recoveries: Recoveries;
+    }
   | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
 
 /** How one side ended well. */
@@ -52,6 +65,7 @@ export type SideDone =
       readonly memory: number;
       /** The most that auto-converge held the guest back. */
       readonly throttledPercent: number;
+      readonly recoveries: Recoveries;
     }
   | {
       readonly side: 'destination';
@@ -67,6 +81,8 @@ export type FromSide =
   /** The source's guest is filled and runs; the destination listens at `uri`. */
   | { readonly kind: 'ready'; readonly uri: string }
   | { readonly kind: 'progress'; readonly progress: SideProgress }
+  /** The source's migration has come to this status. */
+  | { readonly kind: 'status'; readonly status: MigrationStatus }
   /** What it does now, where that takes a while. */
   | { readonly kind: 'doing'; readonly what: string }
   | { readonly kind: 'done'; readonly done: SideDone }

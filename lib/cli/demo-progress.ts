@@ -4,7 +4,7 @@
  */
 import { createLogUpdate } from 'log-update';
 import type { SideProgress } from './demo-messages.js';
-import { incomingText, outgoingText } from './migration-lines.js';
+import { incomingText, outgoingText, recoveriesText } from './migration-lines.js';
 import { formatCount } from './size.js';
 
 /** Milliseconds between two plain lines. */
@@ -13,12 +13,13 @@ const PLAIN_MS = 1000;
 type SourceProgress = Extract<SideProgress, { side: 'source' }>;
 type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
 
-function sourceLine({ info, guest, passes }: SourceProgress): string {
+function sourceLine({ info, guest, passes, recoveries }: SourceProgress): string {
   const pass = info.status === 'active' ? `, pass ${passes + 1}` : '';
   const throttle = info.cpuThrottlePercentage ? `, guest held back ${info.cpuThrottlePercentage} %` : '';
+  const recovered = recoveries.count === 0 ? '' : `; recovered ${recoveriesText(recoveries)}`;
   return (
     `source       ${info.status}${pass}${throttle}: ${outgoingText(info)}; ` +
-    `guest wrote ${formatCount(guest.writesHere)} pages`
+    `guest wrote ${formatCount(guest.writesHere)} pages${recovered}`
   );
 }
 

@@ -3,16 +3,17 @@ import Table from 'cli-table3';
 import type { FaultInfo } from '../destination/incoming-info.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
+import { type RecoveriesReport, recoveriesReport } from './auto-recovery.js';
 import type { DemoGuestName } from './demo-guest.js';
 import type { DemoSettings, SideDone } from './demo-messages.js';
-import { latencyText } from './migration-lines.js';
+import { latencyText, recoveriesText } from './migration-lines.js';
 import { formatBytes, formatCount, formatMs } from './size.js';
 
 export type SourceDone = Extract<SideDone, { side: 'source' }>;
 export type DestinationDone = Extract<SideDone, { side: 'destination' }>;
 
 /** The contract of `postcopy demo --json`. Times in milliseconds or, where named so, microseconds. */
-export interface DemoReport {
+export interface DemoReport extends RecoveriesReport {
   readonly status: string;
   /** Every page of the guest holds what it should. */
   readonly verified: boolean;
@@ -77,6 +78,7 @@ export function demoReport(settings: Settings, source: SourceDone, destination: 
     cpuThrottlePercentage: source.throttledPercent,
     dirtyTracking: source.info.dirtyTracking,
     writes: { source: source.guest.writesHere, destination: guest.writesHere },
+    ...recoveriesReport(source.recoveries),
   };
 }
 
@@ -133,6 +135,7 @@ export function demoTable(report: DemoReport): string {
     ...precopyRows(report),
     ['real page faults', `${formatCount(faults.count)}; ${formatCount(ram.postcopyRequests)} pages asked for`],
     ...waitingRows(report),
+    ...(report.recoveries === undefined ? [] : [['recovered', recoveriesText(report.recoveries)] as const]),
     [
       'guest writes',
       `${formatCount(writes.source)} at the source, ${formatCount(writes.destination)} at the destination`,

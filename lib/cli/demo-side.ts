@@ -2,8 +2,9 @@
  * What the demo's source and destination processes have in common: they report to the parent, do what
  * it says, and end with it. They leave Ctrl-C to the parent, as a terminal sends it to all three.
  */
-import { describeError, toPlainError } from '../errors.js';
+import { describeError, MigrationError, toPlainError } from '../errors.js';
 import { recordTrace, type TraceRecording } from '../trace/trace-recording.js';
+import { AutoRecovery, type AutoRecoveryOptions, type PausableMigration } from './auto-recovery.js';
 import type { DemoSettings, FromSide, SideProgress, ToSide } from './demo-messages.js';
 
 /** Milliseconds between two reports of progress. */
@@ -22,6 +23,17 @@ export function reportProgress(look: () => SideProgress): () => void {
     clearInterval(timer);
     report();
   };
+}
+
+/** Has the migration recover by itself, until its user wants an end. */
+export function recoverByItself(
+  migration: PausableMigration,
+  cancelled: AbortSignal,
+  how: Omit<AutoRecoveryOptions, 'tell'>,
+): AutoRecovery {
+  const recovery = new AutoRecovery(migration, { ...how, tell: () => {} });
+  cancelled.addEventListener('abort', () => recovery.giveUpNow());
+  return recovery;
 }
 
 /** Runs a side to its end. `cancelled` is aborted when the user wants an end, or the parent is gone. */
@@ -45,10 +57,15 @@ export async function runSide(
     await side(settings, controller.signal, told);
   } catch (error) {
     code = 1;
-    tell({ kind: 'failed', error: toPlainError(error) });
+    tell({ kind: 'failed', error: toPlainError(whatFailed(error)) });
   }
   endRecording(recording);
   await flushAndExit(code);
+}
+
+/** Where nobody has a pause recovered, the reason of the pause is that of the failure. */
+function whatFailed(error: unknown): unknown {
+  return error instanceof MigrationError && error.code === 'RECOVERY_GIVEN_UP' ? (error.cause ?? error) : error;
 }
 
 /** A recording that can't be written spoils the trace, which says that it breaks off, and not the migration. */

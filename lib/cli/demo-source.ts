@@ -2,7 +2,7 @@
 import { describeError } from '../errors.js';
 import { migrate } from '../migration/migrate.js';
 import { demoGuests } from './demo-guest.js';
-import { reportProgress, runSide, tell } from './demo-side.js';
+import { recoverByItself, reportProgress, runSide, tell } from './demo-side.js';
 
 await runSide(async (settings, cancelled, told) => {
   const { precopyPasses, maxBandwidth, maxPostcopyBandwidth, downtimeLimit, autoConverge } = settings;
@@ -10,10 +10,12 @@ await runSide(async (settings, cancelled, told) => {
   const guest = await demoGuests[settings.guest].create(settings);
   await guest.start();
   tell({ kind: 'ready', uri: settings.uri });
-  const outgoing = await migrate(guest, await told, {
-    capabilities: { postcopyRam: true, autoConverge },
+  const uri = await told;
+  const outgoing = await migrate(guest, uri, {
+    capabilities: { postcopyRam: true, autoConverge, postcopyPreempt: settings.postcopyPreempt },
     parameters: { maxBandwidth, maxPostcopyBandwidth, downtimeLimit },
     postcopyAfterPasses: precopyPasses,
+    peerTimeoutMs: settings.peerTimeoutMs,
     signal: cancelled,
   });
   let passes = 0;
@@ -25,8 +27,14 @@ await runSide(async (settings, cancelled, told) => {
     throttledPercent = Math.max(throttledPercent, percent);
   });
   outgoing.on('warning', (warning) => tell({ kind: 'doing', what: describeError(warning) }));
-  const info = () => outgoing.info();
-  const stopReporting = reportProgress(() => ({ side: 'source', info: info(), guest: guest.stats, passes }));
+  const recovery = recoverByItself(outgoing, cancelled, {
+    forMs: settings.recoverForMs,
+    attempt: () => outgoing.recover(uri),
+    giveUp: () => outgoing.giveUp(),
+  });
+  outgoing.on('status', (status) => tell({ kind: 'status', status }));
+  const look = () => ({ info: outgoing.info(), guest: guest.stats, recoveries: recovery.recoveries });
+  const stopReporting = reportProgress(() => ({ side: 'source', passes, ...look() }));
   try {
     await outgoing.finished;
   } finally {
@@ -34,6 +42,6 @@ await runSide(async (settings, cancelled, told) => {
     await guest.stop();
   }
   const size = guest.ramBlocks.reduce((sum, block) => sum + block.size, 0);
-  tell({ kind: 'done', done: { side: 'source', info: info(), guest: guest.stats, memory: size, throttledPercent } });
+  tell({ kind: 'done', done: { side: 'source', memory: size, throttledPercent, ...look() } });
   guest.close();
 });

@@ -8,6 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeError, fromPlainError, MigrationError } from '../errors.js';
 import { probeHost } from '../host/probe.js';
+import { resolvePeerTimeout } from '../options.js';
+import type { MigrationStatus } from '../source/migration-state.js';
+import { DemoCutter } from './demo-cutter.js';
 import { checkHugepages } from './demo-memory.js';
 import type { DemoSettings, FromSide, SideDone, ToSide } from './demo-messages.js';
 import { createDemoProgress, type DemoProgress } from './demo-progress.js';
@@ -18,7 +21,17 @@ import { formatBytes } from './size.js';
 /** Milliseconds for a side to end by itself once it was asked to. */
 const END_MS = 5000;
 
-interface RunSettings extends Omit<DemoSettings, 'recording'> {
+/** Milliseconds that a connection which was cut is tried to be recovered. */
+const RECOVER_FOR_MS = 60_000;
+
+/** What the demo is asked for. */
+export interface DemoWish extends Omit<DemoSettings, 'uri' | 'recording' | 'recoverForMs' | 'peerTimeoutMs'> {
+  /** Milliseconds after which each connection of the postcopy is cut; null: none is. */
+  readonly cutEvery: number | null;
+}
+
+interface RunSettings extends DemoWish {
+  readonly uri: string;
   /** The folder where both sides record their trace points. */
   readonly tracedIn: string | undefined;
 }
@@ -33,7 +46,13 @@ interface Side {
   readonly gone: Promise<void>;
 }
 
-function startSide(name: SideName, settings: DemoSettings, progress: DemoProgress): Side {
+/** What of the sides' messages is not waited for. */
+interface SideListener {
+  readonly progress: DemoProgress;
+  readonly status: (status: MigrationStatus) => void;
+}
+
+function startSide(name: SideName, settings: DemoSettings, { progress, status }: SideListener): Side {
   const child = fork(new URL(`./demo-${name}.js`, import.meta.url), [JSON.stringify(settings)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
@@ -56,6 +75,7 @@ function startSide(name: SideName, settings: DemoSettings, progress: DemoProgres
     });
   child.on('message', (message: FromSide) => {
     if (message.kind === 'progress') progress.progress(message.progress);
+    else if (message.kind === 'status') status(message.status);
     else if (message.kind === 'doing') progress.doing(`${name}: ${message.what}`);
   });
   const ready = heard((message) => (message.kind === 'ready' ? message.uri : undefined));
@@ -84,15 +104,19 @@ async function explain(error: unknown, sides: readonly Side[]): Promise<unknown>
   const errors = outcomes.flatMap((outcome) =>
     outcome.status === 'rejected' ? [outcome.reason as MigrationError] : [],
   );
-  const consequences: readonly string[] = ['PEER_GONE', 'PEER_FAILED', 'CANCELLED'];
+  const consequences: readonly string[] = ['PEER_GONE', 'PEER_FAILED', 'CANCELLED', 'RECOVERY_GIVEN_UP'];
   return errors.find(({ code }) => !consequences.includes(code)) ?? error;
 }
 
 async function run(settings: RunSettings, progress: DemoProgress, interrupted: AbortSignal): Promise<DemoReport> {
-  const { tracedIn, ...common } = settings;
+  const { tracedIn, cutEvery, ...wished } = settings;
+  const recoverForMs = cutEvery === null ? 0 : RECOVER_FOR_MS;
+  const common = { ...wished, recoverForMs, peerTimeoutMs: resolvePeerTimeout() };
+  const cutter = cutEvery === null ? undefined : new DemoCutter(cutEvery);
+  const status = (now: MigrationStatus) => cutter?.sourceIs(now);
   const start = (name: SideName) => {
     const recording = tracedIn === undefined ? null : recordingPath(tracedIn, name);
-    return startSide(name, { ...common, recording }, progress);
+    return startSide(name, { ...common, recording }, { progress, status });
   };
   const destination = start('destination');
   const source = start('source');
@@ -106,7 +130,7 @@ async function run(settings: RunSettings, progress: DemoProgress, interrupted: A
   try {
     const [uri] = await Promise.race([Promise.all([destination.ready, source.ready]), cancelled]);
     progress.doing(`migrating ${formatBytes(settings.memory)} over ${uri}`);
-    say(source, { kind: 'migrate', uri });
+    say(source, { kind: 'migrate', uri: (await cutter?.openTo(uri)) ?? uri });
     const done = await Promise.race([Promise.all([source.done, destination.done]), cancelled]);
     return demoReport(common, done[0] as SourceDone, done[1] as DestinationDone);
   } catch (error) {
@@ -115,6 +139,7 @@ async function run(settings: RunSettings, progress: DemoProgress, interrupted: A
   } finally {
     progress.end();
     await Promise.all(sides.map(({ gone }) => gone));
+    await cutter?.close();
   }
 }
 
@@ -138,7 +163,7 @@ async function runTraced(trace: string, folder: string, migration: () => Promise
  * MigrationError of the side that failed, GUEST_UNAVAILABLE or BAD_ARGUMENT.
  */
 export async function runDemo(
-  settings: Omit<DemoSettings, 'uri' | 'recording'>,
+  settings: DemoWish,
   trace: string | undefined,
   interrupted: AbortSignal,
 ): Promise<DemoReport> {

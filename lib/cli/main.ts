@@ -12,16 +12,26 @@ import { probeKvm } from '../host/kvm.js';
 import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import { chooseGuest } from './choose-guest.js';
-import { EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, number, onInterrupt, printJson, sized } from './command-line.js';
+import {
+  argument,
+  EXIT_FAILURE,
+  EXIT_INTERRUPTED,
+  EXIT_USAGE,
+  number,
+  onInterrupt,
+  printJson,
+  sized,
+} from './command-line.js';
 import { runDemo } from './demo.js';
 import { type DemoGuestName, demoGuestNames } from './demo-guest.js';
 import { demoTable } from './demo-report.js';
 import { addInspectCommand } from './inspect-command.js';
 import { probeTable } from './probe-table.js';
 import { addReceiveCommand } from './receive-command.js';
+import { addReconcileCommand } from './reconcile-command.js';
 import { addRelayCommand } from './relay-command.js';
 import { addSendCommand } from './send-command.js';
-import { parseMs, parseRate, parseSize } from './size.js';
+import { parseMs, parsePeriod, parseRate, parseSize } from './size.js';
 
 interface DemoOptions {
   readonly memory: number;
@@ -37,6 +47,8 @@ interface DemoOptions {
   readonly maxPostcopyBandwidth: number;
   readonly downtimeLimit: number;
   readonly autoConverge?: boolean;
+  readonly postcopyPreempt?: boolean;
+  readonly cutEvery?: number;
   readonly trace?: string;
   readonly json?: boolean;
 }
@@ -50,6 +62,7 @@ async function demo(options: DemoOptions): Promise<void> {
     process.stderr.write(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})\n`);
   }
   const { memoryKind: kind, workingSet: workingSetShare, autoConverge = false, trace } = options;
+  const { postcopyPreempt = false, cutEvery = null } = options;
   const { memory, blocks, transport, precopyPasses, vcpus, writesPerSecond } = options;
   const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
   const report = await runDemo(
@@ -67,6 +80,8 @@ async function demo(options: DemoOptions): Promise<void> {
       maxPostcopyBandwidth,
       downtimeLimit,
       autoConverge,
+      postcopyPreempt,
+      cutEvery,
     },
     trace,
     onInterrupt(),
@@ -128,6 +143,12 @@ function program(): Command {
     .addOption(sized('--max-postcopy-bandwidth <rate>', 'the same for background pages in postcopy', parseRate, '0'))
     .addOption(sized('--downtime-limit <time>', 'the longest standstill at the end of a precopy', parseMs, '300ms'))
     .option('--auto-converge', 'slow the guest down when it writes faster than can be sent; give it --precopy-passes')
+    .option('--postcopy-preempt', 'send pages that are asked for on a connection of their own')
+    .option(
+      '--cut-every <time>',
+      'cut the connection in postcopy each time it has lasted so long, such as 50ms, and see it recover',
+      argument(parsePeriod),
+    )
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
@@ -135,6 +156,7 @@ function program(): Command {
   addRelayCommand(postcopy);
   addReceiveCommand(postcopy);
   addSendCommand(postcopy);
+  addReconcileCommand(postcopy);
   return postcopy;
 }
 

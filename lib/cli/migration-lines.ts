@@ -2,7 +2,8 @@
 import type { LatencySummary } from '../destination/fault-latency.js';
 import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
-import { formatBytes, formatCount, formatUs } from './size.js';
+import type { Recoveries } from './auto-recovery.js';
+import { formatBytes, formatCount, formatMs, formatUs } from './size.js';
 
 /** `1,234 pages sent (4.8 MiB, 12 MiB/s), 91 MiB to go`. */
 export function outgoingText({ ram, totalTime }: OutgoingInfo): string {
@@ -21,6 +22,11 @@ export function incomingText({ ram, faults }: IncomingInfo): string {
     `(${formatBytes(ram.transferred)}); ${formatCount(faults.count)} faults, ${waiting} waiting, ` +
     `p50 ${formatUs(faults.p50Us)}, p99 ${formatUs(faults.p99Us)}`
   );
+}
+
+/** `2 times, paused for 1.2 s in all`. */
+export function recoveriesText({ count, pausedMs }: Pick<Recoveries, 'count' | 'pausedMs'>): string {
+  return `${formatCount(count)} ${count === 1 ? 'time' : 'times'}, paused for ${formatMs(pausedMs)} in all`;
 }
 
 export function latencyText({ p50Us, p99Us, maxUs }: LatencySummary): string {

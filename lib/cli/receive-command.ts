@@ -1,27 +1,31 @@
 /**
- * `postcopy receive`: takes whatever machine is sent to it, such as a QEMU's, and keeps it. Exit code 0 when all of
- * it is here and saved, 1 when it is not, 130 when interrupted.
+ * `postcopy receive`: takes whatever machine is sent to it, such as a QEMU's, and keeps it; recovers by itself where
+ * the connection is lost. Exit code 0 when all of it is here and saved, 1 when it is not, 130 when interrupted.
  */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { MachineSaver } from '../machine/machine-saver.js';
 import { listen } from '../migration/listen.js';
+import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson } from './command-line.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
+import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
 import { receiveLook, receiveReport, receiveText } from './receive-report.js';
-import { formatCount } from './size.js';
+import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 
-interface ReceiveOptions {
+interface ReceiveOptions extends RecoveryOptions {
   readonly save?: string;
   readonly like?: string;
   readonly postcopy: boolean;
+  readonly postcopyPreempt?: boolean;
   readonly blocktime?: boolean;
+  readonly onLost: LossPolicy;
   readonly json?: boolean;
 }
 
 /** Shows how far it is, with the rate since the last look. */
-function follow(line: LiveLine, incoming: IncomingMigration, saver: MachineSaver): void {
+function follow(line: LiveLine, incoming: IncomingMigration, recovery: AutoRecovery, saver: MachineSaver): void {
   let last = { at: performance.now(), transferred: 0 };
   line.follow(() => {
     const info = incoming.info();
@@ -29,19 +33,27 @@ function follow(line: LiveLine, incoming: IncomingMigration, saver: MachineSaver
     const ms = next.at - last.at;
     const rate = ms > 0 ? ((next.transferred - last.transferred) / ms) * 1000 : 0;
     last = next;
-    return receiveLook(info, saver.progress, rate);
+    return recovery.look() ?? receiveLook(info, saver.progress, rate);
   });
 }
 
-/** Says what a failure means for the machine, which is at the source unless it was handed over. */
-function tellLoss(line: LiveLine, incoming: IncomingMigration): void {
-  const { lost } = incoming.info();
-  if (lost === undefined) return;
-  line.event(
-    `the machine had been handed over and is lost: ${formatCount(lost.missingPages)} of its pages had not come`,
-  );
+/** What goes on between the connection of a source and the end: said, and recovered from where it can be. */
+function attend(incoming: IncomingMigration, lost: LostMachine, { recoverFor }: ReceiveOptions, line: LiveLine) {
+  const times = { connectedAt: performance.now() };
+  incoming.on('status', (status) => {
+    if (status === 'active') times.connectedAt = performance.now();
+    if (!isOfPause(status)) line.event(status === 'active' ? 'a source has connected' : status);
+  });
+  const recovery = new AutoRecovery(incoming, {
+    forMs: toMs(recoverFor),
+    attempt: async () => line.event(`listening for its recovery at ${await incoming.recover()}`),
+    giveUp: () => lost.giveUp(),
+    tell: (text) => line.event(text),
+  });
+  return { times, recovery };
 }
 
+/** What did not come whole is left to `lost`, made for the migration. */
 async function receive(
   uri: string,
   options: ReceiveOptions,
@@ -49,24 +61,24 @@ async function receive(
   line: LiveLine,
   interrupted: AbortSignal,
 ): Promise<void> {
-  const { postcopy: postcopyRam, blocktime: postcopyBlocktime = false, json = false } = options;
+  const { postcopy: postcopyRam, postcopyPreempt = false, blocktime: postcopyBlocktime = false } = options;
   const incoming = await listen(uri, {
     guest: saver,
-    capabilities: { postcopyRam, postcopyBlocktime },
+    capabilities: { postcopyRam, postcopyPreempt, postcopyBlocktime },
+    peerTimeoutMs: toMs(options.peerTimeout),
     signal: interrupted,
   });
   line.event(`listening at ${incoming.uri}`);
-  let connectedAt = performance.now();
-  incoming.on('status', (status) => {
-    if (status === 'active') connectedAt = performance.now();
-    line.event(status === 'active' ? 'a source has connected' : status);
-  });
-  follow(line, incoming, saver);
+  const { onLost: policy, save: directory, json = false } = options;
+  const lost = new LostMachine(incoming, saver, { policy, directory, tell: (text) => line.event(text) });
+  const { times, recovery } = attend(incoming, lost, options, line);
+  follow(line, incoming, recovery, saver);
   try {
     await incoming.finished;
   } catch (error) {
-    tellLoss(line, incoming);
-    incoming.abandon();
+    line.end();
+    await lost.settle(error, interrupted);
+    if (directory !== undefined && !lost.isKept) line.event(`nothing is saved in ${directory}`);
     throw error;
   }
   const completedAt = performance.now();
@@ -75,8 +87,12 @@ async function receive(
   if (interrupted.aborted) throw new MigrationError('CANCELLED', 'ended before the machine was saved');
   const info = incoming.info();
   const machine = await saver.finish({ uri: incoming.uri, postcopy: info.postcopy });
-  const times = { totalTimeMs: completedAt - connectedAt, saveTimeMs: performance.now() - completedAt };
-  const report = receiveReport(info, machine, times);
+  const report = receiveReport(
+    info,
+    machine,
+    { totalTimeMs: completedAt - times.connectedAt, saveTimeMs: performance.now() - completedAt },
+    recovery.recoveries,
+  );
   line.end();
   if (json) printJson(report);
   else process.stdout.write(`${receiveText(report)}\n`);
@@ -92,11 +108,8 @@ async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
   const line = createLiveLine();
   try {
     await receive(uri, options, saver, line, interrupted);
-  } catch (error) {
-    line.end();
-    if (directory !== undefined) line.event(`nothing is saved in ${directory}`);
-    throw error;
   } finally {
+    line.end();
     await saver.close();
   }
 }
@@ -108,19 +121,31 @@ For a QEMU as the source: start this, then say in its monitor (QMP: migrate, mig
   (qemu) migrate -d unix:/run/m.sock
   (qemu) migrate_start_postcopy
 
-The first and the last line are for postcopy. "postcopy send" sends on what was saved (docs/machines.md).`;
+The first and the last line are for postcopy. "postcopy send" sends on what was saved (docs/machines.md).
+
+A postcopy whose connection is lost is paused: this listens again at the same URI for a source that recovers, such as
+"postcopy send", or a QEMU that is told "migrate -r unix:/run/m.sock". Where none has within --recover-for, the machine
+is lost, and --on-lost says what becomes of its memory: "exit" ends, "freeze" keeps it with who waits for a missing page
+waiting, "poison" has a missing page raise SIGBUS in who reads it. What came is kept in --save (docs/recovery.md).`;
 
 /** Adds the command to `program`. */
 export function addReceiveCommand(program: Command): void {
-  program
+  const command = program
     .command('receive')
     .description('take a machine over from a QEMU or from "postcopy send", and keep it')
     .argument('<uri>', 'where to listen: unix:/path or tcp:host:port')
-    .option('--save <dir>', 'keep it in this directory, which must be new or empty')
+    .option('--save <dir>', 'keep it, or the half that came, in this directory, which must be new or empty')
     .option('--like <dir>', 'take only a machine like the one saved in this directory')
     .option('--no-postcopy', 'refuse postcopy')
+    .option('--postcopy-preempt', 'have pages that are asked for come on a connection of their own; at both sides')
     .option('--blocktime', 'tell for how long the reading of RAM waited for pages')
+    .addOption(
+      new Option('--on-lost <policy>', 'what becomes of the memory of a machine that is lost here')
+        .choices(lossPolicies)
+        .default('exit'),
+    )
     .option('--json', 'print one JSON object as the last line')
     .addHelpText('after', help)
     .action(runReceive);
+  addRecoveryOptions(command);
 }

@@ -1,8 +1,9 @@
 /** What `postcopy receive` says: its line while it runs, and the JSON or the lines at its end. Pure. */
 import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { ReceivedMachineInfo } from '../machine/machine-saver.js';
+import { type Recoveries, type RecoveriesReport, recoveriesReport } from './auto-recovery.js';
 import type { Look } from './live-line.js';
-import { incomingText, latencyText } from './migration-lines.js';
+import { incomingText, latencyText, recoveriesText } from './migration-lines.js';
 import { formatBytes, formatCount, formatMs } from './size.js';
 
 /** How long it took, in milliseconds. */
@@ -14,7 +15,7 @@ export interface ReceiveTimes {
 }
 
 /** The contract of `postcopy receive --json`: lengths in bytes, times in milliseconds. */
-export interface ReceiveReport extends ReceiveTimes {
+export interface ReceiveReport extends ReceiveTimes, RecoveriesReport {
   readonly status: string;
   readonly postcopy: boolean;
   /** The machine type of the source, and what it was doing when it was stopped. */
@@ -35,7 +36,12 @@ export interface ReceiveReport extends ReceiveTimes {
   readonly saved: string | null;
 }
 
-export function receiveReport(info: IncomingInfo, machine: ReceivedMachineInfo, times: ReceiveTimes): ReceiveReport {
+export function receiveReport(
+  info: IncomingInfo,
+  machine: ReceivedMachineInfo,
+  times: ReceiveTimes,
+  recoveries: Recoveries,
+): ReceiveReport {
   const { status, postcopy, ram, faults, postcopyBlocktime = null } = info;
   const { runState = null, directory = null, blocks, dataBytes, deviceStateBytes, devices } = machine;
   return {
@@ -53,6 +59,7 @@ export function receiveReport(info: IncomingInfo, machine: ReceivedMachineInfo, 
     bytesPerSecond: times.totalTimeMs > 0 ? Math.round((ram.transferred / times.totalTimeMs) * 1000) : 0,
     postcopyBlocktime,
     saved: directory,
+    ...recoveriesReport(recoveries),
   };
 }
 
@@ -82,6 +89,7 @@ export function receiveText(report: ReceiveReport): string {
     ...(report.postcopyBlocktime === null
       ? []
       : [['waited', `${formatMs(report.postcopyBlocktime)} for pages`] as const]),
+    ...(report.recoveries === undefined ? [] : [['recovered', recoveriesText(report.recoveries)] as const]),
     ['total time', `${formatMs(report.totalTimeMs)}, and ${formatMs(report.saveTimeMs)} until all was read`],
     ['saved', report.saved ?? 'no: --save DIR keeps it'],
     ...blocks.map(({ idstr, length, sha256 }) => ['block', `${sha256}  ${idstr}  ${length}`] as const),

@@ -1,19 +1,28 @@
 /**
- * `postcopy send`: sends on the machine that `postcopy receive --save` kept. Exit code 0 when the destination has
- * it, 1 when it has not, 130 when interrupted; the saved machine stays as it is in any case.
+ * `postcopy send`: sends on the machine that `postcopy receive --save` kept; recovers by itself where the connection is
+ * lost. Exit code 0 when the destination has it, 1 when it has not, 130 when interrupted; the saved machine stays as it
+ * is in any case.
  */
 import type { Command } from 'commander';
-import { describeError } from '../errors.js';
+import { describeError, MigrationError } from '../errors.js';
+import { saveRemainderHalf } from '../machine/half-machine.js';
+import { SaveDirectory } from '../machine/save-directory.js';
 import { SavedMachine } from '../machine/saved-machine.js';
 import { migrate } from '../migration/migrate.js';
+import type { OutgoingMigration } from '../source/outgoing.js';
+import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson, sized } from './command-line.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
+import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { loadLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
 
-interface SendOptions {
+interface SendOptions extends RecoveryOptions {
   readonly from: string;
   readonly postcopy?: boolean;
+  readonly postcopyPreempt?: boolean;
+  readonly recoverUri?: string;
+  readonly saveRemainder?: string;
   readonly maxBandwidth: number;
   readonly maxPostcopyBandwidth: number;
   readonly verify: boolean;
@@ -31,28 +40,85 @@ async function openMachine({ from, verify }: SendOptions, line: LiveLine, signal
   return SavedMachine.open(from, { verify, onProgress, signal });
 }
 
-async function runSend(uri: string, options: SendOptions): Promise<void> {
-  const { postcopy = false, maxBandwidth, maxPostcopyBandwidth, json = false } = options;
-  const signal = onInterrupt();
-  const line = createLiveLine();
+/** Keeps what the destination may not have of a machine that was handed over and did not go over whole. */
+async function keepRemainder(
+  saved: SavedMachine,
+  outgoing: OutgoingMigration,
+  uri: string,
+  directory: SaveDirectory,
+  line: LiveLine,
+): Promise<void> {
+  const { machine, ramBlocks } = saved;
+  const deviceState = await saved.saveDeviceState();
+  const pages = outgoing.remainder();
+  await saveRemainderHalf(directory, { machine, ramBlocks, pages, deviceState, peer: { uri, postcopy: true } });
+  line.event(
+    `what the destination may not have is saved in ${directory.path}; with what "receive --save" keeps it is made ` +
+      `whole by\n  postcopy reconcile DESTINATION_DIR ${directory.path} --out DIR`,
+  );
+}
+
+/** Given up as its user wished, it was interrupted. */
+function asInterrupted(error: unknown): unknown {
+  if (!(error instanceof MigrationError) || error.code !== 'RECOVERY_GIVEN_UP') return error;
+  const { message, hint } = error;
+  return new MigrationError('CANCELLED', message, { hint, cause: error });
+}
+
+async function send(
+  uri: string,
+  options: SendOptions,
+  machine: SavedMachine,
+  remainderDirectory: SaveDirectory | undefined,
+  line: LiveLine,
+  signal: AbortSignal,
+): Promise<void> {
+  const { postcopy = false, postcopyPreempt = false, maxBandwidth, maxPostcopyBandwidth, json = false } = options;
+  const outgoing = await migrate(machine, uri, {
+    // In a precopy the destination is heard as well: what was sent may not be what it can take.
+    capabilities: { postcopyRam: postcopy, postcopyPreempt, returnPath: true },
+    parameters: { maxBandwidth, maxPostcopyBandwidth },
+    peerTimeoutMs: toMs(options.peerTimeout),
+    ...(postcopy ? { postcopyAfterPasses: 0 } : {}),
+    signal,
+  });
+  outgoing.on('status', (status) => {
+    if (!isOfPause(status)) line.event(status);
+  });
+  outgoing.on('warning', (warning) => line.event(describeError(warning)));
+  const recovery = new AutoRecovery(outgoing, {
+    forMs: toMs(options.recoverFor),
+    attempt: () => outgoing.recover(options.recoverUri ?? uri),
+    giveUp: () => outgoing.giveUp(),
+    tell: (text) => line.event(text),
+  });
+  signal.addEventListener('abort', () => recovery.giveUpNow());
+  line.follow(() => recovery.look() ?? sendLook(outgoing.info()));
   try {
-    using machine = await openMachine(options, line, signal);
-    const outgoing = await migrate(machine, uri, {
-      // In a precopy the destination is heard as well: what was sent may not be what it can take.
-      capabilities: { postcopyRam: postcopy, returnPath: true },
-      parameters: { maxBandwidth, maxPostcopyBandwidth },
-      ...(postcopy ? { postcopyAfterPasses: 0 } : {}),
-      signal,
-    });
-    outgoing.on('status', (status) => line.event(status));
-    outgoing.on('warning', (warning) => line.event(describeError(warning)));
-    line.follow(() => sendLook(outgoing.info()));
-    const report = sendReport(await outgoing.finished, machine.manifest, postcopy);
+    const report = sendReport(await outgoing.finished, machine.manifest, postcopy, recovery.recoveries);
     line.end();
     if (json) printJson(report);
     else process.stdout.write(`${sendText(report)}\n`);
+  } catch (error) {
+    line.end();
+    if (outgoing.handedOver && remainderDirectory !== undefined) {
+      await keepRemainder(machine, outgoing, uri, remainderDirectory, line);
+    }
+    throw signal.aborted ? asInterrupted(error) : error;
+  }
+}
+
+async function runSend(uri: string, options: SendOptions): Promise<void> {
+  const signal = onInterrupt();
+  const line = createLiveLine();
+  const { saveRemainder } = options;
+  const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
+  try {
+    using machine = await openMachine(options, line, signal);
+    await send(uri, options, machine, remainderDirectory, line, signal);
   } finally {
     line.end();
+    await remainderDirectory?.remove();
   }
 }
 
@@ -64,20 +130,31 @@ For a QEMU as the destination: start it with the machine type, devices and RAM o
 For postcopy use "-incoming defer", and say in its monitor before this is started (QMP: migrate-incoming)
 
   (qemu) migrate_set_capability postcopy-ram on
-  (qemu) migrate_incoming unix:/run/m.sock`;
+  (qemu) migrate_incoming unix:/run/m.sock
+
+A postcopy whose connection is lost is paused, and this connects again and again; a QEMU has to be told to listen:
+"migrate_recover unix:/run/n.sock", which --recover-uri then names. Where it has not recovered within --recover-for, the
+machine is lost at the destination; --save-remainder keeps what that may not have (docs/recovery.md).`;
 
 /** Adds the command to `program`. */
 export function addSendCommand(program: Command): void {
-  program
+  const command = program
     .command('send')
     .description('send on a machine that "postcopy receive --save" kept, to a QEMU or another receive')
     .argument('<uri>', 'where the destination listens: unix:/path or tcp:host:port')
     .requiredOption('--from <dir>', 'the directory it is kept in')
     .option('--postcopy', 'let it run at the destination first, and send its RAM as it is asked for')
+    .option('--postcopy-preempt', 'send pages that are asked for on a connection of their own; at both sides')
     .addOption(sized('--max-bandwidth <rate>', 'in precopy, such as 100M/s or 1Gbit; 0 is no limit', parseRate, '0'))
     .addOption(sized('--max-postcopy-bandwidth <rate>', 'the same for background pages in postcopy', parseRate, '0'))
     .option('--no-verify', "do not hold the files against the manifest's SHA-256")
+    .option('--recover-uri <uri>', 'where to connect to recover; the same as at first when absent')
+    .option(
+      '--save-remainder <dir>',
+      'keep there, new or empty, what a destination that has lost the machine may not have',
+    )
     .option('--json', 'print one JSON object as the last line')
     .addHelpText('after', help)
     .action(runSend);
+  addRecoveryOptions(command);
 }

@@ -1,12 +1,13 @@
 /** What `postcopy send` says: its line while it runs, and the JSON or the lines at its end. Pure. */
 import type { Manifest } from '../machine/manifest.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
+import { type Recoveries, type RecoveriesReport, recoveriesReport } from './auto-recovery.js';
 import type { Look } from './live-line.js';
-import { outgoingText } from './migration-lines.js';
+import { outgoingText, recoveriesText } from './migration-lines.js';
 import { formatBytes, formatCount, formatMs } from './size.js';
 
 /** The contract of `postcopy send --json`: times in milliseconds. */
-export interface SendReport {
+export interface SendReport extends RecoveriesReport {
   readonly status: string;
   readonly postcopy: boolean;
   /** Its type, and what it does at the destination: the state it was in when it was saved. */
@@ -18,10 +19,17 @@ export interface SendReport {
   readonly setupTimeMs: number;
 }
 
-export function sendReport(info: OutgoingInfo, manifest: Manifest, postcopy: boolean): SendReport {
+export function sendReport(
+  info: OutgoingInfo,
+  manifest: Manifest,
+  postcopy: boolean,
+  recoveries: Recoveries,
+): SendReport {
   const { status, ram, downtime: downtimeMs, totalTime: totalTimeMs, setupTime: setupTimeMs } = info;
   const { runState = null, configuration } = manifest;
-  return { status, postcopy, machine: configuration.machine, runState, ram, downtimeMs, totalTimeMs, setupTimeMs };
+  const { machine } = configuration;
+  const times = { downtimeMs, totalTimeMs, setupTimeMs };
+  return { status, postcopy, machine, runState, ram, ...times, ...recoveriesReport(recoveries) };
 }
 
 /** Milliseconds to go at the present rate; undefined while nothing moves. */
@@ -51,6 +59,7 @@ export function sendText(report: SendReport): string {
     ['on the wire', `${formatBytes(ram.transferred)}, ${formatBytes(rate)}/s`],
     ['requests', formatCount(ram.postcopyRequests)],
     ['downtime', formatMs(report.downtimeMs)],
+    ...(report.recoveries === undefined ? [] : [['recovered', recoveriesText(report.recoveries)] as const]),
     ['total time', formatMs(totalTimeMs)],
   ];
   return lines.map(([name, text]) => `${name.padEnd(12)} ${text}`).join('\n');

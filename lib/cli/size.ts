@@ -43,6 +43,13 @@ export function parseMs(text: string): number {
   return ms;
 }
 
+/** As {@link parseMs}, of something that comes again and again: from 1 ms up. Throws BAD_ARGUMENT. */
+export function parsePeriod(text: string): number {
+  const ms = parseMs(text);
+  if (ms > 0) return ms;
+  throw new MigrationError('BAD_ARGUMENT', `"${text}" is no period`, { hint: 'write it like 50ms or 1s' });
+}
+
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** `9.5`, `10`, `512`: one decimal below 10, none above, decided by what is shown and not by what was rounded. */

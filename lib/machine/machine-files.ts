@@ -32,6 +32,15 @@ export async function readWhole(path: string, bytesMax: number): Promise<Buffer>
   }
 }
 
+/** Fills `chunk` from `position`, as a read may give less than it is asked for. Rejects with MACHINE_INVALID. */
+export async function readExactly(handle: FileHandle, path: string, chunk: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length; ) {
+    const { bytesRead } = await handle.read(chunk, done, chunk.length - done, position + done);
+    if (bytesRead === 0) throw invalid(path, `ends at byte ${position + done}`, 'use a copy that is whole');
+    done += bytesRead;
+  }
+}
+
 /** The manifest of the machine in `directory`. Rejects with MACHINE_INVALID. */
 export async function readManifest(directory: string): Promise<Manifest> {
   const path = join(directory, MANIFEST_FILE);

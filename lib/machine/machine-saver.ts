@@ -2,13 +2,14 @@
  * The receiver of whatever machine comes, such as a QEMU's: it has no vCPUs to run it, but reads all of its RAM
  * while that arrives, and keeps the machine in a directory, from where `SavedMachine` sends it on.
  */
-import { createHash } from 'node:crypto';
 import { MigrationError } from '../errors.js';
+import type { PageBitmap } from '../memory/bitmap.js';
 import type { Guest, Machine, MachineLike, MachineReceiver } from '../memory/guest.js';
 import type { MemoryKind, RAMBlock } from '../memory/ram-block.js';
 import type { RamBlockEntry } from '../wire/messages.js';
-import { blockFileNames } from './block-files.js';
+import { describeMachine, filesOf } from './describe-machine.js';
 import { type DeviceSections, deviceSections } from './device-sections.js';
+import { saveReceivedHalf } from './half-machine.js';
 import { createMachineBlocks } from './machine-blocks.js';
 import { readMachineLike } from './machine-files.js';
 import { DEVICE_STATE_FILE, type Manifest, manifestText, VM_DESCRIPTION_FILE } from './manifest.js';
@@ -61,7 +62,7 @@ class ReceivedMachine implements Guest {
     this.machine = machine;
     this.ramBlocks = blocks;
     this.#directory = directory;
-    this.files = blockFileNames(blocks.map(({ idstr }) => idstr));
+    this.files = filesOf(blocks);
     this.reader = new RamReader(
       blocks.map(({ descriptor }) => descriptor),
       directory && this.files.map((file) => directory.pathFor(file)),
@@ -121,7 +122,7 @@ class ReceivedMachine implements Guest {
 export class MachineSaver implements MachineReceiver {
   readonly like?: MachineLike;
   readonly #options: MachineSaverOptions;
-  readonly #directory: SaveDirectory | undefined;
+  #directory: SaveDirectory | undefined;
   #received: ReceivedMachine | undefined;
   #closed = false;
 
@@ -177,7 +178,10 @@ export class MachineSaver implements MachineReceiver {
       throw new MigrationError('BAD_ARGUMENT', 'no machine has come', { hint: 'wait for the migration to complete' });
     }
     const digests = await received.digests();
-    await this.#publish(received, state, digests, peer);
+    const { machine, ramBlocks } = received;
+    const { bytes: deviceState, vmDescription } = state;
+    const parts = { machine, ramBlocks, digests, deviceState, peer, vmDescription: vmDescription !== undefined };
+    await this.#directory?.publish(manifestText(describeMachine({ ...parts, partial: false })));
     return {
       machine: received.machine.configuration.machine,
       runState: state.runState,
@@ -189,36 +193,27 @@ export class MachineSaver implements MachineReceiver {
     };
   }
 
-  async #publish(
-    { machine, ramBlocks, files }: ReceivedMachine,
-    { bytes, devices, runState, vmDescription }: DeviceState,
-    digests: RamDigests,
-    peer: Manifest['peer'],
-  ): Promise<void> {
-    if (this.#directory === undefined) return;
-    const { capabilities, ...configuration } = machine.configuration;
-    const { id, idstr, instanceId, versionId } = machine.ramSection;
-    const manifest: Manifest = {
-      savedAt: new Date().toISOString(),
-      peer,
-      configuration: { ...configuration, ...(capabilities === undefined ? {} : { capabilities: [...capabilities] }) },
-      ramSection: { id, idstr, instanceId, versionId },
-      ...(runState === undefined ? {} : { runState }),
-      blocks: ramBlocks.map((block, index) => ({
-        idstr: block.idstr,
-        file: files[index],
-        length: block.size,
-        ...(block.kind === 'hugetlb' ? { pageSize: block.pageSize } : {}),
-        sha256: digests[index],
-      })),
-      deviceState: {
-        length: bytes.length,
-        sha256: createHash('sha256').update(bytes).digest('hex'),
-        devices: [...devices],
-      },
-      vmDescription: vmDescription !== undefined,
-    };
-    await this.#directory.publish(manifestText(manifest));
+  /**
+   * Of a migration that failed when the machine had been handed over (`info().lost`): keeps what there is of it in the
+   * directory, in place of the whole, for `reconcileHalves`. `received` are the pages of each block that came; `peer`
+   * goes into the manifest. Resolved with the directory. Rejects with SAVE_FAILED, or BAD_ARGUMENT where there is
+   * nothing to keep.
+   */
+  async keepHalf(received: readonly PageBitmap[], peer: Manifest['peer']): Promise<string> {
+    const half = this.#received;
+    const deviceState = half?.deviceState?.bytes;
+    if (this.#directory === undefined || half === undefined || deviceState === undefined) {
+      throw new MigrationError('BAD_ARGUMENT', 'no machine has come, or it is not to be kept', {
+        hint: 'make the MachineSaver with a directory',
+      });
+    }
+    // What the reader still writes goes to files that have no name any more.
+    half.reader.stop();
+    await this.#directory.remove();
+    this.#directory = await SaveDirectory.create(this.#directory.path);
+    const { machine, ramBlocks } = half;
+    await saveReceivedHalf(this.#directory, { machine, ramBlocks, pages: received, deviceState, peer });
+    return this.#directory.path;
   }
 
   /**

@@ -71,6 +71,8 @@ const schema = z.strictObject({
     devices: z.array(device).max(DEVICES_MAX),
   }),
   vmDescription: z.boolean(),
+  /** Half of a machine: some of its pages (page-marks.ts). */
+  partial: z.literal(true).exactOptional(),
 });
 
 /** The manifest as it is in the file, less its format and version. */
@@ -80,6 +82,16 @@ export type BlockFile = Manifest['blocks'][number];
 /** Throws MACHINE_INVALID. `what` is the file or what of it, and stands first in the message. */
 export function invalid(what: string, why: string, hint?: string): MigrationError {
   return new MigrationError('MACHINE_INVALID', `${what}: ${why}`, hint === undefined ? {} : { hint });
+}
+
+/** Throws MACHINE_INVALID where the file at `path` has another SHA-256 than is wanted. */
+export function checkDigest(path: string, found: string, wanted: string): void {
+  if (found === wanted) return;
+  throw invalid(
+    path,
+    `has the SHA-256 ${found}, not the manifest's ${wanted}`,
+    'it is not as it was saved; use a copy that is',
+  );
 }
 
 function parseJson(text: string, path: string): unknown {

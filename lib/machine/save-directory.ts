@@ -3,7 +3,7 @@
  * where the machine did not come whole.
  */
 import { mkdir, open, readdir, rename, rm, rmdir, statfs } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { MigrationError } from '../errors.js';
 import { MANIFEST_FILE } from './manifest.js';
 
@@ -70,6 +70,11 @@ export class SaveDirectory {
     );
   }
 
+  /** Makes a folder in it, to be removed likewise. */
+  async makeFolder(name: string): Promise<void> {
+    await mkdir(this.pathFor(name), { mode: DIRECTORY_MODE });
+  }
+
   /** The path of a file that is to be made here, to be removed where the machine does not come whole. */
   pathFor(file: string): string {
     this.#written.add(file);
@@ -94,17 +99,27 @@ export class SaveDirectory {
     try {
       await rename(join(this.path, unfinished), join(this.path, MANIFEST_FILE));
       this.#written.clear();
-      await using directory = await open(this.path);
-      await directory.sync();
+      await syncDirectory(this.path);
     } catch (cause) {
       throw saveFailed(this.path, cause);
+    }
+  }
+
+  /** Once published: gives a directory that was made here another name. Where it can't be, nothing is left of it. */
+  async moveTo(path: string): Promise<void> {
+    try {
+      await rename(this.path, path);
+      await syncDirectory(dirname(path));
+    } catch (cause) {
+      await rm(this.path, { recursive: true, force: true });
+      throw saveFailed(path, cause);
     }
   }
 
   /** Removes what was written, if it was not published. Rejects with SAVE_FAILED where something stays. */
   async remove(): Promise<void> {
     try {
-      for (const file of this.#written) await rm(join(this.path, file), { force: true });
+      for (const file of this.#written) await rm(join(this.path, file), { recursive: true, force: true });
       if (this.#isOurs && (await readdir(this.path)).length === 0) await rmdir(this.path);
       this.#written.clear();
     } catch (cause) {
@@ -123,6 +138,11 @@ export class SaveDirectory {
 }
 
 const openNew = (path: string) => open(path, 'wx', FILE_MODE);
+
+async function syncDirectory(path: string): Promise<void> {
+  await using directory = await open(path);
+  await directory.sync();
+}
 
 /** True where the directory is new; one that is there must be empty. */
 async function makeDirectory(path: string): Promise<boolean> {

@@ -12,9 +12,10 @@ import { native } from '../native.js';
 import { forDataRuns } from './block-files.js';
 import { deviceSections } from './device-sections.js';
 import { createMachineBlocks } from './machine-blocks.js';
-import { openFile, readManifest, readWhole } from './machine-files.js';
+import { openFile, readExactly, readManifest, readWhole } from './machine-files.js';
 import {
   type BlockFile,
+  checkDigest,
   DEVICE_STATE_BYTES_MAX,
   DEVICE_STATE_FILE,
   invalid,
@@ -35,15 +36,6 @@ export interface OpenMachineOptions {
 }
 
 const CHUNK_BYTES = 1024 * 1024;
-
-function checkDigest(path: string, found: string, wanted: string): void {
-  if (found === wanted) return;
-  throw invalid(
-    path,
-    `has the SHA-256 ${found}, not the manifest's ${wanted}`,
-    'it is not as it was saved; use a copy that is',
-  );
-}
 
 /** The device state, which must be the sections that the manifest lists. */
 async function readDeviceState(directory: string, { deviceState }: Manifest, verify: boolean): Promise<Uint8Array> {
@@ -100,22 +92,13 @@ class RamLoader {
     for (let at = 0; at < length; at += CHUNK_BYTES) {
       if (signal?.aborted) throw new MigrationError('CANCELLED', 'the reading of the saved machine was ended');
       const bytes = Math.min(CHUNK_BYTES, length - at);
-      await fill(handle, path, chunk, bytes, at);
+      await readExactly(handle, path, chunk.subarray(0, bytes), at);
       if (verify) hash.update(chunk.subarray(0, bytes));
       forDataRuns(chunk, bytes, (start, end) => ramBlockWrite(block.handle, at + start, chunk.subarray(start, end)));
       this.#done += bytes;
       onProgress?.(this.#done, this.#total);
     }
     if (verify) checkDigest(path, hash.digest('hex'), sha256);
-  }
-}
-
-/** Reads exactly `bytes` from `position`; a read may give less than it is asked for. */
-async function fill(handle: FileHandle, path: string, chunk: Buffer, bytes: number, position: number): Promise<void> {
-  for (let done = 0; done < bytes; ) {
-    const { bytesRead } = await handle.read(chunk, done, bytes - done, position + done);
-    if (bytesRead === 0) throw invalid(path, `ends at byte ${position + done}`, 'use a copy that is whole');
-    done += bytesRead;
   }
 }
 
@@ -143,6 +126,9 @@ export class SavedMachine implements Guest {
   static async open(directory: string, options: OpenMachineOptions = {}): Promise<SavedMachine> {
     const { kind = 'anonymous', verify = true } = options;
     const manifest = await readManifest(directory);
+    if (manifest.partial) {
+      throw invalid(directory, 'is half of a machine', 'make it whole with the other half: "postcopy reconcile"');
+    }
     const state = await readDeviceState(directory, manifest, verify);
     const description = manifest.vmDescription
       ? (await readWhole(join(directory, VM_DESCRIPTION_FILE), VM_DESCRIPTION_BYTES_MAX)).toString('utf8')

@@ -122,6 +122,11 @@ export class RelayConnection {
     return directions.flatMap((direction) => this.#plans[direction].left);
   }
 
+  /** One more fault of this connection; its bytes are counted from the connection's first. */
+  inject(fault: Fault): void {
+    this.#plans[fault.direction ?? 's2d'].add(fault);
+  }
+
   /** The other side is there, its socket paused: bytes pass from now on. */
   join(destination: Socket): void {
     this.#destination = destination;

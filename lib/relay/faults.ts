@@ -59,12 +59,18 @@ export function concerns(fault: Fault, connection: number, direction: Direction)
 
 /** The faults of one direction of one connection, each of which happens once. */
 export class FaultPlan {
-  readonly #faults: Fault[];
+  readonly #faults: Fault[] = [];
 
   constructor(faults: readonly Fault[]) {
+    for (const fault of faults) this.add(fault);
+  }
+
+  /** One more. A cut or stall at a byte that has passed happens at the next one; a corruption there never. */
+  add(fault: Fault): void {
     // At one offset what stops the bytes comes first, as a corruption would be of the byte behind it.
     const order = ({ after, kind }: Fault): number => 2 * after + (kind === 'corrupt' ? 1 : 0);
-    this.#faults = [...faults].sort((a, b) => order(a) - order(b));
+    this.#faults.push(fault);
+    this.#faults.sort((a, b) => order(a) - order(b));
   }
 
   /** The faults that have not happened. */
@@ -80,10 +86,11 @@ export class FaultPlan {
     const end = offset + bytes.length;
     while (this.#faults.length > 0) {
       const fault = this.#faults[0];
-      if (fault.kind !== 'corrupt') return Math.min(bytes.length, fault.after - offset);
+      if (fault.kind !== 'corrupt') return Math.max(0, Math.min(bytes.length, fault.after - offset));
       if (fault.after >= end) break;
-      bytes[fault.after - offset] ^= fault.xor ?? 0xff;
       this.#faults.shift();
+      if (fault.after < offset) continue;
+      bytes[fault.after - offset] ^= fault.xor ?? 0xff;
       happened(fault);
     }
     return bytes.length;

@@ -130,7 +130,7 @@ export class Relay extends EventEmitter<RelayEvents> {
   readonly #server: Server;
   readonly #to: string;
   readonly #settings: Settings;
-  readonly #faults: readonly Fault[];
+  #faults: readonly Fault[];
   readonly #links: Links;
   readonly #connections: RelayConnection[] = [];
   readonly #ending = new AbortController();
@@ -199,6 +199,18 @@ export class Relay extends EventEmitter<RelayEvents> {
   /** Shows the observer all that passes from now on. */
   observe(observer: RelayObserver): void {
     this.#observers = [...this.#observers, observer];
+  }
+
+  /**
+   * One more fault, as those of the options: of a connection that is there, or of one that is to come. Where its byte
+   * has passed, a cut or stall happens at the next one. Throws BAD_ARGUMENT.
+   */
+  inject(fault: Fault): void {
+    checkFault(fault);
+    this.#faults = [...this.#faults, fault];
+    const { connection = 0, direction = 's2d' } = fault;
+    const named = this.#named(connection === 'all' ? undefined : connection);
+    for (const each of named) if (concerns(fault, each.index, direction)) each.inject(fault);
   }
 
   /** Breaks the connection of this number, or all that are open. */

@@ -253,8 +253,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
 
   /**
    * While it is paused or recovers: ends it for good. False in any other status. Where the destination is known to
-   * have every page it has completed, with a `warning`; else failed, with RECOVERY_GIVEN_UP: {@link remainder} tells which pages may be
-   * missing.
+   * have every page it has completed, with a `warning`; else failed, with RECOVERY_GIVEN_UP: {@link remainder} tells
+   * which pages may be missing.
    */
   giveUp(): boolean {
     const pause = this.#pause;

@@ -31,6 +31,8 @@ export class Pacing {
   readonly #limit: RateLimit;
   readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
   readonly #signOfLifeMs: number;
+  /** Messages of the destination that were seen when {@link count} was called last. */
+  #heard = 0;
   #phase: Phase = 'precopy';
   #holdsBackground = false;
   #pingedMs = 0;
@@ -91,7 +93,7 @@ export class Pacing {
       this.#credit.isQuiet = false;
       return true;
     }
-    return !this.#holdsBackground && this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
+    return !this.#holdsBackground && this.#restMs() === 0 && this.#hasCredit && !this.#pingIsDue;
   }
 
   /** Pages that nobody waits for were sent. */
@@ -100,12 +102,13 @@ export class Pacing {
     if (this.#phase !== 'postcopy') return;
     this.#credit.count(bytes);
     this.#bytesSinceRequest += bytes;
+    if (this.#hasPreemptChannel && this.#wasAsked()) this.#bytesSinceRequest = 0;
     this.#credit.isQuiet = this.#isQuiet;
   }
 
   /** The value of the ping that should go now, behind a step of pages or as a sign of life; or undefined. */
   duePing(): number | undefined {
-    return this.#credit.pingIsDue || this.#untilSignOfLifeMs === 0 ? this.ping() : undefined;
+    return this.#pingIsDue || this.#untilSignOfLifeMs === 0 ? this.ping() : undefined;
   }
 
   /** The value of a ping that goes now. */
@@ -133,13 +136,31 @@ export class Pacing {
     return Math.max(0, this.#pingedMs + this.#signOfLifeMs - nowMs());
   }
 
+  get #pingIsDue(): boolean {
+    return this.#credit.pingIsDue && !this.#hasPreemptChannel;
+  }
+
+  /** Nobody waits for a page, nor for the processor, which the kernel gives away only between two sends. */
   get #isQuiet(): boolean {
     return this.#bytesSinceRequest >= QUIET_BYTES;
   }
 
-  /** A destination that answers no pings can't tell how much is on its way. */
+  /** With a preempt channel requests don't come by here. What else is heard then is little. */
+  #wasAsked(): boolean {
+    const heard = this.#signals.get('HEARD');
+    const wasAsked = heard !== this.#heard;
+    this.#heard = heard;
+    return wasAsked;
+  }
+
+  /** Whether more may be on its way. A destination that answers no pings can't tell how much is. */
   get #hasCredit(): boolean {
-    return this.#credit.isOpen || this.#signals.get('PONG') === 0;
+    return this.#hasPreemptChannel || this.#credit.isOpen || this.#signals.get('PONG') === 0;
+  }
+
+  /** Requested pages go by themselves, and wait behind nothing. */
+  get #hasPreemptChannel(): boolean {
+    return this.#signals.get('PREEMPT') !== 0;
   }
 
   /** Milliseconds until the rate limit, as it is now, lets more go. */

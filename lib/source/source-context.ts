@@ -227,10 +227,9 @@ export class SourceContext {
     this.signals.set('HANDED_OVER', 1);
   }
 
-  /** The end of the stream goes: the destination may say that it is done, and answers no pings. */
+  /** The end of the stream goes: the destination may say that it is done, and in postcopy has to in time. */
   sentAll(): void {
     this.#hasSentAll = true;
-    this.signals.set('SIGNS_DUE', 0);
   }
 
   enterPostcopy(): void {
@@ -261,6 +260,8 @@ export class SourceContext {
     this.#hasSentAll = false;
     this.stream.reconnect(new Channel(channel, this.thread.kick));
     this.#limitQueue();
+    // That there is a connection is a sign of life: a silence on it is another one than that of the last.
+    this.signals.bump('HEARD');
     this.signals.set('SIGNS_DUE', 1);
   }
 

@@ -16,8 +16,8 @@ import { Kicked } from './kicked.js';
 /** The loops allocate next to nothing; V8's default of 48 MiB a thread would only be filled because it is there. */
 const YOUNG_GENERATION_MB = 2;
 
-/** The shortest that Linux gives: a thread that others wait for does little at a time. */
-const URGENT_SLICE_US = 100;
+/** Of a thread that others wait for, and that does little at a time. Else it waits for milliseconds on a busy host. */
+const URGENT_STEPS = 19;
 
 /** How a thread ended. */
 export type ThreadOutcome<Result> =
@@ -55,7 +55,7 @@ export interface ThreadContext<Event, Handlers extends CallHandlers> {
 export interface ThreadOptions<Data, Event> {
   /** What ps and top show; at most 15 bytes. */
   readonly name: string;
-  /** Somebody waits for what it does: it gets a turn as soon as it wakes. */
+  /** Somebody waits for what it does: it gets a turn as soon as it wakes, where this process may have that. */
   readonly urgent?: boolean;
   /** The module that calls {@link runThread}. */
   readonly entry: URL;
@@ -158,7 +158,7 @@ export function runThread<Data, Result, Event = never, Handlers extends CallHand
   const post = (report: Report<Event>) => parentPort?.postMessage(report);
   const owner = new Caller<Handlers>(calls);
   native().setThreadName(name);
-  if (urgent) native().setThreadSlice(URGENT_SLICE_US);
+  if (urgent) native().raiseThread(URGENT_STEPS); // as far as this process may
   post({ kind: 'ready' });
   try {
     const result = body(data, {

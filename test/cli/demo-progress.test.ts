@@ -63,6 +63,12 @@ test('says a thing again only when a second has passed, or the status is another
   expect(lines()[2]).toMatch(/^source +postcopy-active:/);
 });
 
+test('counts the recoveries', () => {
+  const { progress, lines } = collect();
+  progress.progress({ ...source, recoveries: { count: 2, pausedMs: 70, longestMs: 40 } } as SideProgress);
+  expect(lines()[0]).toMatch(/; recovered 2 times, paused for 70 ms in all$/);
+});
+
 test('the sides do not keep each other from saying something', () => {
   const { progress, lines } = collect();
   progress.progress(source);

@@ -37,6 +37,14 @@ test('takes each field from the side that knows it', () => {
   });
 });
 
+test('recoveries are told where there were any', () => {
+  const recoveries = { count: 3, pausedMs: 120, longestMs: 50 };
+  const report = demoReport(demoSettings, { ...sourceDone, recoveries }, destinationDone);
+  expect(report.recoveries).toEqual({ count: 3, pausedMs: 120 });
+  expect(demoTable(report)).toContain('3 times, paused for 120 ms in all');
+  expect(demoTable(reportOf())).not.toContain('recovered');
+});
+
 describe('is not verified when', () => {
   const { verdict, guest } = destinationDone;
   test.each<[string, DestinationDone]>([

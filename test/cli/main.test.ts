@@ -89,6 +89,60 @@ describe('demo', () => {
     expect(stderr).not.toContain('\x1b[');
   });
 
+  describe('--cut-every', () => {
+    const slowly = ['--max-postcopy-bandwidth', '32M'];
+
+    test.each([
+      ['unix', []],
+      ['tcp', ['--guest', 'stress', '--vcpus', '2']],
+      ['tcp', ['--memory-kind', 'memfd', '--blocks', '3', '--precopy-passes', '0']],
+    ])('over %s %j: recovers each time, and nothing is lost', async (transport, more) => {
+      const cut = ['--cut-every', '50ms', '--transport', transport];
+      const { exitCode, stdout, stderr } = await postcopy(
+        'demo',
+        '--memory',
+        '64M',
+        '--json',
+        ...cut,
+        ...slowly,
+        ...more,
+      );
+      expect(exitCode, stderr).toBe(0);
+      const report = JSON.parse(stdout.trim().split('\n').at(-1) as string);
+      expect(report).toMatchObject({ status: 'completed', verified: true, lostWrites: 0, transport });
+      expect(report.recoveries.count).toBeGreaterThan(0);
+      expect(report.recoveries.pausedMs).toBeGreaterThan(0);
+      expect(stderr).toMatch(/recovered [\d,]+ times?, paused for .* in all$/m);
+    });
+
+    test('a demo that is not cut has nothing to tell of recoveries', async () => {
+      const { stdout } = await postcopy('demo', '--memory', '64M', '--json');
+      expect(JSON.parse(stdout.trim().split('\n').at(-1) as string)).not.toHaveProperty('recoveries');
+    });
+
+    test('Ctrl-C ends it, paused or not', async () => {
+      const args = ['demo', '--memory', '64M', '--cut-every', '10ms', '--max-postcopy-bandwidth', '1M'];
+      const child = execa(process.execPath, [main, ...args], {
+        reject: false,
+        env: { NO_COLOR: '1' },
+        timeout: 60_000,
+      });
+      await new Promise<void>((resolve) => {
+        child.stderr.on('data', (chunk: Buffer) => {
+          if (/recovered/.test(chunk.toString())) resolve();
+        });
+      });
+      child.kill('SIGINT');
+      const { exitCode, stderr } = await child;
+      expect(exitCode).toBe(130);
+      expectOneSentence(stderr);
+    });
+
+    test.each(['0', 'often'])('no time: %s', async (time) => {
+      expect((await postcopy('demo', '--cut-every', time)).exitCode).toBe(2);
+    });
+  });
+
   test('Ctrl-C ends both processes', async () => {
     const child = execa(process.execPath, [main, 'demo', '--memory', '256M', '--max-bandwidth', '4M'], {
       reject: false,

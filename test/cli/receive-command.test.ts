@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createRelay } from '#lib/index.js';
 import { CapturedMachine } from '../../testing/qemu/captured-machine.ts';
 import { saveCaptured } from '../../testing/saved-machine.ts';
 
@@ -76,26 +77,56 @@ describe('a machine that is sent on', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a migration that fails', { timeout: 60_000 }, () => {
-  /** A machine that is half over in postcopy: both ends. */
-  async function halfOver() {
-    await saveCaptured(path('one'));
-    const { running, says } = receive('--save', path('two'));
-    await says(/^listening at unix:/);
-    const sending = run('send', uri, '--from', path('one'), '--postcopy', '--max-postcopy-bandwidth', '64K');
-    await says(/^postcopy-active/);
-    return { running, sending };
-  }
+/** A machine that is half over in postcopy: both ends. */
+async function halfOver(receiving: string[] = [], sending: string[] = []) {
+  await saveCaptured(path('one'));
+  const { running, says } = receive('--save', path('two'), ...receiving);
+  await says(/^listening at unix:/);
+  const slowly = ['--postcopy', '--max-postcopy-bandwidth', '64K'];
+  const sender = run('send', uri, '--from', path('one'), ...slowly, ...sending);
+  await says(/^postcopy-active/);
+  return { running, says, sending: sender };
+}
 
-  test('in postcopy, as the source dies: the loss is said, nothing is kept, exit code 1', async () => {
-    const { running, sending } = await halfOver();
+describe('a migration that fails', { timeout: 60_000 }, () => {
+  test('in postcopy, as the source dies: the loss is said, the half that came is kept, exit code 1', async () => {
+    const { running, sending } = await halfOver(['--recover-for', '0.2']);
     sending.kill('SIGKILL');
     await sending;
     const { exitCode, stderr } = await running;
     expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/^paused: /m);
+    expect(stderr).toMatch(/^given up after \d+ ms: /m);
     expect(stderr).toMatch(/the machine had been handed over and is lost: [\d,]+ of its pages had not come/);
-    expect(stderr).toContain(`nothing is saved in ${path('two')}`);
-    expect(existsSync(path('two'))).toBe(false);
+    expect(stderr).toContain(`postcopy reconcile ${path('two')} SOURCE_DIR --out DIR`);
+    expect(JSON.parse(readFileSync(path('two/manifest.json'), 'utf8'))).toMatchObject({ partial: true });
+  });
+
+  test('in postcopy, as both give up: what each keeps makes the machine whole', async () => {
+    const remainder = ['--save-remainder', path('rest')];
+    const { running, sending } = await halfOver(['--recover-for', '0'], ['--recover-for', '0.2', ...remainder]);
+    running.kill('SIGINT');
+    expect((await running).exitCode).toBe(130);
+    const { exitCode, stderr } = await sending;
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`postcopy reconcile DESTINATION_DIR ${path('rest')} --out DIR`);
+    expect((await run('reconcile', path('two'), path('rest'), '--out', path('whole'))).exitCode).toBe(0);
+    const [one, whole] = [files('one'), files('whole')];
+    // After a postcopy no description is sent.
+    one.delete('vmdescription.json');
+    expect(whole).toEqual(one);
+    const { running: next, says } = receive('--save', path('next'));
+    await says(/^listening at unix:/);
+    expect((await run('send', uri, '--from', path('whole'))).exitCode).toBe(0);
+    expect((await next).exitCode).toBe(0);
+  });
+
+  test('frozen, it stays until Ctrl-C, and leaves nothing that hangs', async () => {
+    const { running, says, sending } = await halfOver(['--recover-for', '0', '--on-lost', 'freeze']);
+    sending.kill('SIGKILL');
+    await says(/^its memory is frozen/);
+    running.kill('SIGINT');
+    expect((await running).exitCode).toBe(1);
   });
 
   test('by Ctrl-C in postcopy: it ends at once, exit code 130', async () => {
@@ -103,8 +134,18 @@ describe('a migration that fails', { timeout: 60_000 }, () => {
     running.kill('SIGINT');
     const { exitCode } = await running;
     expect(exitCode).toBe(130);
-    expect(existsSync(path('two'))).toBe(false);
     expect((await sending).exitCode).toBe(1);
+  });
+
+  test('by Ctrl-C at the source while it is paused: exit code 130', async () => {
+    const { running, sending } = await halfOver(['--recover-for', '0.2']);
+    const paused = new Promise<void>((resolve) =>
+      sending.stderr.on('data', (text) => /^paused/m.test(String(text)) && resolve()),
+    );
+    running.kill('SIGKILL');
+    await paused;
+    sending.kill('SIGINT');
+    expect((await sending).exitCode).toBe(130);
   });
 
   test('by Ctrl-C while nobody has connected', async () => {
@@ -124,6 +165,38 @@ describe('a migration that fails', { timeout: 60_000 }, () => {
     expect(exitCode).toBe(1);
     expect(stderr).toContain('postcopy-ram is off');
     expect(existsSync(path('two'))).toBe(false);
+  });
+});
+
+describe('a connection that is lost in postcopy', { timeout: 60_000 }, () => {
+  test.each([
+    ['the same URI', []],
+    ['another one', ['--recover-uri']],
+  ])('is recovered by itself, at %s', async (_where, options) => {
+    const { blocks } = await saveCaptured(path('one'));
+    const relay = await createRelay(`unix:${path('relay')}`, uri);
+    const { running, says } = receive('--save', path('two'), '--json');
+    await says(/^listening at unix:/);
+    const sending = run(
+      ...['send', relay.uri, '--from', path('one'), '--postcopy', '--max-postcopy-bandwidth', '8M', '--json'],
+      ...options.flatMap((option) => [option, uri]),
+    );
+    await says(/^postcopy-active/);
+    relay.cut();
+    await says(/^recovered after /);
+    const [received, sent] = await Promise.all([running, sending]);
+    await relay.close();
+    for (const { exitCode, stdout, stderr } of [received, sent]) {
+      expect(exitCode, stderr).toBe(0);
+      const { status, recoveries } = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '');
+      expect({ status, recoveries }).toEqual({
+        status: 'completed',
+        recoveries: { count: 1, pausedMs: expect.any(Number) },
+      });
+      expect(stderr).toMatch(/^paused: .*\n/m);
+    }
+    expect(JSON.parse(received.stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({ blocks });
+    expect(relay.stats.connections).toHaveLength(options.length === 0 ? 2 : 1);
   });
 });
 

@@ -17,7 +17,8 @@ const machine: ReceivedMachineInfo = {
   devices: 40,
   directory: '/tmp/vm',
 };
-const report = receiveReport(info, machine, { totalTimeMs: 500, saveTimeMs: 20 });
+const none = { count: 0, pausedMs: 0, longestMs: 0 };
+const report = receiveReport(info, machine, { totalTimeMs: 500, saveTimeMs: 20 }, none);
 
 test('the JSON has the migration and the machine, and null for what is not known', () => {
   expect(report).toMatchObject({
@@ -30,6 +31,7 @@ test('the JSON has the migration and the machine, and null for what is not known
     { ...info, postcopyBlocktime: undefined },
     { ...machine, runState: undefined, directory: undefined },
     { totalTimeMs: 0, saveTimeMs: 0 },
+    none,
   );
   expect(unknown).toMatchObject({ runState: null, saved: null, postcopyBlocktime: null, bytesPerSecond: 0 });
   expect(JSON.parse(JSON.stringify(unknown))).toEqual(unknown);
@@ -43,6 +45,14 @@ test('the lines name the machine, each block, and where it is', () => {
   for (const { idstr, length, sha256 } of machine.blocks) {
     expect(lines).toContainEqual(expect.stringMatching(new RegExp(`^block +${sha256}  ${idstr}  ${length}$`)));
   }
+});
+
+test('recoveries are told where there were any', () => {
+  expect('recoveries' in report).toBe(false);
+  const times = { totalTimeMs: 500, saveTimeMs: 20 };
+  const recovered = receiveReport(info, machine, times, { count: 2, pausedMs: 1500, longestMs: 1000 });
+  expect(recovered.recoveries).toEqual({ count: 2, pausedMs: 1500 });
+  expect(receiveText(recovered)).toMatch(/^recovered +2 times, paused for 1\.5 s in all$/m);
 });
 
 test('the line while it runs; its mark is another when anything has moved', () => {

@@ -5,21 +5,28 @@ import type { Manifest } from '#lib/machine/manifest.js';
 import { sourceDone } from '../../testing/demo-parts.ts';
 
 const { info } = sourceDone;
+const none = { count: 0, pausedMs: 0, longestMs: 0 };
 const manifest = { configuration: { machine: 'pc-i440fx-7.2' }, runState: 'paused' } as Manifest;
 
 test('the JSON', () => {
   const { status, ram, downtime, totalTime, setupTime } = info;
-  expect(sendReport(info, manifest, true)).toEqual({
+  expect(sendReport(info, manifest, true, none)).toEqual({
     ...{ status, ram, postcopy: true, machine: 'pc-i440fx-7.2', runState: 'paused' },
     ...{ downtimeMs: downtime, totalTimeMs: totalTime, setupTimeMs: setupTime },
   });
 });
 
 test('the lines', () => {
-  const lines = sendText(sendReport(info, manifest, false)).split('\n');
+  const lines = sendText(sendReport(info, manifest, false, none)).split('\n');
   expect(lines[0]).toMatch(/^machine +pc-i440fx-7\.2, now paused at the destination; by precopy$/);
   expect(lines).toContainEqual(expect.stringMatching(/^RAM +256 KiB: 70 pages, 8 zero pages$/));
   expect(lines).toContainEqual(expect.stringMatching(/^on the wire +293 KiB, 1\.1 MiB\/s$/));
+});
+
+test('recoveries are told where there were any', () => {
+  const recovered = sendReport(info, manifest, true, { count: 1, pausedMs: 20, longestMs: 20 });
+  expect(recovered.recoveries).toEqual({ count: 1, pausedMs: 20 });
+  expect(sendText(recovered)).toMatch(/^recovered +1 time, paused for 20 ms in all$/m);
 });
 
 test('the line while it runs tells how long it will take, if it moves', () => {

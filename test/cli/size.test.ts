@@ -1,7 +1,16 @@
 /** Sizes and times, read and written. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatBytes, formatCount, formatMs, formatUs, parseMs, parseRate, parseSize } from '#lib/cli/size.js';
+import {
+  formatBytes,
+  formatCount,
+  formatMs,
+  formatUs,
+  parseMs,
+  parsePeriod,
+  parseRate,
+  parseSize,
+} from '#lib/cli/size.js';
 
 describe('parseSize reads', () => {
   test.each([
@@ -82,6 +91,12 @@ describe('parseMs reads', () => {
   test.each(['', 'ms', '-1', '1m', '1e3', '9999999999999999999s'])('and refuses %j', (text) => {
     expect(() => parseMs(text)).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
   });
+});
+
+test('parsePeriod takes any time but none', () => {
+  expect(parsePeriod('50ms')).toBe(50);
+  for (const text of ['0', '0.1ms', 'x'])
+    expect(() => parsePeriod(text)).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
 });
 
 describe('formatBytes', () => {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { MachineSaver } from '#lib/machine/machine-saver.js';
 import { parseManifest } from '#lib/machine/manifest.js';
+import { PageBitmap } from '#lib/memory/bitmap.js';
 import { handleLeaks } from '../../testing/lib-thread.ts';
 import { capturedMachine, entriesOf, fillBlocks, machineOf, saveCaptured } from '../../testing/saved-machine.ts';
 
@@ -69,6 +70,32 @@ test('behind a precopy all of RAM is on disk before the source is answered', asy
   await guest.loadDeviceState(captured.allDevices(), captured.vmDescription);
   expect(saver.progress.done).toBe(saver.progress.total);
   await saver.close();
+});
+
+test('keeps the half that came, in place of the whole', async () => {
+  const saver = await MachineSaver.create({ directory });
+  const guest = await saver.receive(machineOf(captured), entriesOf(captured));
+  fillBlocks(guest.ramBlocks, captured);
+  await guest.loadDeviceState(captured.allDevices());
+  const received = guest.ramBlocks.map(({ size }) => new PageBitmap(size / 4096));
+  received[0].setRange(0, 10);
+  expect(await saver.keepHalf(received, { ...peer, postcopy: true })).toBe(directory);
+  await saver.close();
+  const manifest = parseManifest(readFileSync(join(directory, 'manifest.json'), 'utf8'), 'manifest.json');
+  expect(manifest).toMatchObject({ partial: true, peer: { postcopy: true }, runState: 'running' });
+  const [first, second] = manifest.blocks.map(({ file }) => readFileSync(join(directory, file)));
+  const bytes = captured.memory.get(captured.blocks[0].idstr) as Uint8Array;
+  expect(first.subarray(0, 40960).equals(bytes.subarray(0, 40960))).toBe(true);
+  expect(first.subarray(40960).some((byte) => byte !== 0)).toBe(false);
+  expect(second.some((byte) => byte !== 0)).toBe(false);
+});
+
+test('there is no half to keep where nothing came, or nothing is to be kept', async () => {
+  for (const options of [{ directory }, {}]) {
+    const saver = await MachineSaver.create(options);
+    await expect(saver.keepHalf([], peer)).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
+    await saver.close();
+  }
 });
 
 describe('leaves nothing', () => {

@@ -42,6 +42,31 @@ test('the manifest comes last and whole, and then all stays', async () => {
   expect(readFileSync(path('new/manifest.json'), 'utf8')).toBe('{}');
 });
 
+test('a folder in it goes with what was written to it, or stays', async () => {
+  for (const isPublished of [false, true]) {
+    const directory = await SaveDirectory.create(path('new'));
+    await directory.makeFolder('marks');
+    await directory.write('marks/a', 'one');
+    if (isPublished) await directory.publish('{}');
+    await directory.remove();
+    expect(existsSync(path('new/marks/a'))).toBe(isPublished);
+    expect(existsSync(path('new'))).toBe(isPublished);
+  }
+});
+
+test('given its name at the end, or, where that is taken, nothing is left of it', async () => {
+  for (const isTaken of [false, true]) {
+    const directory = await SaveDirectory.create(path('unfinished'));
+    await directory.write('a', 'one');
+    await directory.publish('{}');
+    const moved = directory.moveTo(path('whole'));
+    if (isTaken) await expect(moved).rejects.toMatchObject({ code: 'SAVE_FAILED' });
+    else await moved;
+    expect(readdirSync(path('whole')).sort()).toEqual(['a', 'manifest.json']);
+    expect(readdirSync(folder)).toEqual(['whole']);
+  }
+});
+
 describe('where the machine does not come whole', () => {
   test('a new directory goes again', async () => {
     const directory = await SaveDirectory.create(path('new'));

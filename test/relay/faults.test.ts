@@ -68,6 +68,19 @@ test('what passes is a prefix up to the first cut, changed where it was to be (p
   );
 });
 
+test('added behind its byte, a cut happens at the next one, and a corruption never', () => {
+  const late = { kind: 'cut', after: 10 } as const;
+  const plan = new FaultPlan([]);
+  plan.add({ kind: 'corrupt', after: 5 });
+  plan.add(late);
+  const bytes = new Uint8Array(8);
+  expect(plan.admit(bytes, 20, () => expect.unreachable())).toBe(0);
+  expect(bytes).toEqual(new Uint8Array(8));
+  expect(plan.due(20)).toBe(late);
+  expect(plan.admit(bytes, 20, () => expect.unreachable())).toBe(8);
+  expect(plan.left).toEqual([]);
+});
+
 describe('which connection a fault concerns', () => {
   const cut = { kind: 'cut', after: 1 } as const;
 

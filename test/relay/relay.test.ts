@@ -299,6 +299,24 @@ describe('faults', () => {
     expect(far.received).toEqual(pattern(100, 1));
   });
 
+  test('injected while it runs: of a connection that is there, and of one that is to come', async () => {
+    const { relay, connect } = await line('unix', 'unix');
+    const [near, far] = await connect();
+    await near.send([pattern(200, 1)]);
+    await far.has(200);
+    relay.inject({ kind: 'cut', after: 100 });
+    relay.inject({ kind: 'cut', after: 50, connection: 1, direction: 'd2s' });
+    await near.send([pattern(10, 2)]);
+    expect(await far.ended).toBe('end');
+    expect(far.received).toEqual(pattern(200, 1));
+    const [nearNext, farNext] = await connect();
+    await farNext.send([pattern(80, 3)]);
+    expect(await nearNext.ended).toBe('end');
+    expect(nearNext.received).toEqual(pattern(80, 3).subarray(0, 50));
+    expect(() => relay.inject({ kind: 'cut', after: -1 })).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
+    expect(relay.stats.faultsLeft).toEqual([]);
+  });
+
   test('what is asked for and not reached is told', async () => {
     const fault: Fault = { kind: 'corrupt', after: 1000 };
     const { relay, connect } = await line('unix', 'unix', { faults: [fault] });

@@ -1,0 +1,55 @@
+/**
+ * `postcopy reconcile`: makes a whole machine of the two halves that "receive" and "send" saved when their migration
+ * was given up. Exit code 0 when it is there, 1 when it can't be made, 130 when interrupted.
+ */
+import type { Command } from 'commander';
+import { reconcileHalves } from '../machine/reconcile.js';
+import { onInterrupt, printJson } from './command-line.js';
+import { createLiveLine } from './live-line.js';
+import { reconcileLook, reconcileReport, reconcileText } from './reconcile-report.js';
+
+interface ReconcileCommandOptions {
+  readonly out: string;
+  readonly json?: boolean;
+}
+
+async function runReconcile(destination: string, source: string, options: ReconcileCommandOptions): Promise<void> {
+  const { out, json = false } = options;
+  const signal = onInterrupt();
+  const line = createLiveLine();
+  const began = performance.now();
+  let done = 0;
+  let total = 0;
+  line.follow(() => reconcileLook(done, total));
+  const onProgress = (bytes: number, ofBytes: number) => {
+    done = bytes;
+    total = ofBytes;
+  };
+  try {
+    const reconciled = await reconcileHalves(destination, source, out, { onProgress, signal });
+    const report = reconcileReport(reconciled, performance.now() - began);
+    line.end();
+    if (json) printJson(report);
+    else process.stdout.write(`${reconcileText(report)}\n`);
+  } finally {
+    line.end();
+  }
+}
+
+const help = `
+A postcopy that is given up leaves part of the machine at each side: what the destination received, and what it may not
+have, which is at the source still. "postcopy receive --save DIR" and "postcopy send --save-remainder DIR" keep them.
+What comes out is sent with "postcopy send --from" (docs/recovery.md).`;
+
+/** Adds the command to `program`. */
+export function addReconcileCommand(program: Command): void {
+  program
+    .command('reconcile')
+    .description('make a whole machine of the two halves that a postcopy left which was given up')
+    .argument('<destination-dir>', 'the destination\'s half, which "receive --save" kept')
+    .argument('<source-dir>', 'the source\'s half, which "send --save-remainder" kept')
+    .requiredOption('--out <dir>', 'where it is to be: a directory that is not there')
+    .option('--json', 'print one JSON object as the last line')
+    .addHelpText('after', help)
+    .action(runReconcile);
+}
