@@ -7,6 +7,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
 import { fromPlainError, MigrationError, toPlainError } from '../errors.js';
+import type { PageBitmap } from '../memory/bitmap.js';
 import { pageOffset } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
@@ -87,6 +88,8 @@ class ListenThread {
   readonly #preempt: PreemptControl;
   /** Bytes of the stream before the switch. */
   readonly #precopyBytes: number;
+  /** Pages that had come when the last ping did. */
+  #pagesAtPing = -1;
 
   constructor(data: ListenThreadData, work: ListenThreadWork, thread: Context) {
     this.#data = data;
@@ -127,7 +130,7 @@ class ListenThread {
     for (;;) {
       try {
         this.#readToEof();
-        this.#preempt.awaitEnd(() => this.#intake.received.every((pages) => pages.count() === pages.pageCount));
+        this.#preempt.awaitEnd(() => this.#intake.received.every(isFull));
         // Before userfaultfd lets go of the memory.
         requireAllPages(this.#blocks, this.#intake.received);
         return;
@@ -170,6 +173,7 @@ class ListenThread {
       case 'command':
         if (record.command === 'PING') {
           if (record.value === Ping.AFTER_PACKAGE) this.#sourceHasLetGo();
+          this.#lookWhetherAllIsHere();
           this.#channel.send(encodePong(record.value));
           return false;
         }
@@ -177,6 +181,15 @@ class ListenThread {
       default:
         throw this.#illegal(record.type);
     }
+  }
+
+  /** A source that waits for the device state to be loaded may have nothing more to send before its end can come. */
+  #lookWhetherAllIsHere(): void {
+    if (this.#signals.get('PACKAGE') !== Package.PENDING) return;
+    const pages = this.#counters.get('normal') + this.#counters.get('duplicate');
+    const isIdle = pages === this.#pagesAtPing;
+    this.#pagesAtPing = pages;
+    if (isIdle && this.#intake.received.every(isFull)) this.#thread.emit({ kind: 'all-here' });
   }
 
   #sourceHasLetGo(): void {
@@ -329,6 +342,8 @@ class ListenThread {
     sayCompleted(this.#channel);
   }
 }
+
+const isFull = (pages: PageBitmap): boolean => pages.count() === pages.pageCount;
 
 runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread) => {
   const signals = createDestinationSignals(data.signals);

@@ -34,7 +34,7 @@ export class Pacing {
   /** Messages of the destination that were seen when {@link count} was called last. */
   #heard = 0;
   #phase: Phase = 'precopy';
-  #holdsBackground = false;
+  #heldUntilMs = 0;
   #pingedMs = 0;
   #bytesPerSecond: number;
   #bytesSinceRequest = 0;
@@ -63,9 +63,9 @@ export class Pacing {
     this.#pingedMs = nowMs();
   }
 
-  /** Whether only requested pages go: the destination has not been told to run the guest, and should come to that. */
-  set holdsBackground(holds: boolean) {
-    this.#holdsBackground = holds;
+  /** For so many milliseconds only requested pages go. */
+  holdBackground(ms: number): void {
+    this.#heldUntilMs = nowMs() + ms;
   }
 
   /** Another connection: nothing is on its way there. */
@@ -93,7 +93,7 @@ export class Pacing {
       this.#credit.isQuiet = false;
       return true;
     }
-    return !this.#holdsBackground && this.#restMs() === 0 && this.#hasCredit && !this.#pingIsDue;
+    return this.#heldMs === 0 && this.#restMs() === 0 && this.#hasCredit && !this.#pingIsDue;
   }
 
   /** Pages that nobody waits for were sent. */
@@ -123,11 +123,15 @@ export class Pacing {
    */
   rest(attention: number): void {
     this.#credit.pong(this.#signals.get('PONG_PLACED'), native().monotonicUs());
-    const mayGoOn = this.#hasCredit && !this.#holdsBackground;
-    const restMs = Math.min(mayGoOn ? this.#restMs() : Number.POSITIVE_INFINITY, this.#untilSignOfLifeMs);
+    const backgroundMs = this.#hasCredit ? Math.max(this.#restMs(), this.#heldMs) : Number.POSITIVE_INFINITY;
+    const restMs = Math.min(backgroundMs, this.#untilSignOfLifeMs);
     if (restMs === 0 || this.#queue.length > 0) return;
     this.#trace.at('migration_rate_limit', restMs);
     this.#signals.waitWhile('ATTENTION', attention, restMs);
+  }
+
+  get #heldMs(): number {
+    return Math.max(0, this.#heldUntilMs - nowMs());
   }
 
   /** Milliseconds; 0 where a ping is due. */

@@ -13,6 +13,11 @@ import type { SourceContext } from './source-context.js';
 /** Rounds of discarding while the guest still runs, and the pages of the last that are few enough to leave. */
 const EARLY_ROUNDS = 4;
 const FEW_PAGES = 128;
+/**
+ * Milliseconds in which a destination has mostly loaded the device state; its answer must not wait behind pages that
+ * nobody has asked for. One that takes longer gets those meanwhile.
+ */
+const LOAD_MS = 100;
 /** Milliseconds to wait for a pong before going on without: a slow destination only costs downtime. */
 const PONG_PATIENCE_MS = 5000;
 
@@ -41,15 +46,15 @@ export function startPostcopy(source: SourceContext): void {
   if (machine.answersBeforeRun) stream.send(encode.encodePackaged(package_));
   else source.handOver(encode.encodePackaged(package_));
   source.enterPostcopy();
-  pacing.holdsBackground = machine.answersBeforeRun;
-  if (!machine.answersBeforeRun) end(source);
+  if (machine.answersBeforeRun) pacing.holdBackground(LOAD_MS);
+  else end(source);
 }
 
 /** In two phases: the second, once the destination has answered. It runs the guest when it sees the last ping. */
 export function handOverWhenLoaded(source: SourceContext): void {
   if (source.signals.get('PONG') !== Ping.SWITCHOVER) return;
   source.confirmHandOver();
-  source.pacing.holdsBackground = false;
+  source.pacing.holdBackground(0);
   end(source);
 }
 

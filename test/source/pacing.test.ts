@@ -115,7 +115,7 @@ test('a destination that has answered no ping is not waited for', () => {
 
 test('in postcopy a ping is due now and then, and a rest is no longer than until that', () => {
   const { pacing, signals } = rig(0);
-  pacing.holdsBackground = true;
+  pacing.holdBackground(60_000);
   pacing.enterPostcopy();
   expect(pacing.maySend()).toBe(false);
   expect(pacing.duePing()).toBeUndefined();
@@ -130,8 +130,17 @@ test('in postcopy a ping is due now and then, and a rest is no longer than until
 test('while background pages are held back those asked for go', () => {
   const { pacing, queue } = rig(0);
   pacing.enterPostcopy();
-  pacing.holdsBackground = true;
+  pacing.holdBackground(60_000);
   expect(pacing.maySend()).toBe(false);
   queue.push(0, 1, 1);
+  expect(pacing.maySend()).toBe(true);
+});
+
+test('background pages that are held back go when the time is over', () => {
+  const { pacing, signals } = rig(0);
+  pacing.enterPostcopy();
+  pacing.holdBackground(20);
+  expect(pacing.maySend()).toBe(false);
+  pacing.rest(signals.get('ATTENTION'));
   expect(pacing.maySend()).toBe(true);
 });
