@@ -5,7 +5,7 @@ import { handleLeaks } from '../../testing/lib-thread.ts';
 import { countThreads, until } from '../../testing/native-thread.ts';
 
 const capabilities = { postcopyRam: true, postcopyPreempt: true };
-/** Comes to a missing page so seldom, and with so little in the background, that it is not whole before the last pause. */
+/** Comes to missing pages so seldom, with so little in the background, that it is not whole before the last pause. */
 const memory = 32 * 2 ** 20;
 const writesPerSecond = 1000;
 const SLOW = 2 * 2 ** 20;
