@@ -9,7 +9,7 @@ import { pageCount } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { EventfdHandle, SocketHandle } from '../native.js';
 import { runThread } from '../threads/thread.js';
-import type { Trace } from '../trace/trace.js';
+import { createTraceWords, Trace } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { Ping, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
@@ -19,6 +19,7 @@ import { SourceBitmaps } from './source-bitmaps.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
 import { createSourceSignals, Resume, ReturnPathPhase, type SourceSignals } from './source-signals.js';
 import { UrgentPages, type UrgentPagesData } from './urgent-pages.js';
+import { type HandleRequests, WarmUp } from './warm-up.js';
 
 export interface ReturnPathThreadData extends UrgentPagesData {
   readonly channel: ChannelDescriptor;
@@ -171,39 +172,68 @@ class ReturnPath {
   }
 }
 
-/** Reads messages until SHUT. */
-function readReturnPath(channel: Channel, path: ReturnPath, { blocks, isRecovery }: ReturnPathThreadData): void {
+/** The destination has said all it will. */
+const SHUT = -1;
+
+/** Acts on the whole messages in bytes[start, end); where the rest begins, or SHUT. */
+function handleMessages(
+  decoder: ReturnPathDecoder,
+  path: ReturnPath,
+  bytes: Uint8Array,
+  view: DataView,
+  start: number,
+  end: number,
+): number {
+  let at = start;
+  for (;;) {
+    const from = at;
+    const message = asMigrationError(() => decoder.next(bytes, view, from, end));
+    if (message === undefined) return at;
+    at += decoder.consumed;
+    if (path.handle(message)) return SHUT;
+  }
+}
+
+function decoderFor({ blocks, isRecovery }: ReturnPathThreadData) {
   const bitmapBytes = new Map(blocks.map(({ idstr, size }) => [idstr, receivedBitmapBytes(pageCount(size))]));
   // A received bitmap belongs to a recovery, and would not fit otherwise.
   const maxBitmapBytes = isRecovery ? Math.max(...bitmapBytes.values()) : 0;
-  const bytes = new Uint8Array(BUFFER_BYTES + (isRecovery ? maxBitmapBytes + BITMAP_FRAME_BYTES : 0));
-  const view = new DataView(bytes.buffer);
   const decoder = new ReturnPathDecoder({
     limits: { maxBitmapBytes },
     ...(isRecovery ? { bitmapBytes: (idstr: string) => bitmapBytes.get(idstr) } : {}),
   });
-  let start = 0;
+  return { decoder, bufferBytes: BUFFER_BYTES + (isRecovery ? maxBitmapBytes + BITMAP_FRAME_BYTES : 0) };
+}
+
+/** What a warm-up goes through: nobody traces it. */
+function untraced(data: ReturnPathThreadData, kick: EventfdHandle): HandleRequests {
+  const path = new ReturnPath(data, new Trace({ words: createTraceWords(), ring: undefined }), kick);
+  const { decoder } = decoderFor(data);
+  return (bytes) => void handleMessages(decoder, path, bytes, new DataView(bytes.buffer), 0, bytes.length);
+}
+
+/** Reads messages until SHUT. Before the first page is asked for, whenever there is nothing to read, it warms up. */
+function readReturnPath(
+  channel: Channel,
+  path: ReturnPath,
+  data: ReturnPathThreadData,
+  warmUp: WarmUp | undefined,
+): void {
+  const { decoder, bufferBytes } = decoderFor(data);
+  const bytes = new Uint8Array(bufferBytes);
+  const view = new DataView(bytes.buffer);
   let end = 0;
   for (;;) {
-    const message = asMigrationError(() => decoder.next(bytes, view, start, end));
-    if (message !== undefined) {
-      start += decoder.consumed;
-      if (path.handle(message)) return;
-      continue;
-    }
+    const start = handleMessages(decoder, path, bytes, view, 0, end);
+    if (start === SHUT) return;
     if (start > 0) bytes.copyWithin(0, start, end);
     end -= start;
-    start = 0;
+    while (warmUp?.isDue && !channel.awaitBytes(0)) warmUp.round();
     const received = channel.receive(bytes, end, bytes.length - end);
     if (received === 0) {
       const { offset } = decoder;
-      throw new MigrationError(
-        'PEER_GONE',
-        `${channel.peer} closed the return path at offset ${offset} of it, unshut`,
-        {
-          offset,
-        },
-      );
+      const text = `${channel.peer} closed the return path at offset ${offset} of it, unshut`;
+      throw new MigrationError('PEER_GONE', text, { offset });
     }
     end += received;
   }
@@ -215,9 +245,12 @@ runThread<ReturnPathThreadData, void>((data, thread) => {
     signals.set('RETURN_PATH', phase);
     signals.bump('ATTENTION');
   };
+  const sendsPages = signals.get('PREEMPT') !== 0 && !data.isRecovery;
+  const warmUp = sendsPages ? WarmUp.create(data, thread.kick, untraced) : undefined;
   try {
     thread.trace.at('source_return_path_thread_entry');
-    readReturnPath(new Channel(data.channel, thread.kick), new ReturnPath(data, thread.trace, thread.kick), data);
+    const channel = new Channel(data.channel, thread.kick);
+    readReturnPath(channel, new ReturnPath(data, thread.trace, thread.kick), data, warmUp);
     thread.trace.at('source_return_path_thread_end');
     settle(ReturnPathPhase.CLOSED);
   } catch (error) {
@@ -225,5 +258,7 @@ runThread<ReturnPathThreadData, void>((data, thread) => {
     settle(refused ? ReturnPathPhase.REFUSED : ReturnPathPhase.BROKEN);
     thread.trace.at('source_return_path_thread_bad_end');
     throw error;
+  } finally {
+    warmUp?.close();
   }
 });
