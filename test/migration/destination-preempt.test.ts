@@ -141,6 +141,7 @@ describe('the channel comes', () => {
     await source.hears('REQ_PAGES');
     urgent.send(piece.urgent(pagesOf('ram')[31]));
     expect(Buffer.compare(await waiter.result, patternPage(0, 31, SEED))).toBe(0);
+    await until('it is counted', () => incoming.info().ram.normal === 1);
     const { ram, faults } = incoming.info();
     expect(ram).toMatchObject({ normal: 1, postcopyRequests: 1, postcopyRequestsServed: 1 });
     expect(faults.maxUs).toBeGreaterThan(0);

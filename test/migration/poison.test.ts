@@ -1,4 +1,4 @@
-/** A guest that is given up with poison: who reads what never came is killed, in a process of its own, and reads no zeroes. */
+/** A guest that is given up with poison, in a process of its own: who reads what never came is killed by it. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { listen } from '#lib/index.js';
