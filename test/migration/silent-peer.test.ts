@@ -59,6 +59,7 @@ test('the last word does not come: the source pauses, and giving up loses nothin
   await incoming.finished;
   await reach(outgoing, 'postcopy-paused');
   expect(outgoing.pauseReason?.message).toMatch(/has given no sign of life for 0\.6 s/);
+  expect(outgoing.hasPlacedAll).toBe(true);
   expect(outgoing.giveUp()).toBe(true);
   expect(await outgoing.finished).toMatchObject({ status: 'completed' });
   await relay.close();
@@ -82,6 +83,7 @@ test('no connection of a recovery says anything: each try fails in time, until o
     expect(outgoing.status).toBe('postcopy-paused');
   }
   await outgoing.recover(relay.uri);
+  expect(outgoing.hasPlacedAll).toBe(false);
   outgoing.setParameters({ maxPostcopyBandwidth: 0 });
   await Promise.all([outgoing.finished, incoming.finished]);
   await relay.close();

@@ -10,7 +10,7 @@ import { drawPlan, planText } from './plan.ts';
 const usage = `npm run test:chaos -- [options]
   --cuts N     how often the network breaks, over as many migrations as it takes; 200 by default
   --seed S     the same seed draws the same migrations and cuts; a random one by default
-  --replay S   the one migration with that seed, which a failure names
+  --replay S   the one migration with that seed, which a failure names; prints what happened
   --no-preempt without the preempt channel`;
 
 const CUTS = 200;
@@ -62,8 +62,8 @@ async function campaign(seed: number, cuts: number, preempt: boolean): Promise<v
 async function replay(seed: number, preempt: boolean): Promise<void> {
   await withHugepagesIfAny(async (hugepages) => {
     const plan = drawPlan(seed, { cuts: CUTS_OF_REPLAY, hugepages, preempt });
-    console.error(planText(plan));
-    const { where, breaks, recoveries } = await chaosMigration(plan);
+    const { where, breaks, recoveries, history } = await chaosMigration(plan);
+    console.error(history);
     console.log(`the guest is whole at the ${where}: ${breaks.length} cuts, ${recoveries.count} recoveries`);
   });
 }
