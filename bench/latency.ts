@@ -16,6 +16,18 @@ import { quantile } from './statistics.ts';
 /** Few enough that the background has not come to its end before the last. */
 const REQUESTS_PER_MIB = 1;
 
+/** What the main connection carries, in bytes a second: as much as it can, or as much as a link of 2.5 Gbit/s. */
+const links = { loopback: undefined, '2.5 Gbit/s': 2.5e9 / 8 } as const;
+
+interface Kind {
+  readonly preempt: boolean;
+  readonly link: keyof typeof links;
+}
+
+const kinds: readonly Kind[] = [true, false].flatMap((preempt) =>
+  (Object.keys(links) as (keyof typeof links)[]).map((link) => ({ preempt, link })),
+);
+
 function sampleOf({ latenciesUs, backgroundBytes, elapsedUs }: Requested): Sample {
   return {
     throughput: backgroundBytes / MIB / (elapsedUs / 1e6),
@@ -31,45 +43,47 @@ function sampleOf({ latenciesUs, backgroundBytes, elapsedUs }: Requested): Sampl
 async function measure(
   image: MemoryImage,
   transport: Transport,
-  preempt: boolean,
+  { preempt, link }: Kind,
   send: (uri: string) => Promise<void>,
 ): Promise<Sample> {
   const uri = transport === 'unix' ? `unix:${join(image.folder, 'requester.socket')}` : 'tcp:127.0.0.1:0';
   const requests = Math.ceil((image.bytes / MIB) * REQUESTS_PER_MIB);
-  const requester = await startRequester({ uri, idstr: RAM_ID, preempt, requests }, image.bytes);
+  const linkBytesPerSecond = links[link];
+  const options = { uri, idstr: RAM_ID, preempt, linkBytesPerSecond, requests };
+  const requester = await startRequester(options, image.bytes);
   await send(requester.uri);
   return sampleOf(await requester.requested);
 }
 
-async function fromQemu(image: MemoryImage, transport: Transport, preempt: boolean): Promise<Sample> {
+async function fromQemu(image: MemoryImage, transport: Transport, kind: Kind): Promise<Sample> {
   await using source = await startQemuSource(image);
-  await setUp(source, ['postcopy-ram', ...(preempt ? ['postcopy-preempt'] : [])], {
+  await setUp(source, ['postcopy-ram', ...(kind.preempt ? ['postcopy-preempt'] : [])], {
     'max-bandwidth': 2 ** 40,
     'max-postcopy-bandwidth': 0,
   });
-  return await measure(image, transport, preempt, async (uri) => {
+  return await measure(image, transport, kind, async (uri) => {
     await source.qmp.execute('migrate', { uri });
     await source.qmp.execute('migrate-start-postcopy');
   });
 }
 
-async function fromUs(image: MemoryImage, us: PeerProcess, transport: Transport, preempt: boolean): Promise<Sample> {
+async function fromUs(image: MemoryImage, us: PeerProcess, transport: Transport, kind: Kind): Promise<Sample> {
   let sending: Promise<void> | undefined;
-  const sample = await measure(image, transport, preempt, async (uri) => {
-    sending = us.sendUntilLost(uri, preempt);
+  const sample = await measure(image, transport, kind, async (uri) => {
+    sending = us.sendUntilLost(uri, kind.preempt);
   });
   await sending;
   return sample;
 }
 
-function comparisonOf(image: MemoryImage, us: PeerProcess, transport: Transport, preempt: boolean): Comparison {
+function comparisonOf(image: MemoryImage, us: PeerProcess, transport: Transport, kind: Kind): Comparison {
   return {
-    name: `requests under load, ${transport}, ${preempt ? 'preempt' : 'one connection'}`,
+    name: `requests, ${transport}, ${kind.preempt ? 'preempt' : 'one connection'}, ${kind.link}`,
     baseline: 'QEMU',
     compared: ['p50 µs', 'p99 µs'],
     contenders: [
-      { name: 'QEMU', run: () => fromQemu(image, transport, preempt) },
-      { name: 'us', run: () => fromUs(image, us, transport, preempt) },
+      { name: 'QEMU', run: () => fromQemu(image, transport, kind) },
+      { name: 'us', run: () => fromUs(image, us, transport, kind) },
     ],
   };
 }
@@ -81,9 +95,8 @@ export const latency: Benchmark = {
     const image = await MemoryImage.create(memoryBytes);
     try {
       const us = await startSource(image);
-      const kinds = transports.flatMap((transport) => [true, false].map((preempt) => ({ transport, preempt })));
       return {
-        comparisons: kinds.map(({ transport, preempt }) => comparisonOf(image, us, transport, preempt)),
+        comparisons: transports.flatMap((transport) => kinds.map((kind) => comparisonOf(image, us, transport, kind))),
         [Symbol.asyncDispose]: async () => {
           await us[Symbol.asyncDispose]();
           image[Symbol.dispose]();

@@ -1,6 +1,6 @@
 /**
  * A destination that is nobody's: it asks a source in postcopy for one page after the other and times each answer,
- * while everything else that comes is read as fast as it comes. Two threads, so that neither waits for the other: one reads
+ * while everything else is read as fast as it comes. Two threads, so that neither waits for the other: one reads
  * the main connection, one asks and reads the preempt connection, or waits for what the first one finds.
  */
 import { once } from 'node:events';
@@ -13,12 +13,18 @@ import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '#l
 
 const PAGE = 4096;
 const ARENA_BYTES = 1024 * 1024;
+/** Milliseconds between a page and the next request: a guest works with what it has got, and the background goes on. */
+const THINK_MS = 0.5;
+/** Read at once: while the kernel copies, nobody else has that processor. */
+const READ_BYTES = 128 * 1024;
 
 export interface RequesterOptions {
   readonly uri: string;
   /** The block whose pages are asked for. */
   readonly idstr: string;
   readonly preempt: boolean;
+  /** Bytes a second that are read of the main connection in postcopy: what a link carries. Absent: no limit. */
+  readonly linkBytesPerSecond: number | undefined;
   /** Requests to time. */
   readonly requests: number;
 }
@@ -80,6 +86,23 @@ export async function startRequester(options: RequesterOptions, bytes: number): 
   return { uri: listener.uri, requested: run() };
 }
 
+/** Holds its thread back so that no more bytes come through than the link carries. */
+class Link {
+  readonly #bytesPerMs: number;
+  readonly #never = new Int32Array(new SharedArrayBuffer(4));
+  #freeMs = performance.now();
+
+  constructor(bytesPerSecond = Number.POSITIVE_INFINITY) {
+    this.#bytesPerMs = bytesPerSecond / 1000;
+  }
+
+  carry(bytes: number): void {
+    const now = performance.now();
+    this.#freeMs = Math.max(this.#freeMs, now) + bytes / this.#bytesPerMs;
+    if (this.#freeMs > now) Atomics.wait(this.#never, 0, 0, this.#freeMs - now);
+  }
+}
+
 /** Reads the main connection until the kick. */
 function read({ listener, kick, words, bitmap, pages, options }: ThreadData): void {
   const shared = new Int32Array(words);
@@ -87,6 +110,7 @@ function read({ listener, kick, words, bitmap, pages, options }: ThreadData): vo
   const main = accept(listener, kick);
   if (options.preempt) shared[Word.PREEMPT] = accept(listener, kick);
   shared[Word.MAIN] = main;
+  const link = new Link(options.linkBytesPerSecond);
   const bytes = new Uint8Array(ARENA_BYTES);
   const view = new DataView(bytes.buffer);
   let decoder = new StreamDecoder();
@@ -100,8 +124,10 @@ function read({ listener, kick, words, bitmap, pages, options }: ThreadData): vo
       bytes.copyWithin(0, start, end);
       end -= start;
       start = 0;
-      const received = native().socketReceive(main, kick, bytes, end, bytes.length - end);
+      const room = Math.min(bytes.length - end, READ_BYTES);
+      const received = native().socketReceive(main, kick, bytes, end, room);
       if (received <= 0) return;
+      if (shared[Word.RUNS] === 1) link.carry(received);
       Atomics.add(shared, Word.KIB, received >> 10);
       end += received;
       continue;
@@ -154,6 +180,8 @@ function ask({ kick, words, bitmap, pages, options }: ThreadData): Requested {
   const receivePage = options.preempt
     ? overPreempt(shared[Word.PREEMPT] as SocketHandle, kick, contextOf(options.idstr, pages * PAGE), arrived)
     : (page: number) => overMain(page, arrived, shared);
+  const idle = new Int32Array(new SharedArrayBuffer(4));
+  let named = false;
   const latenciesUs: number[] = [];
   const startUs = monotonicUs();
   const before = Atomics.load(shared, Word.KIB);
@@ -161,8 +189,10 @@ function ask({ kick, words, bitmap, pages, options }: ThreadData): Requested {
   for (let page = pages - 2; page > 0 && latenciesUs.length < options.requests; page -= 3) {
     if (arrived.test(page)) continue;
     const sentUs = monotonicUs();
-    socketSend(main, kick, message, 0, encodeReqPages(view, 0, page * PAGE, PAGE, name));
+    socketSend(main, kick, message, 0, encodeReqPages(view, 0, page * PAGE, PAGE, named ? undefined : name));
+    named = true;
     if (receivePage(page)) latenciesUs.push(monotonicUs() - sentUs);
+    Atomics.wait(idle, 0, 0, THINK_MS);
   }
   const backgroundBytes = (Atomics.load(shared, Word.KIB) - before) * 1024;
   return { latenciesUs, backgroundBytes, elapsedUs: monotonicUs() - startUs };

@@ -113,6 +113,9 @@ export const piece = {
   part: (...pages: FedPage[]): Uint8Array => ramSection('PART', pages),
   end: (...pages: FedPage[]): Uint8Array => ramSection('END', pages),
   eof: encodeEof,
+  /** On the preempt channel: page records alone, and their end. */
+  urgent: (...pages: FedPage[]): Uint8Array => joined(pages.map(pageRecord)),
+  urgentEnd: encodeRamEos,
 };
 
 /** All pages of the blocks, each with what `content` gives. */
@@ -178,7 +181,7 @@ export class HandFedSource {
     const value = 1_000_000 + this.sent;
     this.send(piece.ping(value));
     while (!this.heard.some((message) => message.type === 'PONG' && message.value === value)) {
-      if (this.#closed) throw new Error('the destination closed');
+      if (this.#closed) throw new Error(`the destination closed; it had said ${JSON.stringify(this.heard)}`);
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
   }

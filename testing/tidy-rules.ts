@@ -190,6 +190,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/destination/main-thread.ts': workerEntry,
   'lib/destination/listen-thread.ts': workerEntry,
   'lib/destination/fault-thread.ts': workerEntry,
+  'lib/destination/preempt-thread.ts': workerEntry,
   'lib/source/outgoing.ts': owner,
   'lib/destination/incoming.ts': owner,
   'lib/migration/listen.ts': 'the other half of what test/migration/migrate.test.ts is about',

@@ -26,7 +26,7 @@ export const capabilityHandling: ReadonlyMap<string, string> = new Map([
   ['compress', 'pages packed with zlib are not unpacked here'],
   ['dirty-bitmaps', 'bitmaps of disks have no place here'],
   ['multifd', 'pages come over one connection here'],
-  ['postcopy-preempt', 'requested pages come over the one connection here'],
+  ['postcopy-preempt', 'it is off here, and requested pages come over the one connection'],
   ['x-colo', 'a guest that goes on at both sides is not kept in step here'],
   ['zero-copy-send', 'it wants multifd, and pages come over one connection here'],
   ['x-ignore-shared', 'the shared RAM stays in a file that the host of the source has, and does not come'],

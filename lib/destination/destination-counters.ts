@@ -1,11 +1,5 @@
-/** What the destination counts: by whichever thread reads the stream, but for the faults. */
+/** What the destination counts: by whichever thread reads the stream, but for the faults. Of each channel by itself. */
 import { Counters } from '../threads/counters.js';
-import { type LatencyStage, type LatencySummary, latencyStages } from './fault-latency.js';
-
-/** Listen thread: fault latency so far, by stage. */
-const latencyCounterNames = latencyStages.flatMap(
-  (stage) => [`${stage}.p50Us`, `${stage}.p99Us`, `${stage}.maxUs`] as const,
-);
 
 export const destinationCounterNames = [
   /** Bytes of the stream decoded. */
@@ -20,9 +14,8 @@ export const destinationCounterNames = [
   'faults',
   /** Fault thread: pages asked for. */
   'postcopyRequests',
-  /** Listen thread: of the pages asked for, those that are there. */
+  /** Of the pages asked for, those that are there. */
   'requestsServed',
-  ...latencyCounterNames,
 ] as const;
 
 export type DestinationCounter = (typeof destinationCounterNames)[number];
@@ -33,9 +26,12 @@ export function createDestinationCounters(buffer?: SharedArrayBuffer): Destinati
   return new Counters(destinationCounterNames, buffer);
 }
 
-/** Listen thread: a stage's latency so far. */
-export function countLatency(counters: DestinationCounters, stage: LatencyStage, summary: LatencySummary): void {
-  counters.set(`${stage}.p50Us`, summary.p50Us);
-  counters.set(`${stage}.p99Us`, summary.p99Us);
-  counters.set(`${stage}.maxUs`, summary.maxUs);
+/** What has come over two channels together. */
+export function sumOfCounters(
+  one: DestinationCounters,
+  other: DestinationCounters,
+): Record<DestinationCounter, number> {
+  const sum = one.snapshot();
+  for (const name of destinationCounterNames) sum[name] += other.get(name);
+  return sum;
 }

@@ -34,6 +34,12 @@ export const destinationSignalNames = [
   'SOCKET',
   /** Listen thread: how many connections have followed the first one. */
   'RECOVERIES',
+  /** Listen thread and preempt thread: a value of {@link Preempt}. */
+  'PREEMPT',
+  /** Before PREEMPT: the handle of the listener to which the preempt channel comes. */
+  'PREEMPT_AT',
+  /** Main thread or preempt thread: the handle of that channel's socket, 0 until it has come. */
+  'PREEMPT_SOCKET',
   /** Owner: the handle of the listener at which a source may recover; 0: of none; {@link RECOVER_NEVER}. */
   'RECOVER_AT',
   /** Owner: 1 once the listen thread is to end, and to tell the source before. */
@@ -47,8 +53,8 @@ export const FaultThreadPhase = { PARKED: 0, SERVING: 1, ENDED: 2 } as const;
 export const Memory = { PLAIN: 0, PREPARED: 1, INHIBITED: 2 } as const;
 /**
  * Whose the guest is. `UNKNOWN` until the package is read; `ASKED`: the source lets go of it when it has this side's
- * pledge, and runs it on where it does not get that; `PLEDGING`: that is being sent; `GIVEN`: it is this side's, pledged
- * or handed over without; `REFUSED`: the connection was lost before, and it is the source's.
+ * pledge, and runs it on where it does not get that; `PLEDGING`: that is being sent; `GIVEN`: it is this side's,
+ * pledged or handed over without; `REFUSED`: the connection was lost before, and it is the source's.
  */
 export const Handover = { UNKNOWN: 0, ASKED: 1, PLEDGING: 2, GIVEN: 3, REFUSED: 4 } as const;
 /**
@@ -56,6 +62,8 @@ export const Handover = { UNKNOWN: 0, ASKED: 1, PLEDGING: 2, GIVEN: 3, REFUSED: 
  * taken over, and started if it ran; `DIED`: before that.
  */
 export const GuestPhase = { STOPPED: 0, ASKED: 1, HERE: 2, DIED: 3 } as const;
+/** Whether the preempt thread takes in pages: it is told to read and to stop, and says when it has. */
+export const Preempt = { IDLE: 0, READING: 1, STOPPING: 2, ENDED: 3 } as const;
 /** Of RECOVER_AT: there will be no recovery. */
 export const RECOVER_NEVER = -1;
 /** Whether the package with the device state has been dealt with and the guest may run. */

@@ -1,6 +1,7 @@
 /**
- * Connections that come behind the first one. A source with multifd or postcopy-preempt makes them, and is refused
- * by the capability's name; so does whoever else finds the port, and is turned away while the migration goes on.
+ * Connections that come behind the first one. A source with multifd or postcopy-preempt makes them, and is refused by
+ * the capability's name where it is not on here; so does whoever else finds the port, and is turned away while the
+ * migration goes on.
  *
  * Main thread only. It looks where the first connection has got to a place that a source reaches only when its
  * others are made and have said what they say by themselves, so nothing is polled and no time is waited for.
@@ -16,6 +17,7 @@ const MAGIC_BYTES = 4;
 /** Connections that are held until they speak; further ones wait in the kernel meanwhile. */
 const HELD_MAX = 16;
 const SHOWN = 'a further connection';
+const PREEMPT = 'postcopy-preempt';
 
 interface Held {
   readonly socket: SocketHandle;
@@ -26,17 +28,20 @@ interface Held {
 export class ExtraConnections {
   readonly #listener: SocketHandle;
   readonly #kick: EventfdHandle;
+  readonly #takesPreempt: boolean;
   #held: Held[] = [];
 
-  constructor(listener: SocketHandle, kick: EventfdHandle) {
+  /** `takesPreempt`: with the capability postcopy-preempt. */
+  constructor(listener: SocketHandle, kick: EventfdHandle, takesPreempt = false) {
     this.#listener = listener;
     this.#kick = kick;
+    this.#takesPreempt = takesPreempt;
   }
 
   /**
    * Takes in what has come by now, and turns away whoever says what no channel of a source does. Throws
    * UNSUPPORTED for a multifd channel; and, where postcopy was advised, for one that says nothing, as the preempt
-   * channel does. `offset`: how far the first connection has got.
+   * channel does, unless that is taken. `offset`: how far the first connection has got.
    */
   look(postcopyAdvised: boolean, offset: number): void {
     while (this.#held.length < HELD_MAX && native().socketReadable(this.#listener)) {
@@ -46,7 +51,14 @@ export class ExtraConnections {
     if (this.#held.length === 0) return;
     this.#held = this.#held.filter((held) => this.#mayStay(held, offset));
     const isSilent = this.#held.some(({ received }) => received === 0);
-    if (postcopyAdvised && isSilent) throw refusal('postcopy-preempt', SHOWN, offset);
+    if (postcopyAdvised && isSilent && !this.#takesPreempt) throw refusal(PREEMPT, SHOWN, offset);
+  }
+
+  /** The first one that has said nothing, for the preempt channel; whose it is then. */
+  takeSilent(): SocketHandle | undefined {
+    const silent = this.#held.find(({ received }) => received === 0);
+    this.#held = this.#held.filter((held) => held !== silent);
+    return silent?.socket;
   }
 
   close(): void {

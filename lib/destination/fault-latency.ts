@@ -1,8 +1,9 @@
 /**
  * Fault latency, as histograms: the whole of it, from the moment the fault was read until the page was placed,
- * and by stages. Listen thread only.
+ * and by stages.
+ *
+ * Shared memory. The threads that place pages record, each while it has the lock of removed-pages.ts; the owner reads.
  */
-import { build, type Histogram } from 'hdr-histogram-js';
 
 export interface LatencySummary {
   readonly p50Us: number;
@@ -15,28 +16,77 @@ export const latencyStages = ['total', 'requestSent', 'pageArrived', 'pagePlaced
 
 export type LatencyStage = (typeof latencyStages)[number];
 
-const newHistogram = (): Histogram =>
-  build({
-    lowestDiscernibleValue: 1,
-    highestTrackableValue: 3_600_000_000,
-    numberOfSignificantValueDigits: 3,
-    bitBucketSize: 32,
-  });
+/** Values below it have a bucket each; above, each doubling of the value has half as many: an error of a thousandth. */
+const EXACT = 2048;
+const PER_DOUBLING = EXACT / 2;
+const EXACT_BITS = Math.log2(EXACT);
+/** Microseconds that are told apart: 19 hours, as a fault may wait for as long as a migration is paused. */
+const HIGHEST_BITS = 36;
+const BUCKETS = EXACT + (HIGHEST_BITS - EXACT_BITS) * PER_DOUBLING;
+/** The largest value, then the counts. */
+const HISTOGRAM_BYTES = 8 + BUCKETS * 4;
 
-/** Zeroes when nothing was recorded. */
-function summaryOf(histogram: Histogram): LatencySummary {
-  const { totalCount, maxValue } = histogram;
-  if (totalCount === 0) return { p50Us: 0, p99Us: 0, maxUs: 0 };
-  return { p50Us: histogram.getValueAtPercentile(50), p99Us: histogram.getValueAtPercentile(99), maxUs: maxValue };
+/** How often the value is halved in its bucket. */
+function halvings(value: number): number {
+  return value < EXACT ? 0 : Math.floor(Math.log2(value)) - EXACT_BITS + 1;
+}
+
+function bucketOf(value: number): number {
+  const times = halvings(value);
+  return Math.min(times * PER_DOUBLING + Math.floor(value / 2 ** times), BUCKETS - 1);
+}
+
+/** The largest value of a bucket. */
+function highestOf(bucket: number): number {
+  const times = bucket < EXACT ? 0 : Math.floor(bucket / PER_DOUBLING) - 1;
+  return (bucket - times * PER_DOUBLING + 1) * 2 ** times - 1;
+}
+
+class Histogram {
+  readonly #max: Float64Array<SharedArrayBuffer>;
+  readonly #counts: Uint32Array<SharedArrayBuffer>;
+
+  constructor(buffer: SharedArrayBuffer, at: number) {
+    this.#max = new Float64Array(buffer, at, 1);
+    this.#counts = new Uint32Array(buffer, at + 8, BUCKETS);
+  }
+
+  record(value: number): void {
+    this.#counts[bucketOf(value)] += 1;
+    if (value > this.#max[0]) this.#max[0] = value;
+  }
+
+  /** Zeroes when nothing was recorded. */
+  summary(): LatencySummary {
+    const maxUs = this.#max[0];
+    let total = 0;
+    for (const count of this.#counts) total += count;
+    const at = (share: number) => Math.min(this.#valueAt(Math.ceil(total * share)), maxUs);
+    return { p50Us: at(0.5), p99Us: at(0.99), maxUs };
+  }
+
+  /** The value of which, with those below it, there are `rank`. */
+  #valueAt(rank: number): number {
+    let seen = 0;
+    for (const [bucket, count] of this.#counts.entries()) {
+      seen += count;
+      if (seen >= rank) return highestOf(bucket);
+    }
+    return highestOf(BUCKETS - 1);
+  }
 }
 
 export class FaultLatency {
-  readonly #histograms: Readonly<Record<LatencyStage, Histogram>> = {
-    total: newHistogram(),
-    requestSent: newHistogram(),
-    pageArrived: newHistogram(),
-    pagePlaced: newHistogram(),
-  };
+  readonly buffer: SharedArrayBuffer;
+  readonly #histograms: Readonly<Record<LatencyStage, Histogram>>;
+
+  /** `buffer` shares the histograms of another thread. */
+  constructor(buffer = new SharedArrayBuffer(HISTOGRAM_BYTES * latencyStages.length)) {
+    this.buffer = buffer;
+    this.#histograms = Object.fromEntries(
+      latencyStages.map((stage, index) => [stage, new Histogram(buffer, index * HISTOGRAM_BYTES)]),
+    ) as Record<LatencyStage, Histogram>;
+  }
 
   /**
    * The moments of one page, in µs. A page that was on its way already may arrive before it is asked for, and be
@@ -46,14 +96,14 @@ export class FaultLatency {
     const { total, requestSent, pageArrived, pagePlaced } = this.#histograms;
     const sent = Math.min(Math.max(sentUs, faultUs), placedUs);
     const arrived = Math.min(Math.max(arrivedUs, sent), placedUs);
-    total.recordValue(Math.round(placedUs - faultUs));
-    requestSent.recordValue(Math.round(sent - faultUs));
-    pageArrived.recordValue(Math.round(arrived - sent));
-    pagePlaced.recordValue(Math.round(placedUs - arrived));
+    total.record(Math.round(placedUs - faultUs));
+    requestSent.record(Math.round(sent - faultUs));
+    pageArrived.record(Math.round(arrived - sent));
+    pagePlaced.record(Math.round(placedUs - arrived));
   }
 
   /** Takes tens of microseconds. */
   summary(stage: LatencyStage): LatencySummary {
-    return summaryOf(this.#histograms[stage]);
+    return this.#histograms[stage].summary();
   }
 }

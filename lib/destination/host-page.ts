@@ -1,7 +1,7 @@
 /**
  * Blocks whose host pages hold several target pages, such as hugepages. The kernel places whole host
- * pages, so the target pages of one are put together in a temporary page first. Listen thread only,
- * but for {@link findPartialHostPage}.
+ * pages, so the target pages of one are put together in a temporary page first. One for each connection that
+ * brings pages.
  *
  * A source sends the target pages of a host page in order, without a gap, and all of one host page of
  * such blocks before another. Pages of other blocks may come in between: they have no part in this.

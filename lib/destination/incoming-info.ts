@@ -62,16 +62,12 @@ export interface IncomingInfo {
 
 export interface IncomingParts extends Pick<IncomingInfo, 'status' | 'postcopy' | 'guestDied' | 'lost'> {
   readonly counters: Readonly<Record<DestinationCounter, number>>;
+  readonly latency: (stage: LatencyStage) => LatencySummary;
   /** With the capability. */
   readonly blocktime: { readonly overallUs: number; readonly vcpuUs: readonly number[] } | undefined;
 }
 
-export function incomingInfo({ counters: c, blocktime, ...own }: IncomingParts): IncomingInfo {
-  const latency = (stage: LatencyStage): LatencySummary => ({
-    p50Us: c[`${stage}.p50Us`],
-    p99Us: c[`${stage}.p99Us`],
-    maxUs: c[`${stage}.maxUs`],
-  });
+export function incomingInfo({ counters: c, latency, blocktime, ...own }: IncomingParts): IncomingInfo {
   return {
     ...own,
     ram: {

@@ -3,7 +3,7 @@
  * it what they ask, and cleans up when they have ended. Lives in the thread of its caller.
  */
 import { EventEmitter } from 'node:events';
-import { MessageChannel } from 'node:worker_threads';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { bind, type Listener } from '../channel/connect.js';
 import { fromPlainError, MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
@@ -11,28 +11,38 @@ import type { Guest, Machine, MachineReceiver } from '../memory/guest.js';
 import { guestFailed, requireAlive, watchForDeath, withinLimit } from '../memory/guest-failure.js';
 import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
-import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
+import { type NativeError, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
 import { startThread, type Thread, type ThreadOutcome } from '../threads/thread.js';
 import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { Blocktime } from './blocktime.js';
-import { createDestinationCounters } from './destination-counters.js';
+import { createDestinationCounters, sumOfCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
   GuestPhase,
   Handed,
   Handover,
   Package,
+  Preempt,
   RECOVER_NEVER,
 } from './destination-signals.js';
+import { FaultLatency } from './fault-latency.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { openForPostcopy } from './host-check.js';
 import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info.js';
 import { IncomingState, type IncomingStatus } from './incoming-state.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
-import type { DestinationEvent, DestinationOwnerCalls, MainThreadData, MainThreadResult } from './main-thread.js';
+import type {
+  DestinationEvent,
+  DestinationOwnerCalls,
+  MainThreadData,
+  MainThreadResult,
+  PreemptChannelEvent,
+} from './main-thread.js';
+import type { IntakeAccounts } from './page-intake.js';
 import { postcopyStates } from './postcopy-state.js';
+import type { PreemptThreadData } from './preempt-thread.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 
 /** A guest of ours that is there, or what makes one to fit the source's blocks; or what takes any machine. */
@@ -57,6 +67,8 @@ interface Threads {
   readonly main: Thread<MainThreadResult>;
   readonly listen: Thread<ListenThreadResult>;
   readonly fault: Thread<void>;
+  /** With the capability. */
+  readonly preempt: Thread<void> | undefined;
 }
 
 export class IncomingMigration extends EventEmitter<IncomingEvents> {
@@ -65,6 +77,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #options: IncomingOptions;
   readonly #signals = createDestinationSignals();
   readonly #counters = createDestinationCounters();
+  /** Of the preempt channel. */
+  readonly #urgentCounters = createDestinationCounters();
+  readonly #latency = new FaultLatency();
   readonly #trace: TraceSession;
   readonly #state = new IncomingState();
   /** With the capability. */
@@ -80,6 +95,10 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** It died after it was started here. */
   #death: MigrationError | undefined;
   #socket: SocketHandle | undefined;
+  #preemptSocket: SocketHandle | undefined;
+  /** Of the preempt channel: how many connections had followed the first one. Threads are not heard in order. */
+  #preemptRecoveries = 0;
+  #recoveries = 0;
   /** Where a source may recover the migration; while it is paused. */
   #recoverAt: Listener | undefined;
   #uri: string;
@@ -122,8 +141,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /** Its threads have started, and a source is not kept waiting for them. Never rejects. */
   async ready(): Promise<void> {
-    const { main, listen, fault } = this.#threads;
-    await Promise.all([main.ready, listen.ready, fault.ready]);
+    await Promise.all(this.#allThreads.map(({ ready }) => ready));
   }
 
   /** Where it listens, or did last; the port filled in. */
@@ -151,7 +169,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     return incomingInfo({
       status: this.#state.status,
       postcopy: this.#listens,
-      counters: this.#counters.snapshot(),
+      counters: sumOfCounters(this.#counters, this.#urgentCounters),
+      latency: (stage) => this.#latency.summary(stage),
       blocktime: blocktime === undefined ? undefined : { overallUs: blocktime.overallUs, vcpuUs: blocktime.vcpuUs() },
       guestDied: this.#death?.message,
       lost: this.#lost,
@@ -176,11 +195,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#firstError ??= new MigrationError('CANCELLED', 'the incoming migration was ended here', {
       hint: 'start the destination again',
     });
-    if (!this.#listens || this.#state.status === 'postcopy-paused') return this.#release();
-    this.#signals.set('ENDING', 1);
-    this.#abandonGuest(this.#firstError);
-    this.#threads.listen.kick();
-    this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
+    this.#end();
   }
 
   /**
@@ -191,6 +206,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     if (this.#state.status !== 'postcopy-active' || this.#socket === undefined) return false;
     this.#pauseAsked = true;
     native().socketShutdown(this.#socket);
+    if (this.#preemptSocket !== undefined) native().socketShutdown(this.#preemptSocket);
     return true;
   }
 
@@ -247,8 +263,10 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const blocktime = this.#blocktime?.buffer;
     const { capabilities, peerTimeoutMs } = this.#options;
     const machine = 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own';
+    const accounts = { signals, counters, latency: this.#latency.buffer, blocktime };
     const faultWork = new MessageChannel();
     const listenWork = new MessageChannel();
+    const preempt = capabilities.postcopyPreempt ? this.#startPreemptThread(accounts) : undefined;
     const fault = startThread<FaultThreadData, void>({
       name: 'mig/dst/fault',
       entry: new URL('./fault-thread.js', import.meta.url),
@@ -261,30 +279,16 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       entry: new URL('./listen-thread.js', import.meta.url),
       trace: this.#trace.open('mig/dst/listen'),
       data: {
-        signals,
-        counters,
-        blocktime,
+        ...accounts,
         peerTimeoutMs,
         isOwnSource: machine === 'own',
         faultKick: fault.kickHandle,
+        preempt: preempt && { kick: preempt.thread.kickHandle, errors: preempt.errors },
         work: listenWork.port2,
       },
-      transfer: [listenWork.port2],
+      transfer: [listenWork.port2, ...(preempt === undefined ? [] : [preempt.errors])],
       onEvent: (event) => this.#onEvent(event),
     });
-    const calls: DestinationOwnerCalls = {
-      connected: (socket) => {
-        this.#socket = socket;
-      },
-      ramBlocks: ({ blocks, machine }) => this.#ramBlocks(blocks, machine),
-      willPrepareMemory: ({ before, received }) => {
-        this.#memoryBefore = before;
-        this.#received = this.#blocks.map(({ size }, index) => new PageBitmap(pageCount(size), received[index]));
-      },
-      openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
-      loadGuest: ({ state, vmDescription }) => this.#loadGuest(state, vmDescription),
-      takeOverGuest: ({ ran }) => this.#takeOverGuest(ran),
-    };
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
       name: 'mig/dst/main',
       entry: new URL('./main-thread.js', import.meta.url),
@@ -299,19 +303,61 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         counters,
         listenWork: listenWork.port1,
         faultWork: faultWork.port1,
+        preempt: preempt && { work: preempt.work, kick: preempt.thread.kickHandle },
       },
-      transfer: [listenWork.port1, faultWork.port1],
-      calls,
+      transfer: [listenWork.port1, faultWork.port1, ...(preempt === undefined ? [] : [preempt.work])],
+      calls: this.#calls(),
       onEvent: (event) => this.#onEvent(event),
     });
-    return { main, listen, fault };
+    return { main, listen, fault, preempt: preempt?.thread };
+  }
+
+  /** With the other ends of its ports: what it is handed, and what it says of errors. */
+  #startPreemptThread(accounts: IntakeAccounts): {
+    readonly thread: Thread<void>;
+    readonly work: MessagePort;
+    readonly errors: MessagePort;
+  } {
+    const { peerTimeoutMs } = this.#options;
+    const work = new MessageChannel();
+    const errors = new MessageChannel();
+    const counters = this.#urgentCounters.buffer;
+    const thread = startThread<PreemptThreadData, void, DestinationEvent>({
+      name: 'mig/dst/fast',
+      entry: new URL('./preempt-thread.js', import.meta.url),
+      trace: this.#trace.open('mig/dst/fast'),
+      data: { ...accounts, counters, peerTimeoutMs, work: work.port2, errors: errors.port2 },
+      transfer: [work.port2, errors.port2],
+      onEvent: (event) => this.#onEvent(event),
+    });
+    return { thread, work: work.port1, errors: errors.port1 };
+  }
+
+  #calls(): DestinationOwnerCalls {
+    return {
+      connected: (socket) => {
+        this.#socket = socket;
+      },
+      ramBlocks: ({ blocks, machine }) => this.#ramBlocks(blocks, machine),
+      willPrepareMemory: ({ before, received }) => {
+        this.#memoryBefore = before;
+        this.#received = this.#blocks.map(({ size }, index) => new PageBitmap(pageCount(size), received[index]));
+      },
+      openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
+      loadGuest: ({ state, vmDescription }) => this.#loadGuest(state, vmDescription),
+      takeOverGuest: ({ ran }) => this.#takeOverGuest(ran),
+    };
+  }
+
+  get #allThreads(): readonly Thread<unknown>[] {
+    const { main, listen, fault, preempt } = this.#threads;
+    return [main, listen, fault, ...(preempt === undefined ? [] : [preempt])];
   }
 
   async #run(): Promise<IncomingInfo> {
-    const { main, listen, fault } = this.#threads;
-    const kinds = await Promise.all([main, listen, fault].map((thread) => this.#watch(thread)));
+    const [main, listen, ...others] = await Promise.all(this.#allThreads.map((thread) => this.#watch(thread)));
     // What came in between, such as an abort, came too late.
-    const isComplete = kinds[0] === 'returned' && kinds[1] === 'returned' && kinds[2] !== 'failed';
+    const isComplete = main === 'returned' && listen === 'returned' && !others.includes('failed');
     const error = isComplete ? this.#deathWithAllHere() : (this.#firstError ?? new Error('a thread ended early'));
     this.#cleanUp(error);
     this.#setStatus(error === undefined ? 'completed' : 'failed');
@@ -322,15 +368,31 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** Waits for one thread's end; the first that fails ends the others. */
   async #watch(thread: Thread<unknown>): Promise<ThreadOutcome<unknown>['kind']> {
     const outcome = await thread.ended;
-    if (thread === this.#threads.main) {
-      this.#listener.close();
+    const { main, listen, fault } = this.#threads;
+    if (thread === main) {
+      if (!this.#awaitsPreempt) this.#listener.close();
       // After a precopy nobody else ends the fault thread.
-      if (!this.#listens) this.#threads.fault.kick();
+      if (!this.#listens) fault.kick();
     }
     if (outcome.kind === 'failed') this.#firstError ??= outcome.error;
-    const hasEndedWell = outcome.kind === 'returned' || (outcome.kind === 'kicked' && thread === this.#threads.fault);
-    if (!hasEndedWell) this.#release();
+    const isReader = thread === main || thread === listen;
+    if (isReader && outcome.kind !== 'returned') this.#release();
+    else if (outcome.kind === 'failed') this.#end();
     return outcome.kind;
+  }
+
+  /** The preempt channel may come yet, to the first listener. */
+  get #awaitsPreempt(): boolean {
+    return this.#listens && this.#threads.preempt !== undefined && this.#preemptSocket === undefined;
+  }
+
+  /** Ends all threads. In postcopy the listen thread has a moment to tell the source, where it can. */
+  #end(): void {
+    if (!this.#listens || this.#state.status === 'postcopy-paused') return this.#release();
+    this.#signals.set('ENDING', 1);
+    this.#abandonGuest(this.#firstError);
+    this.#threads.listen.kick();
+    this.#patience ??= setTimeout(() => this.#release(), LAST_WORD_MS);
   }
 
   /** Frees every thread from whatever it waits for. */
@@ -340,8 +402,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
     this.#signals.set('RECOVER_AT', RECOVER_NEVER);
+    this.#signals.set('PREEMPT', Preempt.ENDED);
     this.#abandonGuest(this.#firstError);
-    for (const thread of Object.values(this.#threads)) thread.kick();
+    for (const thread of this.#allThreads) thread.kick();
   }
 
   /** It will not come to run here, if it does not yet: nobody waits for it any more. */
@@ -363,6 +426,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         this.#closeSocket();
         this.#socket = event.socket;
         return this.#setStatus('postcopy-recover');
+      case 'preempt-channel':
+        return this.#preemptChannel(event);
       case 'recovered':
         return this.#recovered();
       case 'active':
@@ -382,7 +447,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   #paused(reason: MigrationError): void {
     this.#closeSocket();
-    this.#listener.close();
+    if (this.#preemptRecoveries <= this.#recoveries) this.#closePreemptSocket();
+    stopListening(this.#listener);
+    if (this.#state.status !== 'postcopy-recover') this.#stopRecoverAt(); // nobody came to it any more
     this.#pauseReason = this.#pauseAsked ? pausedHere(reason) : reason;
     this.#pauseAsked = false;
     this.#setStatus('postcopy-paused');
@@ -390,10 +457,24 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #recovered(): void {
-    if (this.#recoverAt !== undefined) stopListening(this.#recoverAt);
-    this.#recoverAt = undefined;
+    if (this.#threads.preempt === undefined) this.#stopRecoverAt(); // else when the preempt channel has come
+    this.#recoveries += 1;
     this.#pauseReason = undefined;
     this.#setStatus('postcopy-active');
+  }
+
+  /** Nobody else is let in there. */
+  #preemptChannel({ socket, listener, recoveries }: PreemptChannelEvent): void {
+    this.#closePreemptSocket();
+    this.#preemptSocket = socket;
+    this.#preemptRecoveries = recoveries;
+    if (this.#listener.socket === listener) stopListening(this.#listener);
+    else if (this.#recoverAt?.socket === listener) this.#stopRecoverAt();
+  }
+
+  #stopRecoverAt(): void {
+    if (this.#recoverAt !== undefined) stopListening(this.#recoverAt);
+    this.#recoverAt = undefined;
   }
 
   get #isPaused(): boolean {
@@ -411,6 +492,11 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #closeSocket(): void {
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     this.#socket = undefined;
+  }
+
+  #closePreemptSocket(): void {
+    if (this.#preemptSocket !== undefined) native().socketClose(this.#preemptSocket);
+    this.#preemptSocket = undefined;
   }
 
   /** Before it was started here it fails the migration; after, its memory is all that is left, and comes whole. */
@@ -537,6 +623,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#listener.close();
     this.#recoverAt?.close();
     this.#closeSocket();
+    this.#closePreemptSocket();
     const isHere = this.#isHandedOver || this.#signals.get('GUEST') === GuestPhase.HERE;
     if (error !== undefined && isHere) this.#lost = this.#assessLoss(error);
     // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.
@@ -565,7 +652,11 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
 /** Whoever waits for a connection there finds that nobody listens any more. */
 function stopListening(listener: Listener): void {
-  native().socketShutdown(listener.socket);
+  try {
+    native().socketShutdown(listener.socket);
+  } catch (error) {
+    if ((error as NativeError).code !== 'EBADF') throw error; // closed already
+  }
   listener.close();
 }
 

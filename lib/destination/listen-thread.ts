@@ -3,21 +3,19 @@
  * places the pages, and ends the migration when the stream ends (D9, D10). When the connection is lost, or brings what
  * is no stream, the migration pauses (D11): nothing is given up, and the thread waits for a source that recovers it.
  */
-import type { MessagePort } from 'node:worker_threads';
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
-import { MigrationError, toPlainError } from '../errors.js';
-import { PageBitmap } from '../memory/bitmap.js';
-import { pageCount, pageIndexOf, pageOffset } from '../memory/page.js';
+import { fromPlainError, MigrationError, toPlainError } from '../errors.js';
+import { pageOffset } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
-import type { PageRecord, StreamRecord } from '../wire/messages.js';
+import type { StreamRecord } from '../wire/messages.js';
 import { Ping } from '../wire/protocol.js';
-import { Blocktime } from './blocktime.js';
-import { countLatency, createDestinationCounters, type DestinationCounters } from './destination-counters.js';
+import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
   type DestinationSignals,
@@ -28,47 +26,35 @@ import {
   RECOVER_NEVER,
 } from './destination-signals.js';
 import { sayCompleted, sayFailed } from './farewell.js';
-import { FaultLatency, latencyStages } from './fault-latency.js';
-import { HostPageAssembly } from './host-page.js';
 import type { DestinationEvent } from './main-thread.js';
 import { requireAllPages } from './missing-pages.js';
-import { PageCollector } from './page-collector.js';
-import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
+import { type IntakeAccounts, type IntakeMemory, PageIntake } from './page-intake.js';
 import { awaitWork } from './parked-work.js';
-import { PlacePage } from './place-page.js';
 import { postcopyStates } from './postcopy-state.js';
+import { PreemptControl } from './preempt-control.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 import { answerRecovery, isOfConnection } from './recovery.js';
-import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
 import { SourceLink } from './source-link.js';
 import { type StreamPosition, StreamReader } from './stream-reader.js';
 
-export interface ListenThreadData {
-  readonly signals: SharedArrayBuffer;
-  readonly counters: SharedArrayBuffer;
+export interface ListenThreadData extends IntakeAccounts {
   readonly faultKick: EventfdHandle;
+  /** With the capability postcopy-preempt: that thread's kick, and what it says broke the channel, as PlainErrors. */
+  readonly preempt: { readonly kick: EventfdHandle; readonly errors: MessagePort } | undefined;
   /** Milliseconds for which a source may give no sign of life; 0 is no limit. */
   readonly peerTimeoutMs: number;
   /** Whether the source is one of ours, which gives signs of life also when it has nothing to send. */
   readonly isOwnSource: boolean;
-  /** Of {@link Blocktime}, with the capability. */
-  readonly blocktime: SharedArrayBuffer | undefined;
   /** From the main thread: one {@link ListenThreadWork}. */
   readonly work: MessagePort;
 }
 
 /** What the main thread hands over at LISTEN. */
-export interface ListenThreadWork {
+export interface ListenThreadWork extends IntakeMemory {
   readonly channel: ChannelDescriptor;
   readonly arena: SharedArrayBuffer;
   readonly position: StreamPosition;
   readonly before: MemoryBefore;
-  readonly blocks: readonly RAMBlockDescriptor[];
-  readonly received: readonly SharedArrayBuffer[];
-  /** What had been received at LISTEN: this thread's own. */
-  readonly arrived: readonly SharedArrayBuffer[];
-  readonly requested: PageRequestedDescriptor;
-  readonly removed: RemovedPagesDescriptor;
 }
 
 export interface ListenThreadResult {
@@ -76,8 +62,8 @@ export interface ListenThreadResult {
   readonly listened: boolean;
 }
 
-/** Microseconds between two summaries of latency, which take long. */
-const SUMMARY_US = 100_000;
+/** Milliseconds after which whoever has connected and says nothing is no source that recovers. */
+const RECOVERY_SILENCE_MS = 5000;
 
 /** Who a source is that recovers, for messages: it may come from anywhere. */
 const RECOVERING_PEER = 'the source that recovers';
@@ -96,16 +82,9 @@ class ListenThread {
   #channel: Channel;
   #reader: StreamReader;
   readonly #blocks: readonly RAMBlockDescriptor[];
-  readonly #received: readonly PageBitmap[];
-  /** Pages that the source has sent: it must not send one twice, as the guest may have written it since. */
-  readonly #arrived: readonly PageBitmap[];
   readonly #before: MemoryBefore;
-  readonly #requested: PageRequested;
-  readonly #place: PlacePage;
-  #collector: PageCollector;
-  #hostPages: HostPageAssembly;
-  readonly #latency = new FaultLatency();
-  #summarisedUs = 0;
+  readonly #intake: PageIntake;
+  readonly #preempt: PreemptControl;
   /** Bytes of the stream before the switch. */
   readonly #precopyBytes: number;
 
@@ -123,37 +102,14 @@ class ListenThread {
     this.#reader.peerTimeoutMs = this.#peerTimeoutMs;
     this.#blocks = work.blocks;
     this.#before = work.before;
-    const sizes = work.blocks.map(({ size }) => size);
-    this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
-    this.#arrived = sizes.map((size, index) => new PageBitmap(pageCount(size), work.arrived[index]));
-    this.#requested = new PageRequested(sizes, work.requested);
-    this.#place = new PlacePage({
-      uffd: this.#uffd,
-      blocks: work.blocks,
-      received: this.#received,
-      requested: this.#requested,
-      removed: new RemovedPages(sizes, work.removed),
-      arena: this.#reader.bytes,
-      counters: this.#counters,
-      signals: this.#signals,
-      latency: this.#latency,
-      blocktime: data.blocktime === undefined ? undefined : new Blocktime(data.blocktime),
-      trace: thread.trace,
-    });
-    this.#collector = new PageCollector(this.#place);
-    this.#hostPages = this.#newHostPages();
-  }
-
-  #newHostPages(): HostPageAssembly {
-    return new HostPageAssembly(
-      this.#blocks.map(({ pageSize }) => pageSize),
-      this.#place,
-    );
+    this.#intake = new PageIntake(data, work, this.#reader.bytes, thread.trace);
+    this.#preempt = new PreemptControl(this.#signals, data.preempt?.kick);
   }
 
   run(): void {
     this.#thread.trace.at('postcopy_ram_listen_thread_start');
     this.#readToEnd();
+    this.#preempt.end();
     this.#thread.emit({ kind: 'all-here' });
     this.#awaitPackage();
     this.#end();
@@ -171,8 +127,9 @@ class ListenThread {
     for (;;) {
       try {
         this.#readToEof();
+        this.#preempt.awaitEnd(() => this.#intake.received.every((pages) => pages.count() === pages.pageCount));
         // Before userfaultfd lets go of the memory.
-        requireAllPages(this.#blocks, this.#received);
+        requireAllPages(this.#blocks, this.#intake.received);
         return;
       } catch (error) {
         if (!this.#mayPause(error) || !this.#isHandedOver()) throw error;
@@ -182,19 +139,17 @@ class ListenThread {
   }
 
   #readToEof(): void {
-    const { monotonicUs } = native();
-    this.#place.arrivedUs = monotonicUs();
+    this.#intake.bytesArrived();
     for (;;) {
       const record = this.#reader.tryNext();
       if (record !== undefined) {
         if (this.#handle(record)) return;
         continue;
       }
-      this.#collector.flush();
+      this.#intake.flush();
       this.#counters.set('postcopyBytes', this.#counters.get('transferred') - this.#precopyBytes);
-      if (this.#place.arrivedUs - this.#summarisedUs > SUMMARY_US) this.#summarise();
       if (!this.#reader.fill()) this.#reader.next(); // throws: the peer has gone
-      this.#place.arrivedUs = monotonicUs();
+      this.#intake.bytesArrived();
     }
   }
 
@@ -202,10 +157,10 @@ class ListenThread {
   #handle(record: StreamRecord): boolean {
     switch (record.type) {
       case 'page':
-        this.#page(record);
+        this.#intake.add(record, this.#reader.recordOffset);
         return false;
       case 'ram-eos':
-        this.#collector.flush();
+        this.#intake.flush();
         return false;
       case 'section-part':
       case 'section-end':
@@ -226,20 +181,6 @@ class ListenThread {
 
   #sourceHasLetGo(): void {
     this.#signals.exchange('LET_GO', Handed.NOT_YET, Handed.YES);
-  }
-
-  #page(record: PageRecord): void {
-    const { recordOffset, bytes } = this.#reader;
-    const page = pageIndexOf(record.offset);
-    if (!this.#arrived[record.block.index].set(page)) throw this.#sentTwice(record.block.idstr, page);
-    if (this.#hostPages.takes(record.block.index)) this.#hostPages.add(record, bytes, recordOffset);
-    else this.#collector.add(record, recordOffset);
-  }
-
-  #sentTwice(idstr: string, page: number): MigrationError {
-    const offset = this.#reader.recordOffset;
-    const text = `page ${page} of RAM block ${idstr} comes a second time at offset ${offset}, after LISTEN`;
-    return new MigrationError('STREAM_CORRUPT', text, { offset, record: 'page' });
   }
 
   #illegal(record: string): MigrationError {
@@ -270,8 +211,10 @@ class ListenThread {
 
   /** D11. Returns when a source has recovered the migration. */
   #pause(reason: MigrationError): void {
-    this.#dropUnfinished();
-    for (let why = reason; ; ) {
+    this.#preempt.stop();
+    this.#intake.dropUnfinished();
+    this.#intake.expectMissing();
+    for (let why: Error = this.#preemptError() ?? reason; ; ) {
       this.#thread.emit({ kind: 'postcopy-paused', error: toPlainError(why) });
       const socket = this.#accept();
       try {
@@ -285,11 +228,11 @@ class ListenThread {
     }
   }
 
-  /** What came and was not placed is to come again. */
-  #dropUnfinished(): void {
-    this.#collector = new PageCollector(this.#place);
-    this.#hostPages = this.#newHostPages();
-    for (const [index, arrived] of this.#arrived.entries()) arrived.words.set(this.#received[index].words);
+  /** Where the preempt channel broke first. */
+  #preemptError(): Error | undefined {
+    const { preempt } = this.#data;
+    const received = preempt && receiveMessageOnPort(preempt.errors);
+    return received && fromPlainError(received.message);
   }
 
   /** Waits for a source, at whichever listener the owner has made by then. */
@@ -313,15 +256,16 @@ class ListenThread {
     if (peerTimeoutMs > 0) native().socketSetPeerTimeout(socket, peerTimeoutMs);
     this.#channel = new Channel({ socket, peer: RECOVERING_PEER }, this.#thread.kick);
     this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters, this.#reader.reconnect());
-    this.#reader.peerTimeoutMs = peerTimeoutMs;
-    answerRecovery(this.#reader, this.#channel, this.#blocks, this.#received);
+    this.#reader.peerTimeoutMs = Math.min(peerTimeoutMs || RECOVERY_SILENCE_MS, RECOVERY_SILENCE_MS);
+    answerRecovery(this.#reader, this.#channel, this.#blocks, this.#intake.received);
     this.#reader.peerTimeoutMs = this.#peerTimeoutMs;
     this.#sourceHasLetGo();
     this.#signals.bump('RECOVERIES');
     this.#link.up(socket);
-    this.#requestAgain();
     const listener = this.#signals.get('RECOVER_AT');
-    if (listener !== RECOVER_NEVER) this.#signals.exchange('RECOVER_AT', listener, 0);
+    if (listener !== RECOVER_NEVER && this.#signals.exchange('RECOVER_AT', listener, 0))
+      this.#preempt.begin(listener as SocketHandle, undefined);
+    this.#requestAgain();
     this.#thread.emit({ kind: 'recovered' });
   }
 
@@ -330,13 +274,14 @@ class ListenThread {
    * the fault thread, or is found here, or both.
    */
   #requestAgain(): void {
+    const { received, requested } = this.#intake;
     const message = new DataView(new ArrayBuffer(MAX_REQ_PAGES_BYTES));
     for (const [index, { idstr, pageSize }] of this.#blocks.entries()) {
       const name = encodeIdstr(idstr);
-      const { pageCount: end } = this.#received[index];
-      const next = (from: number) => this.#requested.findNext(index, from);
+      const { pageCount: end } = received[index];
+      const next = (from: number) => requested.findNext(index, from);
       for (let page = next(0); page < end; page = next(page + 1)) {
-        if (this.#received[index].test(page)) continue;
+        if (received[index].test(page)) continue;
         const length = encodeReqPages(message, 0, pageOffset(page), pageSize, name);
         this.#link.send(new Uint8Array(message.buffer), length);
       }
@@ -378,16 +323,10 @@ class ListenThread {
     eventfdSignal(this.#data.faultKick);
     this.#signals.waitWhile('FAULT_THREAD', FaultThreadPhase.SERVING);
     trace.at('postcopy_ram_incoming_cleanup_exit');
-    this.#summarise();
     this.#signals.set('STATE', postcopyStates.indexOf('end'));
     trace.at('postcopy_ram_listen_thread_exit');
     this.#outlastKick();
     sayCompleted(this.#channel);
-  }
-
-  #summarise(): void {
-    this.#summarisedUs = this.#place.arrivedUs;
-    for (const stage of latencyStages) countLatency(this.#counters, stage, this.#latency.summary(stage));
   }
 }
 

@@ -13,7 +13,7 @@ import { readMappingFlags } from '../memory/mapping-flags.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
-import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
+import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
@@ -44,6 +44,8 @@ import { PageRequested } from './page-requested.js';
 import { handWork } from './parked-work.js';
 import { PopulateAhead } from './populate-ahead.js';
 import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
+import { PreemptControl } from './preempt-control.js';
+import type { PreemptThreadWork } from './preempt-thread.js';
 import { inhibitDiscards, type MemoryBefore, prepareMemory, restoreMemory } from './prepare-memory.js';
 import { RamLoad } from './ram-load.js';
 import { RemovedPages } from './removed-pages.js';
@@ -62,6 +64,8 @@ export interface MainThreadData {
   /** To the parked threads. */
   readonly listenWork: MessagePort;
   readonly faultWork: MessagePort;
+  /** With the capability postcopy-preempt. */
+  readonly preempt: { readonly work: MessagePort; readonly kick: EventfdHandle } | undefined;
 }
 
 /** What the owner does for this thread. */
@@ -93,8 +97,19 @@ export type DestinationEvent =
   | { readonly kind: 'postcopy-paused'; readonly error: PlainError }
   /** A source has come; the owner closes the connection. */
   | { readonly kind: 'postcopy-recover'; readonly socket: SocketHandle }
+  | PreemptChannelEvent
   /** It has failed, and only waits for the source to close. */
   | { readonly kind: 'failing'; readonly error: PlainError };
+
+/** The preempt channel has come; the owner closes it. */
+export interface PreemptChannelEvent {
+  readonly kind: 'preempt-channel';
+  readonly socket: SocketHandle;
+  /** Where it came to. */
+  readonly listener: SocketHandle;
+  /** How many connections had followed the first one. */
+  readonly recoveries: number;
+}
 
 /** Which way it went. */
 export interface MainThreadResult {
@@ -140,7 +155,7 @@ class MainThread {
     this.#channel = new Channel({ socket: this.#socket, peer }, thread.kick);
     this.#link = new SourceLink(this.#signals, peer, thread.kick);
     this.#link.up(this.#socket);
-    this.#extra = new ExtraConnections(data.listener, thread.kick);
+    this.#extra = new ExtraConnections(data.listener, thread.kick, data.capabilities.postcopyPreempt);
     this.#reader = new StreamReader(this.#channel, this.#arena, this.#counters);
     thread.trace.at('migration_incoming_connected');
   }
@@ -410,14 +425,29 @@ class MainThread {
     // It has failed or was kicked, and says so itself.
     if (this.#signals.get('FAULT_THREAD') !== FaultThreadPhase.SERVING) throw new Kicked();
     this.#thread.trace.at('postcopy_ram_enable_notify');
+    const position = this.#reader.handOver();
+    const shared = { ...this.#shared, arrived: this.#received.map(({ buffer }) => buffer.slice()) };
     handWork<ListenThreadWork>(this.#data.listenWork, {
-      ...this.#shared,
+      ...shared,
       arena: this.#arena,
-      arrived: this.#received.map(({ buffer }) => buffer.slice()),
-      position: this.#reader.handOver(),
+      position,
       before: this.#before,
     });
+    this.#beginPreempt({ ...shared, context: position.context });
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.YES);
+  }
+
+  /** Sources make the preempt channel in their set-up, or at the switch: then it may be about to come. */
+  #beginPreempt(work: PreemptThreadWork): void {
+    const { listener, peerTimeoutMs, preempt } = this.#data;
+    if (preempt === undefined) return;
+    handWork(preempt.work, work);
+    const socket = this.#extra.takeSilent();
+    if (socket !== undefined) {
+      if (peerTimeoutMs > 0) native().socketSetPeerTimeout(socket, peerTimeoutMs);
+      this.#thread.emit({ kind: 'preempt-channel', socket, listener, recoveries: 0 });
+    }
+    new PreemptControl(this.#signals, preempt.kick).begin(listener, socket);
   }
 
   /** A host page that is there in part never faults, so the rest of it could not come any more. */
@@ -591,5 +621,6 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     data.listenWork.close();
     data.faultWork.close();
+    data.preempt?.work.close();
   }
 });

@@ -1,6 +1,7 @@
 /**
  * Placing pages in postcopy, while the guest runs and waits for them: each goes in whole by
- * UFFDIO_COPY or UFFDIO_ZEROPAGE, which wakes who waits, then counts as received. Listen thread only.
+ * UFFDIO_COPY or UFFDIO_ZEROPAGE, which wakes who waits, then counts as received. Each thread that reads pages
+ * has one.
  *
  * 1. Received is set only after the page is there.
  * 2. A page that is there already is left as it is: the guest may have written it since.

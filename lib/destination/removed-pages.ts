@@ -19,7 +19,7 @@ export interface RemovedPagesDescriptor {
 export class RemovedPages {
   readonly #bitmaps: readonly PageBitmap[];
   readonly #anyRemoved: Int32Array<SharedArrayBuffer>;
-  /** Of the fault thread while it reads events, and of the listen thread while it places pages. */
+  /** Of the fault thread while it reads events, and of who places pages meanwhile. */
   readonly lock: FairLock;
 
   constructor(blockSizes: readonly number[], shared?: RemovedPagesDescriptor) {
@@ -36,7 +36,7 @@ export class RemovedPages {
     };
   }
 
-  /** Whether any page was removed at all: what the listen thread asks first. Under the lock. */
+  /** Whether any page was removed at all: what who places a page asks first. Under the lock. */
   get any(): boolean {
     return Atomics.load(this.#anyRemoved, 0) !== 0;
   }

@@ -52,6 +52,12 @@ export class SourceLink {
     }
   }
 
+  /** Has its reader find it lost. */
+  break(): void {
+    const socket = this.#signals.get('SOCKET');
+    if (socket !== DOWN) shut(socket);
+  }
+
   up(socket: SocketHandle): void {
     this.#signals.set('SOCKET', socket);
   }

@@ -21,6 +21,8 @@ export interface StreamPosition {
   readonly offset: number;
   readonly context: StreamContext;
   readonly lastBlock: string | undefined;
+  /** `main` when absent. */
+  readonly channel?: 'preempt';
 }
 
 /** What our streams are decoded with. */
@@ -56,8 +58,20 @@ export class StreamReader {
             startOffset: position.offset,
             context: position.context,
             lastBlock: position.lastBlock,
+            channel: position.channel ?? 'main',
           },
     );
+  }
+
+  /** Of a preempt channel from its begin. */
+  static ofPreemptChannel(
+    channel: Channel,
+    arena: SharedArrayBuffer,
+    counters: DestinationCounters,
+    context: StreamContext,
+  ): StreamReader {
+    const position: StreamPosition = { start: 0, end: 0, offset: 0, context, lastBlock: undefined, channel: 'preempt' };
+    return new StreamReader(channel, arena, counters, position);
   }
 
   /** Stream offset of the last record. */

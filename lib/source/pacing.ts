@@ -31,6 +31,8 @@ export class Pacing {
   readonly #limit: RateLimit;
   readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
   readonly #signOfLifeMs: number;
+  /** Messages of the destination that were seen when {@link count} was called last. */
+  #heard = 0;
   #phase: Phase = 'precopy';
   #holdsBackground = false;
   #pingedMs = 0;
@@ -100,6 +102,7 @@ export class Pacing {
     if (this.#phase !== 'postcopy') return;
     this.#credit.count(bytes);
     this.#bytesSinceRequest += bytes;
+    if (this.#hasPreemptChannel && this.#wasAsked()) this.#bytesSinceRequest = 0;
     this.#credit.isQuiet = this.#isQuiet;
   }
 
@@ -137,9 +140,17 @@ export class Pacing {
     return this.#credit.pingIsDue && !this.#hasPreemptChannel;
   }
 
-  /** Nobody waits behind what is sent in the background. */
+  /** Nobody waits for a page, nor for the processor, which the kernel gives away only between two sends. */
   get #isQuiet(): boolean {
-    return this.#hasPreemptChannel || this.#bytesSinceRequest >= QUIET_BYTES;
+    return this.#bytesSinceRequest >= QUIET_BYTES;
+  }
+
+  /** With a preempt channel requests don't come by here. What else is heard then is little. */
+  #wasAsked(): boolean {
+    const heard = this.#signals.get('HEARD');
+    const wasAsked = heard !== this.#heard;
+    this.#heard = heard;
+    return wasAsked;
   }
 
   /** Whether more may be on its way. A destination that answers no pings can't tell how much is. */

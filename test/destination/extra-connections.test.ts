@@ -104,6 +104,19 @@ describe.each(['unix', 'tcp'] as const)('%s', (family) => {
     expect(() => extra.look(true, OFFSET)).toThrow(refused('postcopy-preempt'));
   });
 
+  test('with the capability, the silent one is the preempt channel, and whose it is then', async () => {
+    const takes = new ExtraConnections(listener.socket, kick, true);
+    expect(takes.takeSilent()).toBeUndefined();
+    const [peer, stranger] = [await come(), await come(STREAM.subarray(0, 2))];
+    takes.look(true, OFFSET);
+    const socket = takes.takeSilent();
+    expect(takes.takeSilent()).toBeUndefined(); // the other one has spoken
+    takes.close();
+    expect([socketReadable(peer), socketReadable(stranger)]).toEqual([false, true]);
+    if (socket !== undefined) socketClose(socket);
+    expect(socketReadable(peer)).toBe(true);
+  });
+
   test.each([
     ['garbage', Uint8Array.from(Buffer.from('GET / HTTP/1.1\r\n\r\n'))],
     ['another source', STREAM],

@@ -67,3 +67,13 @@ test('two hours in a pause are taken', () => {
   latency.record(0, 0, 0, 7_200_000_000);
   expect(latency.summary('total').maxUs).toBeGreaterThanOrEqual(3_600_000_000);
 });
+
+test('two threads record into one, and a third one reads', () => {
+  const one = new FaultLatency();
+  const other = new FaultLatency(one.buffer);
+  for (let us = 1; us <= 50; us += 1) {
+    one.record(0, 0, 0, us);
+    other.record(0, 0, 0, 50 + us);
+  }
+  expect(new FaultLatency(one.buffer).summary('total')).toEqual({ p50Us: 50, p99Us: 99, maxUs: 100 });
+});

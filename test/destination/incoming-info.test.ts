@@ -1,6 +1,7 @@
 /** The info of an incoming migration: each figure from its counter, under its name. */
 import { expect, test } from 'vitest';
 import { createDestinationCounters } from '#lib/destination/destination-counters.js';
+import { type LatencyStage, latencyStages } from '#lib/destination/fault-latency.js';
 import { incomingInfo } from '#lib/destination/incoming-info.js';
 
 /** Counters with a number of their own each. */
@@ -8,10 +9,16 @@ const counters = createDestinationCounters();
 for (const [index, name] of counters.names.entries()) counters.set(name, index + 1);
 const c = counters.snapshot();
 
+const latency = (stage: LatencyStage) => {
+  const p50Us = latencyStages.indexOf(stage) * 100;
+  return { p50Us, p99Us: p50Us + 1, maxUs: p50Us + 2 };
+};
+
 const parts = {
   status: 'postcopy-active',
   postcopy: true,
   counters: c,
+  latency,
   blocktime: undefined,
   guestDied: undefined,
   lost: undefined,
@@ -34,12 +41,11 @@ test('each figure has its place', () => {
     },
     faults: {
       count: c.faults,
-      p50Us: c['total.p50Us'],
-      maxUs: c['total.maxUs'],
+      ...latency('total'),
       stages: {
-        requestSent: { p50Us: c['requestSent.p50Us'], p99Us: c['requestSent.p99Us'] },
-        pageArrived: { p99Us: c['pageArrived.p99Us'] },
-        pagePlaced: { maxUs: c['pagePlaced.maxUs'] },
+        requestSent: latency('requestSent'),
+        pageArrived: latency('pageArrived'),
+        pagePlaced: latency('pagePlaced'),
       },
     },
     postcopyBlocktime: undefined,

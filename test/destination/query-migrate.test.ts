@@ -10,6 +10,7 @@ function infoIn(status: IncomingStatus, blocktime = false): IncomingInfo {
     status,
     postcopy: true,
     counters: createDestinationCounters().snapshot(),
+    latency: () => ({ p50Us: 0, p99Us: 0, maxUs: 0 }),
     blocktime: blocktime ? { overallUs: 12_900, vcpuUs: [20_100, 13_999] } : undefined,
     guestDied: undefined,
     lost: undefined,

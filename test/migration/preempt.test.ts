@@ -1,0 +1,53 @@
+/** Both sides ours, with the preempt channel: a running guest moves over both connections, and after a pause others. */
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type IncomingMigration, listen, migrate, type OutgoingMigration, StressGuest } from '#lib/index.js';
+import { handleLeaks } from '../../testing/lib-thread.ts';
+import { countThreads, until } from '../../testing/native-thread.ts';
+
+const capabilities = { postcopyRam: true, postcopyPreempt: true };
+const memory = 32 * 2 ** 20;
+
+let leaks: ReturnType<typeof handleLeaks>;
+beforeEach(() => {
+  leaks = handleLeaks();
+});
+afterEach(async () => {
+  await until('its threads are gone', () => countThreads('mig/') === 0);
+  expect(leaks()).toEqual({});
+});
+
+async function move(
+  meanwhile: (outgoing: OutgoingMigration, incoming: IncomingMigration) => Promise<void>,
+): Promise<void> {
+  using source = await StressGuest.create({ memory, vcpus: 2 });
+  using target = StressGuest.empty({ memory, vcpus: 2 });
+  await source.start();
+  const incoming = await listen('tcp:127.0.0.1:0', { guest: target, capabilities });
+  const outgoing = await migrate(source, incoming.uri, {
+    capabilities,
+    parameters: { maxPostcopyBandwidth: 16 * 2 ** 20 },
+    postcopyAfterPasses: 0,
+  });
+  await meanwhile(outgoing, incoming);
+  const [, { faults, ram }] = await Promise.all([outgoing.finished, incoming.finished]);
+  expect(faults.count).toBeGreaterThan(0);
+  expect(ram.postcopyRequestsServed).toBeGreaterThan(0);
+  await target.stop();
+  expect(await target.verify()).toMatchObject({ lostPages: 0, tornPages: 0, stalePages: 0, lostWrites: 0 });
+}
+
+test('moves', () => move(async () => {}));
+
+test('pauses and recovers, three times', () =>
+  move(async (outgoing, incoming) => {
+    for (let round = 0; round < 3; round += 1) {
+      const served = incoming.info().ram.postcopyRequestsServed;
+      await until('pages come', () => incoming.info().ram.postcopyRequestsServed > served + 5);
+      expect(round % 2 === 0 ? incoming.pause() : outgoing.pause()).toBe(true);
+      await until('both have paused', () =>
+        [outgoing.status, incoming.status].every((status) => status === 'postcopy-paused'),
+      );
+      await outgoing.recover(await incoming.recover());
+      await until('it goes on', () => incoming.status === 'postcopy-active');
+    }
+  }));
