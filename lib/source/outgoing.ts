@@ -228,7 +228,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     return true;
   }
 
-  /** Whether the destination is known to have every page: only its last word is to come, and {@link giveUp} completes. */
+  /** Whether the destination is known to have every page: only its last word is to come, {@link giveUp} completes. */
   get hasPlacedAll(): boolean {
     return this.#signals.get('ALL_PLACED') === 1;
   }

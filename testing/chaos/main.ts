@@ -1,5 +1,6 @@
 /** `npm run test:chaos -- [options]`: the chaos from the command line, with progress and a closing summary. */
 import { parseArgs } from 'node:util';
+import { EXIT_INTERRUPTED, onInterrupt } from '#lib/cli/command-line.js';
 import { createLiveLine } from '#lib/cli/live-line.js';
 import { formatCount, formatMs } from '#lib/cli/size.js';
 import { type ChaosFigures, chaosCampaign } from './campaign.ts';
@@ -36,6 +37,8 @@ function figuresText({ cuts, migrations, recoveries, kept, worstPauseMs, pausedM
 }
 
 const line = createLiveLine();
+// What was reserved is given back also where it is ended.
+const signal = onInterrupt();
 
 async function campaign(seed: number, cuts: number, preempt: boolean): Promise<void> {
   let now = 'warming up';
@@ -48,7 +51,7 @@ async function campaign(seed: number, cuts: number, preempt: boolean): Promise<v
   });
   const result = await withHugepagesIfAny((hugepages) =>
     chaosCampaign({
-      ...{ seed, cuts, hugepages, preempt },
+      ...{ seed, cuts, hugepages, preempt, signal },
       onMigration: (plan, soFar) => {
         now = planText(plan);
         figures = soFar;
@@ -57,6 +60,7 @@ async function campaign(seed: number, cuts: number, preempt: boolean): Promise<v
   );
   line.end();
   console.log(`seed ${seed}: ${figuresText(result)}, in ${formatMs(performance.now() - began)}; nothing lost`);
+  if (signal.aborted) process.exitCode = EXIT_INTERRUPTED;
 }
 
 async function replay(seed: number, preempt: boolean): Promise<void> {
