@@ -6,7 +6,7 @@
 import { MigrationError } from '../errors.js';
 import type { MemoryKind, RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMBlock } from '../memory/ram-block.js';
-import { openUserfaultfd } from '../memory/userfaultfd.js';
+import { type OpenedUserfaultfd, openUserfaultfd } from '../memory/userfaultfd.js';
 import { native, type UserfaultfdHandle, type UserfaultfdVia } from '../native.js';
 
 function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
@@ -18,13 +18,18 @@ function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
 }
 
 /**
- * What the guest does to its own memory while pages are missing, and which thread it was. Not EVENT_FORK, which
- * needs a privilege of its own: a child simply does not get this memory (prepare-memory.ts).
+ * What the guest does to its own memory while pages are missing, and which thread it was; and that what never comes
+ * can be poisoned. Not EVENT_FORK, which needs a privilege of its own: a child simply does not get this memory
+ * (prepare-memory.ts).
  */
 function wishedFeatures(): bigint {
   const { constants: c } = native();
   return (
-    c.UFFD_FEATURE_THREAD_ID | c.UFFD_FEATURE_EVENT_REMOVE | c.UFFD_FEATURE_EVENT_UNMAP | c.UFFD_FEATURE_EVENT_REMAP
+    c.UFFD_FEATURE_THREAD_ID |
+    c.UFFD_FEATURE_EVENT_REMOVE |
+    c.UFFD_FEATURE_EVENT_UNMAP |
+    c.UFFD_FEATURE_EVENT_REMAP |
+    c.UFFD_FEATURE_POISON
   );
 }
 
@@ -69,9 +74,10 @@ function requireKernelFaults(via: UserfaultfdVia): void {
  * the guest has any (`Guest.faultsInKernel`). Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or
  * USERFAULTFD_UNAVAILABLE.
  */
-export function openForPostcopy(blocks: readonly RAMBlockDescriptor[], faultsInKernel = false): UserfaultfdHandle {
+export function openForPostcopy(blocks: readonly RAMBlockDescriptor[], faultsInKernel = false): OpenedUserfaultfd {
   const kinds = new Set(blocks.map(({ kind }) => kind));
-  const { handle, via } = openUserfaultfd(missingFeatures(kinds), wishedFeatures());
+  const opened = openUserfaultfd(missingFeatures(kinds), wishedFeatures());
+  const { handle, via } = opened;
   try {
     if (faultsInKernel) requireKernelFaults(via);
     for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
@@ -87,5 +93,5 @@ export function openForPostcopy(blocks: readonly RAMBlockDescriptor[], faultsInK
       },
     );
   }
-  return handle;
+  return opened;
 }

@@ -38,6 +38,8 @@ export interface IncomingRamInfo {
 export interface GuestLoss {
   /** Target pages that did not come. While there are any, whoever touches one waits (see `abandon`). */
   readonly missingPages: number;
+  /** Whoever touches one gets SIGBUS instead (`giveUp`). */
+  readonly isPoisoned: boolean;
   /** Whether it ran here already. */
   readonly hasRun: boolean;
   /** The message of the error that ended the migration. */

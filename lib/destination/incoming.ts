@@ -11,6 +11,7 @@ import type { Guest, Machine, MachineReceiver } from '../memory/guest.js';
 import { guestFailed, requireAlive, watchForDeath, withinLimit } from '../memory/guest-failure.js';
 import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
+import type { OpenedUserfaultfd } from '../memory/userfaultfd.js';
 import { type NativeError, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
 import { startThread, type Thread, type ThreadOutcome } from '../threads/thread.js';
@@ -41,6 +42,7 @@ import type {
   PreemptChannelEvent,
 } from './main-thread.js';
 import type { IntakeAccounts } from './page-intake.js';
+import { poisonMissing } from './poison-missing.js';
 import { postcopyStates } from './postcopy-state.js';
 import type { PreemptThreadData } from './preempt-thread.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
@@ -105,12 +107,15 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #pauseReason: MigrationError | undefined;
   /** Who has had the connection broken is this side. */
   #pauseAsked = false;
-  #uffd: UserfaultfdHandle | undefined;
+  #uffd: OpenedUserfaultfd | undefined;
   #memoryBefore: MemoryBefore = [];
   /** What is being filled, whatever the guest makes of its RAM meanwhile. */
   #blocks: readonly RAMBlockDescriptor[] = [];
   #received: readonly PageBitmap[] = [];
   #lost: GuestLoss | undefined;
+  /** What never came is to be poisoned, and is. */
+  #poisons = false;
+  #isPoisoned = false;
   #firstError: Error | undefined;
   #patience: NodeJS.Timeout | undefined;
 
@@ -236,10 +241,14 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /**
    * Ends a migration that is paused or recovers: it fails with RECOVERY_GIVEN_UP, and `info().lost` says what is lost.
-   * False, and nothing, otherwise. `freeze`: whoever waits for a missing page goes on waiting (see {@link abandon}).
+   * False, and nothing, otherwise. What came can be read in any case. `freeze`: whoever waits for a missing page, or
+   * comes to one, goes on waiting (see {@link abandon}). `poison`: it gets SIGBUS, which ends a process of which it is
+   * a thread, and never zeroes; the memory is let go of. Throws KERNEL_TOO_OLD where the kernel can't poison pages.
    */
-  giveUp(_how: 'freeze'): boolean {
+  giveUp(how: 'freeze' | 'poison'): boolean {
     if (!this.#isPaused) return false;
+    if (how === 'poison') this.#requirePoison();
+    this.#poisons = how === 'poison';
     this.#firstError = new MigrationError(
       'RECOVERY_GIVEN_UP',
       `the recovery was given up: ${this.#pauseReason?.message}`,
@@ -359,10 +368,22 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     // What came in between, such as an abort, came too late.
     const isComplete = main === 'returned' && listen === 'returned' && !others.includes('failed');
     const error = isComplete ? this.#deathWithAllHere() : (this.#firstError ?? new Error('a thread ended early'));
+    if (error !== undefined && this.#poisons) await this.#poison();
     this.#cleanUp(error);
     this.#setStatus(error === undefined ? 'completed' : 'failed');
     if (error !== undefined) throw error;
     return this.info();
+  }
+
+  /** Where it fails, whoever comes to a missing page waits as if it was not asked for. */
+  async #poison(): Promise<void> {
+    if (this.#uffd === undefined) return;
+    try {
+      await poisonMissing(this.#uffd.handle, this.#blocks, this.#received);
+      this.#isPoisoned = true;
+    } catch (error) {
+      process.emitWarning(`missing pages of a guest that is lost could not be poisoned, and wait: ${String(error)}`);
+    }
   }
 
   /** Waits for one thread's end; the first that fails ends the others. */
@@ -477,6 +498,14 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#recoverAt = undefined;
   }
 
+  #requirePoison(): void {
+    const granted = this.#uffd?.granted ?? 0n;
+    if ((granted & native().constants.UFFD_FEATURE_POISON) !== 0n) return;
+    throw new MigrationError('KERNEL_TOO_OLD', "this kernel can't poison pages (UFFDIO_POISON, from Linux 6.6 on)", {
+      hint: "give it up with 'freeze': whoever comes to a missing page waits, until the process is ended",
+    });
+  }
+
   get #isPaused(): boolean {
     const isPaused = this.#state.status === 'postcopy-paused' || this.#state.status === 'postcopy-recover';
     return isPaused && this.#firstError === undefined;
@@ -551,7 +580,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   #openUserfaultfd(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
     this.#uffd = openForPostcopy(blocks, this.#guest?.faultsInKernel);
-    return this.#uffd;
+    return this.#uffd.handle;
   }
 
   /** The stream belongs, or belonged, to the listen thread. */
@@ -627,7 +656,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const isHere = this.#isHandedOver || this.#signals.get('GUEST') === GuestPhase.HERE;
     if (error !== undefined && isHere) this.#lost = this.#assessLoss(error);
     // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.
-    if ((this.#lost?.missingPages ?? 0) === 0) this.#letGoOfMemory();
+    if ((this.#lost?.missingPages ?? 0) === 0 || this.#isPoisoned) this.#letGoOfMemory();
   }
 
   /** The source never runs it again. Undefined if it is whole here, and runs or may be started. */
@@ -635,11 +664,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const missingPages = this.#received.reduce((sum, pages) => sum + pages.pageCount - pages.count(), 0);
     const hasRun = this.#signals.get('GUEST') === GuestPhase.HERE || this.#guest?.running === true;
     const isAlive = this.#death === undefined;
-    return missingPages === 0 && hasRun && isAlive ? undefined : { missingPages, hasRun, reason: message };
+    if (missingPages === 0 && hasRun && isAlive) return undefined;
+    return { missingPages, isPoisoned: this.#isPoisoned, hasRun, reason: message };
   }
 
   #letGoOfMemory(): void {
-    if (this.#uffd !== undefined) native().userfaultfdClose(this.#uffd);
+    if (this.#uffd !== undefined) native().userfaultfdClose(this.#uffd.handle);
     this.#uffd = undefined;
     restoreMemory(this.#signals, this.#blocks, this.#memoryBefore);
   }

@@ -26,7 +26,7 @@ test.each<[string, MemoryKind[]]>([
   const n = native();
   const leaks = handleLeaks();
   withBlocks(kinds, (blocks) => {
-    const uffd = openForPostcopy(blocks);
+    const { handle: uffd } = openForPostcopy(blocks);
     for (const { handle, size } of blocks) {
       n.userfaultfdRegister(uffd, handle, 0, size, n.constants.UFFDIO_REGISTER_MODE_MISSING);
       expect(n.placeZeroPages(uffd, handle, 4096, Uint32Array.of(0), 1, new Uint8Array(1))).toBe(1);
@@ -47,7 +47,7 @@ describe('where faults of user mode only can be had', () => {
 
   test('they do for a guest of user mode', () => {
     refuseTheOthers();
-    withBlocks(['anonymous'], (blocks) => native().userfaultfdClose(openForPostcopy(blocks)));
+    withBlocks(['anonymous'], (blocks) => native().userfaultfdClose(openForPostcopy(blocks).handle));
   });
 
   test('a guest whose RAM the kernel touches is refused, with the cure, and nothing is left open', () => {

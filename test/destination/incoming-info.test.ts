@@ -66,6 +66,6 @@ test('a death is told', () => {
 });
 
 test('a loss is told', () => {
-  const lost = { missingPages: 3, hasRun: true, reason: 'the source has gone' };
+  const lost = { missingPages: 3, isPoisoned: false, hasRun: true, reason: 'the source has gone' };
   expect(incomingInfo({ ...parts, status: 'failed', lost }).lost).toEqual(lost);
 });

@@ -98,7 +98,7 @@ describe('the pledge', () => {
   test('is given also where the source has let go already, and the guest starts then', async () => {
     source.send(...advised(), piece.askingPackage(), piece.ping(Ping.AFTER_PACKAGE));
     await until('it runs', () => incoming.status === 'postcopy-active');
-    expect(hasPledged()).toBe(true);
+    await pong(Ping.SWITCHOVER);
     await completes();
     expect(guest.asked).toEqual(['load', 'start']);
   });

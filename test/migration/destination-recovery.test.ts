@@ -455,10 +455,10 @@ describe('a source that says nothing', () => {
   afterEach(end);
 
   test('pauses the migration; in a recovery it is left for the next one', async () => {
-    await begin(BLOCKS, { peerTimeoutMs: 50 });
-    await running();
+    await begin(BLOCKS, { peerTimeoutMs: 500 });
+    source.send(piece.start(), piece.advise(guest.ramBlocks), piece.blocks(guest.ramBlocks), piece.package());
     await paused();
-    expect(incoming.pauseReason).toMatchObject({ code: 'PEER_GONE', message: expect.stringMatching(/for 0.05 s/) });
+    expect(incoming.pauseReason).toMatchObject({ code: 'PEER_GONE', message: expect.stringMatching(/for 0.5 s/) });
     await reconnect();
     await source.closed();
     source = await HandFedSource.connect(incoming.uri);
