@@ -129,6 +129,22 @@ describe('a migration that fails', { timeout: 60_000 }, () => {
     expect((await running).exitCode).toBe(1);
   });
 
+  test('poisoned, it ends by the SIGBUS of who reads RAM, when the half that came is kept', async () => {
+    await saveCaptured(path('one'));
+    const relay = await createRelay(`unix:${path('relay')}`, uri, { rate: 256 * 1024 });
+    const { running, says } = receive('--save', path('two'), '--recover-for', '0.2', '--on-lost', 'poison');
+    await says(/^listening at unix:/);
+    const sending = run('send', relay.uri, '--from', path('one'), '--postcopy', '--recover-for', '0');
+    // So slow that it is in the midst of them for a minute.
+    await says(/^postcopy-active: .* [1-9]\d* faults, /);
+    await relay.close();
+    const { signal, stderr } = await running;
+    expect((await sending).exitCode).toBe(1);
+    expect(signal).toBe('SIGBUS');
+    expect(stderr).toMatch(/^missing pages are poisoned: /m);
+    expect(JSON.parse(readFileSync(path('two/manifest.json'), 'utf8'))).toMatchObject({ partial: true });
+  });
+
   test('by Ctrl-C in postcopy: it ends at once, exit code 130', async () => {
     const { running, sending } = await halfOver();
     running.kill('SIGINT');
