@@ -9,6 +9,8 @@ import { formatMs } from './size.js';
 /** Milliseconds from a try that failed to the next: the first such wait, and the longest, as each doubles. */
 const FIRST_WAIT_MS = 100;
 const LONGEST_WAIT_MS = 2000;
+/** Milliseconds that a pause lasts at most where nothing is lost by giving up. */
+const HARMLESS_MS = 3000;
 
 const pauseStatuses = new Set(['postcopy-paused', 'postcopy-recover-setup', 'postcopy-recover']);
 const finalStatuses = new Set(['completed', 'failed', 'cancelled']);
@@ -26,6 +28,8 @@ export interface AutoRecoveryOptions {
   readonly attempt: () => Promise<unknown>;
   /** Ends the migration. */
   readonly giveUp: () => unknown;
+  /** Whether nothing would be lost by that any more, so that it is not worth the whole wait. Never, when absent. */
+  readonly isHarmless?: () => boolean;
   /** Something happened that a person should know. */
   readonly tell: (text: string) => void;
 }
@@ -138,8 +142,14 @@ export class AutoRecovery {
       } catch (error) {
         pause.reason = describeError(error);
       }
+      if (this.#isLongEnough(pause)) return this.#giveUp(pause);
       await elapsed(waitMs, signal);
     }
+  }
+
+  #isLongEnough({ since, over }: Pause): boolean {
+    const isHarmless = this.#options.isHarmless?.() ?? false;
+    return isHarmless && !over.signal.aborted && performance.now() - since >= HARMLESS_MS;
   }
 
   #recovered(pause: Pause): void {

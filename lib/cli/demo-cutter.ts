@@ -6,6 +6,9 @@ import { parseUri } from '../channel/uri.js';
 import { createRelay, type Relay } from '../relay/relay.js';
 import type { MigrationStatus } from '../source/migration-state.js';
 
+/** Milliseconds that a connection waits for the destination: it may have ended, its last word cut off. */
+const CONNECT_TIMEOUT_MS = 1000;
+
 export class DemoCutter {
   readonly #everyMs: number;
   #relay: Relay | undefined;
@@ -20,7 +23,7 @@ export class DemoCutter {
   async openTo(uri: string): Promise<string> {
     const address = parseUri(uri);
     const own = address.family === 'unix' ? `unix:${address.path}.relay` : 'tcp:127.0.0.1:0';
-    this.#relay = await createRelay(own, uri);
+    this.#relay = await createRelay(own, uri, { connectTimeoutMs: CONNECT_TIMEOUT_MS });
     return this.#relay.uri;
   }
 

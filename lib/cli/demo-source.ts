@@ -31,6 +31,7 @@ await runSide(async (settings, cancelled, told) => {
     forMs: settings.recoverForMs,
     attempt: () => outgoing.recover(uri),
     giveUp: () => outgoing.giveUp(),
+    isHarmless: () => outgoing.hasPlacedAll,
   });
   outgoing.on('status', (status) => tell({ kind: 'status', status }));
   const look = () => ({ info: outgoing.info(), guest: guest.stats, recoveries: recovery.recoveries });

@@ -45,7 +45,7 @@ export class LostMachine {
     await this.#keep();
     this.#options.tell('missing pages are poisoned: who reads one, as this process does, ends by SIGBUS');
     try {
-      this.#incoming.giveUp('poison' as 'freeze');
+      this.#incoming.giveUp('poison');
     } catch (error) {
       this.#options.tell(describeError(error));
       this.#incoming.giveUp('freeze');

@@ -90,6 +90,7 @@ async function send(
     forMs: toMs(options.recoverFor),
     attempt: () => outgoing.recover(options.recoverUri ?? uri),
     giveUp: () => outgoing.giveUp(),
+    isHarmless: () => outgoing.hasPlacedAll,
     tell: (text) => line.event(text),
   });
   signal.addEventListener('abort', () => recovery.giveUpNow());

@@ -228,6 +228,11 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     return true;
   }
 
+  /** Whether the destination is known to have every page: only its last word is to come, {@link giveUp} completes. */
+  get hasPlacedAll(): boolean {
+    return this.#signals.get('ALL_PLACED') === 1;
+  }
+
   /**
    * In postcopy-paused: connects to the destination, which listens at `uri` again, and goes on where it stopped.
    * Resolved in postcopy-active; else rejects with the reason, and it is paused as before, or has ended: BAD_ARGUMENT
@@ -258,7 +263,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
    */
   giveUp(): boolean {
     const pause = this.#pause;
-    const outcome = this.#signals.get('ALL_PLACED') === 1 ? 'completed' : 'failed';
+    const outcome = this.hasPlacedAll ? 'completed' : 'failed';
     let { status } = this;
     while (isPaused(status) && !this.#state.move(status, outcome)) ({ status } = this);
     if (pause === undefined || !isPaused(status)) return false;

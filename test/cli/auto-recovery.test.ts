@@ -15,7 +15,7 @@ class Migration extends EventEmitter<{ status: [string] }> implements PausableMi
   pauseReason: Error | undefined = new MigrationError('PEER_GONE', 'the connection is lost', { hint: 'wait' });
 }
 
-function set({ forMs = 60_000, attempt = async (): Promise<void> => {} } = {}) {
+function set({ forMs = 60_000, isHarmless = false, attempt = async (): Promise<void> => {} } = {}) {
   const migration = new Migration();
   const tries: number[] = [];
   const told: string[] = [];
@@ -29,6 +29,7 @@ function set({ forMs = 60_000, attempt = async (): Promise<void> => {} } = {}) {
     giveUp: () => {
       gaveUp += 1;
     },
+    isHarmless: () => isHarmless,
     tell: (text) => told.push(text),
   });
   const begun = performance.now();
@@ -120,6 +121,16 @@ test('given 0 it gives up without a try', async () => {
   await pass(0);
   expect(gaveUp()).toBe(1);
   expect(tries).toEqual([]);
+});
+
+test('where nothing is lost by it, it gives up sooner; but tries for a while', async () => {
+  const { become, tries, gaveUp } = set({ isHarmless: true, attempt: refused });
+  become('postcopy-paused');
+  await pass(2999);
+  expect(gaveUp()).toBe(0);
+  await pass(1000);
+  expect(gaveUp()).toBe(1);
+  expect(tries).toHaveLength(6);
 });
 
 test('its user need not wait; and where nothing is paused, nothing is given up', async () => {

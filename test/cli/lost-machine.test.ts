@@ -17,7 +17,7 @@ function set(policy: LossPolicy, { keeps = true, missing = 7, poisons = true, sa
     received: [],
     info: () => ({ lost: missing > 0 ? { missingPages: missing } : undefined }),
     giveUp: (how: string) => {
-      if (how === 'poison' && !poisons) throw new MigrationError('UNSUPPORTED', 'this kernel can not poison');
+      if (how === 'poison' && !poisons) throw new MigrationError('KERNEL_TOO_OLD', 'this kernel can not poison');
       did.push(how);
       return true;
     },

@@ -94,8 +94,9 @@ describe('demo', () => {
 
     test.each([
       ['unix', []],
+      ['unix', ['--postcopy-preempt', '--guest', 'stress']],
       ['tcp', ['--guest', 'stress', '--vcpus', '2']],
-      ['tcp', ['--memory-kind', 'memfd', '--blocks', '3', '--precopy-passes', '0']],
+      ['tcp', ['--memory-kind', 'memfd', '--blocks', '3', '--precopy-passes', '0', '--memory', '16M']],
     ])('over %s %j: recovers each time, and nothing is lost', async (transport, more) => {
       const cut = ['--cut-every', '50ms', '--transport', transport];
       const { exitCode, stdout, stderr } = await postcopy(

@@ -129,6 +129,22 @@ describe('a migration that fails', { timeout: 60_000 }, () => {
     expect((await running).exitCode).toBe(1);
   });
 
+  test('poisoned, it ends by the SIGBUS of who reads RAM, when the half that came is kept', async () => {
+    await saveCaptured(path('one'));
+    const relay = await createRelay(`unix:${path('relay')}`, uri, { rate: 256 * 1024 });
+    const { running, says } = receive('--save', path('two'), '--recover-for', '0.2', '--on-lost', 'poison');
+    await says(/^listening at unix:/);
+    const sending = run('send', relay.uri, '--from', path('one'), '--postcopy', '--recover-for', '0');
+    // So slow that it is in the midst of them for a minute.
+    await says(/^postcopy-active: .* [1-9]\d* faults, /);
+    await relay.close();
+    const { signal, stderr } = await running;
+    expect((await sending).exitCode).toBe(1);
+    expect(signal).toBe('SIGBUS');
+    expect(stderr).toMatch(/^missing pages are poisoned: /m);
+    expect(JSON.parse(readFileSync(path('two/manifest.json'), 'utf8'))).toMatchObject({ partial: true });
+  });
+
   test('by Ctrl-C in postcopy: it ends at once, exit code 130', async () => {
     const { running, sending } = await halfOver();
     running.kill('SIGINT');
@@ -170,15 +186,16 @@ describe('a migration that fails', { timeout: 60_000 }, () => {
 
 describe('a connection that is lost in postcopy', { timeout: 60_000 }, () => {
   test.each([
-    ['the same URI', []],
-    ['another one', ['--recover-uri']],
-  ])('is recovered by itself, at %s', async (_where, options) => {
+    ['the same URI', [], []],
+    ['another one', ['--recover-uri'], []],
+    ['the same URI, with a preempt channel', [], ['--postcopy-preempt']],
+  ])('is recovered by itself, at %s', async (_where, options, both) => {
     const { blocks } = await saveCaptured(path('one'));
     const relay = await createRelay(`unix:${path('relay')}`, uri);
-    const { running, says } = receive('--save', path('two'), '--json');
+    const { running, says } = receive('--save', path('two'), '--json', ...both);
     await says(/^listening at unix:/);
     const sending = run(
-      ...['send', relay.uri, '--from', path('one'), '--postcopy', '--max-postcopy-bandwidth', '8M', '--json'],
+      ...['send', relay.uri, ...both, '--from', path('one'), '--postcopy', '--max-postcopy-bandwidth', '8M', '--json'],
       ...options.flatMap((option) => [option, uri]),
     );
     await says(/^postcopy-active/);
@@ -196,7 +213,10 @@ describe('a connection that is lost in postcopy', { timeout: 60_000 }, () => {
       expect(stderr).toMatch(/^paused: .*\n/m);
     }
     expect(JSON.parse(received.stdout.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({ blocks });
-    expect(relay.stats.connections).toHaveLength(options.length === 0 ? 2 : 1);
+    const { connections } = relay.stats;
+    // On a busy machine a try may fail.
+    if (options.length === 0) expect(connections.length).toBeGreaterThan(both.length === 0 ? 1 : 3);
+    else expect(connections).toHaveLength(1);
   });
 });
 

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createRelay, listen, migrate, type OutgoingMigration, StressGuest } from '#lib/index.js';
 import { CuttingRelay } from '../../testing/cutting-relay.ts';
 
-const PEER_TIMEOUT_MS = 600;
+const PEER_TIMEOUT_MS = 800;
 const settings = { memory: 4 * 2 ** 20, workingSetShare: 7 / 8, writesPerSecond: 5000 };
 
 let folder: string;
@@ -58,7 +58,8 @@ test('the last word does not come: the source pauses, and giving up loses nothin
   const outgoing = await send(relay.uri, 0);
   await incoming.finished;
   await reach(outgoing, 'postcopy-paused');
-  expect(outgoing.pauseReason?.message).toMatch(/has given no sign of life for 0\.6 s/);
+  expect(outgoing.pauseReason?.message).toMatch(/has given no sign of life for 0\.8 s/);
+  expect(outgoing.hasPlacedAll).toBe(true);
   expect(outgoing.giveUp()).toBe(true);
   expect(await outgoing.finished).toMatchObject({ status: 'completed' });
   await relay.close();
@@ -81,7 +82,9 @@ test('no connection of a recovery says anything: each try fails in time, until o
     await expect(outgoing.recover(relay.uri)).rejects.toMatchObject({ code: 'PEER_GONE' });
     expect(outgoing.status).toBe('postcopy-paused');
   }
-  await outgoing.recover(relay.uri);
+  // On a busy machine one that is not silent may be too slow as well.
+  while (outgoing.status === 'postcopy-paused') await outgoing.recover(relay.uri).catch(() => {});
+  expect(outgoing.hasPlacedAll).toBe(false);
   outgoing.setParameters({ maxPostcopyBandwidth: 0 });
   await Promise.all([outgoing.finished, incoming.finished]);
   await relay.close();

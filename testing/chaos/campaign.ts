@@ -18,6 +18,8 @@ export interface ChaosFigures {
 
 export interface ChaosWish extends ChaosLimits {
   readonly seed: number;
+  /** Aborted: no other migration is begun. */
+  readonly signal?: AbortSignal;
   /** Told before each migration. */
   readonly onMigration?: (plan: ChaosPlan, figures: ChaosFigures) => void;
 }
@@ -36,7 +38,7 @@ async function requireNothingLeft(before: ReturnType<typeof resources>): Promise
   throw new Error(`left behind: ${text}`);
 }
 
-/** One migration with no cuts: with it the process gets what it keeps, such as Node's pool of threads. */
+/** One migration with no cuts, with which the process gets what it keeps: Node's threads, the addon's pagemap. */
 async function warmUp(): Promise<ReturnType<typeof resources>> {
   const plan = drawPlan(1, { cuts: 0, hugepages: false, preempt: false });
   await chaosMigration({ ...plan, precopyPasses: 1, weather: { rate: 0, delayMs: 0, jitterMs: 0 } });
@@ -52,10 +54,10 @@ async function warmUp(): Promise<ReturnType<typeof resources>> {
 /**
  * Throws the first failure: what is wrong, and the seed of the migration, with which `--replay` runs that one again.
  */
-export async function chaosCampaign({ seed, cuts, onMigration, ...may }: ChaosWish): Promise<ChaosFigures> {
+export async function chaosCampaign({ seed, cuts, signal, onMigration, ...may }: ChaosWish): Promise<ChaosFigures> {
   const figures: ChaosFigures = { cuts: 0, migrations: 0, recoveries: 0, kept: 0, worstPauseMs: 0, pausedMs: 0 };
   const before = await warmUp();
-  while (figures.cuts < cuts) {
+  while (figures.cuts < cuts && !signal?.aborted) {
     const plan = drawPlan(migrationSeed(seed, figures.migrations), { ...may, cuts: cuts - figures.cuts });
     onMigration?.(plan, figures);
     try {

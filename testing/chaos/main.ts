@@ -1,5 +1,6 @@
 /** `npm run test:chaos -- [options]`: the chaos from the command line, with progress and a closing summary. */
 import { parseArgs } from 'node:util';
+import { EXIT_INTERRUPTED, onInterrupt } from '#lib/cli/command-line.js';
 import { createLiveLine } from '#lib/cli/live-line.js';
 import { formatCount, formatMs } from '#lib/cli/size.js';
 import { type ChaosFigures, chaosCampaign } from './campaign.ts';
@@ -10,7 +11,7 @@ import { drawPlan, planText } from './plan.ts';
 const usage = `npm run test:chaos -- [options]
   --cuts N     how often the network breaks, over as many migrations as it takes; 200 by default
   --seed S     the same seed draws the same migrations and cuts; a random one by default
-  --replay S   the one migration with that seed, which a failure names
+  --replay S   the one migration with that seed, which a failure names; prints what happened
   --no-preempt without the preempt channel`;
 
 const CUTS = 200;
@@ -36,6 +37,8 @@ function figuresText({ cuts, migrations, recoveries, kept, worstPauseMs, pausedM
 }
 
 const line = createLiveLine();
+// What was reserved is given back also where it is ended.
+const signal = onInterrupt();
 
 async function campaign(seed: number, cuts: number, preempt: boolean): Promise<void> {
   let now = 'warming up';
@@ -48,7 +51,7 @@ async function campaign(seed: number, cuts: number, preempt: boolean): Promise<v
   });
   const result = await withHugepagesIfAny((hugepages) =>
     chaosCampaign({
-      ...{ seed, cuts, hugepages, preempt },
+      ...{ seed, cuts, hugepages, preempt, signal },
       onMigration: (plan, soFar) => {
         now = planText(plan);
         figures = soFar;
@@ -57,13 +60,14 @@ async function campaign(seed: number, cuts: number, preempt: boolean): Promise<v
   );
   line.end();
   console.log(`seed ${seed}: ${figuresText(result)}, in ${formatMs(performance.now() - began)}; nothing lost`);
+  if (signal.aborted) process.exitCode = EXIT_INTERRUPTED;
 }
 
 async function replay(seed: number, preempt: boolean): Promise<void> {
   await withHugepagesIfAny(async (hugepages) => {
     const plan = drawPlan(seed, { cuts: CUTS_OF_REPLAY, hugepages, preempt });
-    console.error(planText(plan));
-    const { where, breaks, recoveries } = await chaosMigration(plan);
+    const { where, breaks, recoveries, history } = await chaosMigration(plan);
+    console.error(history);
     console.log(`the guest is whole at the ${where}: ${breaks.length} cuts, ${recoveries.count} recoveries`);
   });
 }

@@ -16,10 +16,12 @@ export interface ChaosOutcome {
   readonly where: 'source' | 'destination';
   readonly breaks: readonly Break[];
   readonly recoveries: Recoveries;
+  /** What happened, a line each. */
+  readonly history: string;
 }
 
 /** Milliseconds of silence that make a peer a lost one. */
-const PEER_TIMEOUT_MS = 1500;
+const PEER_TIMEOUT_MS = 2500;
 /** Milliseconds that a pause may last, and all of a migration. */
 const RECOVER_FOR_MS = 60_000;
 const MIGRATION_MS_MAX = 180_000;
@@ -61,7 +63,8 @@ class Migration {
       this.#requireEndings(sent, received);
       await this.#requireWhole(where);
       const breaks = this.#network?.breaks ?? [];
-      return { where, breaks, recoveries: this.#recovery?.recoveries ?? { count: 0, pausedMs: 0, longestMs: 0 } };
+      const recoveries = this.#recovery?.recoveries ?? { count: 0, pausedMs: 0, longestMs: 0 };
+      return { where, breaks, recoveries, history: this.#history() };
     } catch (error) {
       throw new Error(`${(error as Error).message}\n${this.#history()}`, { cause: error });
     }
@@ -106,6 +109,7 @@ class Migration {
       ...{ forMs, tell: (text) => this.#note(`source ${text}`) },
       attempt: () => outgoing.recover(network.uri),
       giveUp: () => outgoing.giveUp(),
+      isHarmless: () => outgoing.hasPlacedAll,
     });
     new AutoRecovery(incoming, {
       ...{ forMs, tell: (text) => this.#note(`destination ${text}`) },
@@ -191,7 +195,7 @@ class Migration {
       ({ connection, direction, after, kind }, index) =>
         `cut ${index + 1}: connection ${connection} ${kind} after ${after} bytes of ${direction}`,
     );
-    return [planText(this.#plan), ...cuts, ...this.#log.slice(-40)].join('\n');
+    return [planText(this.#plan), ...cuts, ...this.#log.slice(-60)].join('\n');
   }
 }
 
