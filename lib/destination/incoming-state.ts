@@ -24,8 +24,8 @@ export const incomingTransitions: Readonly<Record<IncomingStatus, readonly Incom
   setup: ['active', 'failed'],
   active: ['postcopy-active', 'postcopy-paused', 'completed', 'failed'],
   'postcopy-active': ['postcopy-paused', 'completed', 'failed'],
-  'postcopy-paused': ['postcopy-recover', 'failed'],
-  'postcopy-recover': ['postcopy-active', 'postcopy-paused', 'failed'],
+  'postcopy-paused': ['postcopy-recover', 'completed', 'failed'],
+  'postcopy-recover': ['postcopy-active', 'postcopy-paused', 'completed', 'failed'],
   completed: [],
   failed: [],
 };

@@ -240,8 +240,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   /**
-   * Ends a migration that is paused or recovers: it fails with RECOVERY_GIVEN_UP, and `info().lost` says what is lost.
-   * False, and nothing, otherwise. What came can be read in any case. `freeze`: whoever waits for a missing page, or
+   * Ends a migration that is paused or recovers. False, and nothing, in any other status. Where every page has come and
+   * the guest is here it has completed; else failed, with RECOVERY_GIVEN_UP, and `info().lost` says what is lost. What came can be read in any case. `freeze`: whoever waits for a missing page, or
    * comes to one, goes on waiting (see {@link abandon}). `poison`: it gets SIGBUS, which ends a process of which it is
    * a thread, and never zeroes; the memory is let go of. Throws KERNEL_TOO_OLD where the kernel can't poison pages.
    */
@@ -370,9 +370,15 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const error = isComplete ? this.#deathWithAllHere() : (this.#firstError ?? new Error('a thread ended early'));
     if (error !== undefined && this.#poisons) await this.#poison();
     this.#cleanUp(error);
-    this.#setStatus(error === undefined ? 'completed' : 'failed');
-    if (error !== undefined) throw error;
+    const hasFailed = error !== undefined && !this.#isWholeAllTheSame(error);
+    this.#setStatus(hasFailed ? 'failed' : 'completed');
+    if (hasFailed) throw error;
     return this.info();
+  }
+
+  /** Nobody recovers it any more, and nothing was missing but the source's last word. */
+  #isWholeAllTheSame(error: Error): boolean {
+    return error instanceof MigrationError && error.code === 'RECOVERY_GIVEN_UP' && this.#lost === undefined;
   }
 
   /** Where it fails, whoever comes to a missing page waits as if it was not asked for. */

@@ -25,9 +25,11 @@ const legal: ReadonlySet<string> = new Set([
   'postcopy-active postcopy-paused',
   'postcopy-active failed',
   'postcopy-paused postcopy-recover',
+  'postcopy-paused completed',
   'postcopy-paused failed',
   'postcopy-recover postcopy-active',
   'postcopy-recover postcopy-paused',
+  'postcopy-recover completed',
   'postcopy-recover failed',
 ]);
 

@@ -351,6 +351,19 @@ describe('ends', () => {
   beforeEach(() => begin());
   afterEach(end);
 
+  test('given up when every page has come: it has completed, as only the last word is missing', async () => {
+    await running();
+    const rest = pages().filter(
+      ({ block, page }) => !incoming.received[guest.ramBlocks.findIndex(({ idstr }) => idstr === block)].test(page),
+    );
+    source.send(piece.part(...rest));
+    await source.settled();
+    await lose();
+    expect(incoming.giveUp('freeze')).toBe(true);
+    expect(await incoming.finished).toMatchObject({ status: 'completed', lost: undefined });
+    expect(guest.wrongPages(SEED)).toEqual([]);
+  });
+
   test.each<[string, () => Promise<void>]>([
     ['paused', async () => {}],
     [
