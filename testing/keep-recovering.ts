@@ -30,17 +30,22 @@ export function keepRecovering(
 ): Recovering {
   const state = { recoveries: 0 };
   const reasons: Error[] = [];
+  /** Where the destination listens, from a pause until it has gone on. */
+  let listening: Promise<string> | undefined;
+  /** Statuses that were heard; a step may go through several and end where it began. */
+  let changes = 0;
   for (const side of [outgoing, incoming]) {
-    const note = (status: string) => status === 'postcopy-paused' && reasons.push(side.pauseReason as Error);
+    const note = (status: string) => {
+      changes += 1;
+      if (side === incoming && status === 'postcopy-active') listening = undefined;
+      if (status === 'postcopy-paused') reasons.push(side.pauseReason as Error);
+    };
     // The two have their own types of events, with this one in both.
     (side as { on(event: 'status', listener: typeof note): unknown }).on('status', note);
   }
-  /** Where the destination listens, from a pause until it has gone on. */
-  let listening: Promise<string> | undefined;
 
   const step = async (): Promise<void> => {
     const [source, destination] = [outgoing.status, incoming.status];
-    if (destination === 'postcopy-active') listening = undefined;
     if (destination === 'postcopy-paused') listening ??= incoming.recover();
     listening?.catch(() => {}); // it is failing
     if (source === 'postcopy-paused' && hasEnded(destination)) outgoing.giveUp();
@@ -54,12 +59,11 @@ export function keepRecovering(
     }
   };
 
-  const both = () => `${outgoing.status} ${incoming.status}`;
   const run = async (): Promise<void> => {
     while (!hasEnded(outgoing.status) || !hasEnded(incoming.status)) {
-      const before = both();
+      const before = changes;
       await step();
-      if (both() === before) await statusOfEither(outgoing, incoming);
+      if (changes === before) await statusOfEither(outgoing, incoming);
     }
   };
   return Object.defineProperty({ ended: run(), reasons } as unknown as Recovering, 'recoveries', {

@@ -241,9 +241,10 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   /**
    * Ends a migration that is paused or recovers. False, and nothing, in any other status. Where every page has come and
-   * the guest is here it has completed; else failed, with RECOVERY_GIVEN_UP, and `info().lost` says what is lost. What came can be read in any case. `freeze`: whoever waits for a missing page, or
-   * comes to one, goes on waiting (see {@link abandon}). `poison`: it gets SIGBUS, which ends a process of which it is
-   * a thread, and never zeroes; the memory is let go of. Throws KERNEL_TOO_OLD where the kernel can't poison pages.
+   * the guest is here it has completed; else failed, with RECOVERY_GIVEN_UP, and `info().lost` says what is lost. What
+   * came can be read in any case. `freeze`: whoever waits for a missing page, or comes to one, goes on waiting (see
+   * {@link abandon}). `poison`: it gets SIGBUS, which ends a process of which it is a thread, and never zeroes; the
+   * memory is let go of. Throws KERNEL_TOO_OLD where the kernel can't poison pages.
    */
   giveUp(how: 'freeze' | 'poison'): boolean {
     if (!this.#isPaused) return false;

@@ -312,6 +312,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     }
     this.#guest.close();
     this.#watch.close();
+    if (this.#error !== undefined) this.#pause?.end(this.#error); // whoever recovers it just now
     this.#error = await this.#closeConnection(this.#error);
     this.#totalTimeMs = (native().monotonicUs() - this.#startUs) / 1000;
     try {
