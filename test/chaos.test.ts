@@ -8,10 +8,10 @@ import { drawPlan, MEMORY_MAX, migrationSeed } from '../testing/chaos/plan.ts';
 
 const all = { cuts: 100, hugepages: true, preempt: true };
 
-test('40 cuts cost nothing', { timeout: 600_000 }, async () => {
-  const figures = await withHugepagesIfAny((hugepages) => chaosCampaign({ ...all, seed: 2, cuts: 40, hugepages }));
-  expect(figures.cuts).toBeGreaterThanOrEqual(40);
-  expect(figures.recoveries).toBeGreaterThan(20);
+test('16 cuts cost nothing', { timeout: 600_000 }, async () => {
+  const figures = await withHugepagesIfAny((hugepages) => chaosCampaign({ ...all, seed: 2, cuts: 16, hugepages }));
+  expect(figures.cuts).toBeGreaterThanOrEqual(16);
+  expect(figures.recoveries).toBeGreaterThan(5);
   expect(figures.worstPauseMs).toBeGreaterThan(0);
 });
 

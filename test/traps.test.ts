@@ -82,9 +82,13 @@ const traps: readonly Trap[] = [
   },
   {
     trap: 'the source runs the guest again after the destination has begun to',
-    rule: 'once the package has gone out the guest is handed over, whatever happens then',
+    rule: 'it is handed over when the destination has answered that it can, which then waits to be told that it may',
     shownBy: [
-      ['migration/migrate.test.ts', 'a destination guest that cannot load fails both sides, and the source knows'],
+      ['migration/migrate.test.ts', 'a destination guest that cannot load fails both sides, and the guest runs on'],
+      [
+        'migration/destination-handover.test.ts',
+        'comes when the guest is loaded, which does not start before the source has let go of it',
+      ],
       ['migration/two-processes.test.ts', 'the destination: the source reports it, and does not run the guest again'],
     ],
   },

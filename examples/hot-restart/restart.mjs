@@ -44,6 +44,8 @@ export async function moveGuest(guest, passes, maxPostcopyBandwidth) {
       parameters: { maxBandwidth: 0, maxPostcopyBandwidth },
       postcopyAfterPasses: passes,
     });
+    // The two are on one host: a connection that breaks means that the successor has ended, and nobody recovers it.
+    outgoing.on('status', (status) => status === 'postcopy-paused' && outgoing.giveUp());
     await switched(outgoing);
     return { successor, outgoing };
   } catch (error) {
@@ -82,6 +84,7 @@ export async function takeOver(guest, { onListener, onClient }) {
     } else if (handle !== undefined) onClient(handle, message); // one that has gone meanwhile has none
   });
   process.once('disconnect', () => hasListener || incoming.abort()); // the old process has gone, and never will come
+  incoming.on('status', (status) => status === 'postcopy-paused' && incoming.giveUp('freeze')); // gone later than that
   process.send({ uri: incoming.uri, shape: guest.shape });
   try {
     const [{ faults }] = await Promise.all([incoming.finished, once(process, 'disconnect')]);
