@@ -23,6 +23,10 @@ test('npm run bench -- --quick measures every comparison', { timeout: 120_000 },
       'receive, postcopy, unix',
       'send, precopy, unix',
       'send, postcopy, unix',
+      'requests, unix, preempt, loopback',
+      'requests, unix, preempt, 2.5 Gbit/s',
+      'requests, unix, one connection, loopback',
+      'requests, unix, one connection, 2.5 Gbit/s',
     ]);
     for (const name of compared) expect(stdout).toContain(name);
   } finally {

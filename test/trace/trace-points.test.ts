@@ -18,8 +18,9 @@ test('every span that is opened is closed, and the other way round', () => {
 
 test('every numbered step has a point', () => {
   const steps = new Set(points.map(([, { step }]) => step.split('.')[0]));
-  // S1, the connection, is made before there is a trace; D5, precopy pages, lies within sections.
-  const source = Array.from({ length: 11 }, (_, i) => `S${i + 2}`);
+  // S1, the connection, is made before there is a trace; D5, precopy pages, lies within sections; D11, a pause, shows
+  // in the statuses of the destination.
+  const source = Array.from({ length: 12 }, (_, i) => `S${i + 2}`);
   const destination = ['D1', 'D2', 'D3', 'D4', 'D6', 'D7', 'D8', 'D9', 'D10'];
   expect([...steps].sort()).toEqual([...source, ...destination].sort());
 });
