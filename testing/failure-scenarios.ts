@@ -77,7 +77,7 @@ export const scenarios = {
     parameters: { maxBandwidth: SLOW, maxPostcopyBandwidth: SLOW },
     postcopyAfterPasses: 1,
     repetitions: 2,
-    thorough: true,
+    thorough: false,
     ownSteps: fromTheSwitchOn,
   },
   'postcopy at once': {
