@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { setUp, type Transport } from '../testing/qemu/migrate.ts';
 import type { Benchmark, BenchOptions, Comparison, Sample } from './benchmark.ts';
 import { MIB } from './benchmark.ts';
-import { MemoryImage } from './memory-image.ts';
+import type { MemoryImage } from './memory-image.ts';
 import type { PeerProcess } from './peer-process.ts';
 import { RAM_ID, startQemuSource } from './qemu-peer.ts';
 import { type Requested, startRequester } from './requester.ts';
-import { startSource } from './send.ts';
+import { openWithSource } from './send.ts';
 import { quantile } from './statistics.ts';
 
 /** Few enough that the background has not come to its end before the last. */
@@ -91,20 +91,8 @@ function comparisonOf(image: MemoryImage, us: PeerProcess, transport: Transport,
 export const latency: Benchmark = {
   name: 'latency',
   title: 'A requested page while all else is sent, timed at the wire by a third, beside a QEMU source',
-  async open({ memoryBytes, transports }: BenchOptions) {
-    const image = await MemoryImage.create(memoryBytes);
-    try {
-      const us = await startSource(image);
-      return {
-        comparisons: transports.flatMap((transport) => kinds.map((kind) => comparisonOf(image, us, transport, kind))),
-        [Symbol.asyncDispose]: async () => {
-          await us[Symbol.asyncDispose]();
-          image[Symbol.dispose]();
-        },
-      };
-    } catch (error) {
-      image[Symbol.dispose]();
-      throw error;
-    }
-  },
+  open: ({ memoryBytes, transports }: BenchOptions) =>
+    openWithSource(memoryBytes, (image, us) =>
+      transports.flatMap((transport) => kinds.map((kind) => comparisonOf(image, us, transport, kind))),
+    ),
 };

@@ -1,6 +1,6 @@
 /** Sending to a QEMU: a QEMU source beside ours, which has the same guest from having received it. */
 import type { Transport } from '../testing/qemu/migrate.ts';
-import type { Benchmark, BenchOptions, Comparison, Mode, Sample } from './benchmark.ts';
+import type { Benchmark, BenchOptions, Comparison, Mode, OpenBenchmark, Sample } from './benchmark.ts';
 import { MemoryImage } from './memory-image.ts';
 import { PeerProcess } from './peer-process.ts';
 import {
@@ -50,7 +50,7 @@ function comparisonOf(image: MemoryImage, us: PeerProcess, mode: Mode, transport
 }
 
 /** A process of ours that has received the guest. */
-export async function startSource(image: MemoryImage): Promise<PeerProcess> {
+async function startSource(image: MemoryImage): Promise<PeerProcess> {
   const us = PeerProcess.start();
   try {
     const uri = await us.listen('unix', 'precopy');
@@ -64,23 +64,32 @@ export async function startSource(image: MemoryImage): Promise<PeerProcess> {
   }
 }
 
+/** A benchmark of a source of ours that has the guest: opened with what is compared of the two. */
+export async function openWithSource(
+  memoryBytes: number,
+  comparisons: (image: MemoryImage, us: PeerProcess) => readonly Comparison[],
+): Promise<OpenBenchmark> {
+  const image = await MemoryImage.create(memoryBytes);
+  try {
+    const us = await startSource(image);
+    return {
+      comparisons: comparisons(image, us),
+      [Symbol.asyncDispose]: async () => {
+        await us[Symbol.asyncDispose]();
+        image[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    image[Symbol.dispose]();
+    throw error;
+  }
+}
+
 export const send: Benchmark = {
   name: 'send',
   title: 'Sending to a QEMU, beside a QEMU source',
-  async open({ memoryBytes, modes, transports }: BenchOptions) {
-    const image = await MemoryImage.create(memoryBytes);
-    try {
-      const us = await startSource(image);
-      return {
-        comparisons: modes.flatMap((mode) => transports.map((transport) => comparisonOf(image, us, mode, transport))),
-        [Symbol.asyncDispose]: async () => {
-          await us[Symbol.asyncDispose]();
-          image[Symbol.dispose]();
-        },
-      };
-    } catch (error) {
-      image[Symbol.dispose]();
-      throw error;
-    }
-  },
+  open: ({ memoryBytes, modes, transports }: BenchOptions) =>
+    openWithSource(memoryBytes, (image, us) =>
+      modes.flatMap((mode) => transports.map((transport) => comparisonOf(image, us, mode, transport))),
+    ),
 };

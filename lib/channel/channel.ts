@@ -26,11 +26,6 @@ const goneCodes: ReadonlySet<string> = new Set([
   'ENETUNREACH',
 ]);
 
-/** Breaks a connection. One that the other end has broken already may say so; it is broken then. */
-export function shutDownSocket(socket: SocketHandle): void {
-  native().socketShutdown(socket);
-}
-
 export class Channel {
   readonly #socket: SocketHandle;
   readonly #kick: EventfdHandle;
@@ -79,7 +74,7 @@ export class Channel {
 
   /** Breaks the connection. More than once is harmless. */
   shutDown(): void {
-    shutDownSocket(this.#socket);
+    native().socketShutdown(this.#socket);
   }
 
   #guard(doing: string, call: () => number): number {

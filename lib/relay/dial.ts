@@ -1,5 +1,6 @@
 /** Connecting to who should listen, and waiting for it to. Event loop. */
 import { connect, type NetConnectOpts, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { connectError } from '../channel/connect.js';
 import { parseUri } from '../channel/uri.js';
 
@@ -44,7 +45,7 @@ export async function dial(uri: string, { timeoutMs, waiting, signal }: DialOpti
       const retries = worthRetrying.has((error as NodeJS.ErrnoException).code ?? '');
       if (!retries || performance.now() + RETRY_MS > until) throw connectError(uri, error);
       if (attempt === 0) waiting();
-      await pause(RETRY_MS, signal);
+      await delay(RETRY_MS, undefined, { signal }).catch(() => {}); // or at the signal
     }
   }
 }
@@ -68,18 +69,5 @@ function attemptOnce(address: NetConnectOpts, signal: AbortSignal): Promise<Sock
       'close',
       settle(() => reject(signal.reason)),
     );
-  });
-}
-
-/** Resolves after so long, or when the signal is given. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
   });
 }

@@ -2,7 +2,7 @@
  * One connection of an outgoing migration: the main channel with the return path thread that reads the other direction
  * of it, and the preempt channel beside it where there is one. After a loss there is another. Owner only.
  */
-import { type ChannelDescriptor, shutDownSocket } from '../channel/channel.js';
+import type { ChannelDescriptor } from '../channel/channel.js';
 import { native, type SocketHandle } from '../native.js';
 import type { Thread } from '../threads/thread.js';
 import { ReturnPathPhase, type SourceSignals } from './source-signals.js';
@@ -52,8 +52,9 @@ export class SourceConnection {
   /** Breaks it: whoever blocks on it, here or at the other end, learns of it. Harmless when it is closed. */
   break(): void {
     if (this.#closed !== undefined) return;
-    shutDownSocket(this.channel.socket);
-    if (this.#preempt !== undefined) shutDownSocket(this.#preempt);
+    const { socketShutdown } = native();
+    socketShutdown(this.channel.socket);
+    if (this.#preempt !== undefined) socketShutdown(this.#preempt);
   }
 
   /**
