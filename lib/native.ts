@@ -15,7 +15,8 @@
  * later blocking call with it return `constants.KICKED` until it is drained. They never time out
  * unless they say so, and cannot be ended otherwise: `worker.terminate()` waits for them.
  */
-import { fileURLToPath } from 'node:url';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import bindings from 'bindings';
 
 declare const brand: unique symbol;
@@ -561,7 +562,8 @@ export type NativeConstants = Readonly<
   Record<(typeof constantNames)[number], number> & Record<(typeof bitNames)[number], bigint>
 >;
 
-const moduleRoot = fileURLToPath(new URL('..', import.meta.url));
+/** Of this package, wherever the bundle lies that this module is part of. */
+const moduleRoot = dirname(createRequire(import.meta.url).resolve('postcopy/package.json'));
 
 /** Where the addon may be: a build of this checkout first, then the binary the package carries. */
 const places: string[][] = [

@@ -279,14 +279,14 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const preempt = capabilities.postcopyPreempt ? this.#startPreemptThread(accounts) : undefined;
     const fault = startThread<FaultThreadData, void>({
       name: 'mig/dst/fault',
-      entry: new URL('./fault-thread.js', import.meta.url),
+      entry: new URL('./fault-thread.bundle.js', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
       data: { signals, counters, blocktime, work: faultWork.port2 },
       transfer: [faultWork.port2],
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
       name: 'mig/dst/listen',
-      entry: new URL('./listen-thread.js', import.meta.url),
+      entry: new URL('./listen-thread.bundle.js', import.meta.url),
       trace: this.#trace.open('mig/dst/listen'),
       data: {
         ...accounts,
@@ -301,7 +301,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     });
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
       name: 'mig/dst/main',
-      entry: new URL('./main-thread.js', import.meta.url),
+      entry: new URL('./main-thread.bundle.js', import.meta.url),
       trace: this.#trace.open('mig/dst/main'),
       data: {
         listener: this.#listener.socket,
@@ -334,7 +334,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const counters = this.#urgentCounters.buffer;
     const thread = startThread<PreemptThreadData, void, DestinationEvent>({
       name: 'mig/dst/fast',
-      entry: new URL('./preempt-thread.js', import.meta.url),
+      entry: new URL('./preempt-thread.bundle.js', import.meta.url),
       trace: this.#trace.open('mig/dst/fast'),
       data: { ...accounts, counters, peerTimeoutMs, work: work.port2, errors: errors.port2 },
       transfer: [work.port2, errors.port2],
