@@ -7,8 +7,9 @@ import { capabilityHandling, isHandled } from '#lib/destination/capability-check
 import { type IncomingMigration, listen } from '#lib/index.js';
 import { handleLeaks } from '../../testing/lib-thread.ts';
 import { MachineKeeper } from '../../testing/machine-keeper.ts';
+import { bootedGuest } from '../../testing/qemu/booted-guest.ts';
 import { type GuestImage, guestImage } from '../../testing/qemu/guest-image.ts';
-import { GUEST_RAM, linuxGuest } from '../../testing/qemu/linux-guest.ts';
+import { GUEST_RAM } from '../../testing/qemu/linux-guest.ts';
 import { migrationCompleted, migrationStatus, setUp } from '../../testing/qemu/migrate.ts';
 import { QemuProcess } from '../../testing/qemu/qemu-process.ts';
 import { memfdContent } from '../../testing/qemu/ram.ts';
@@ -68,7 +69,7 @@ async function begin(row: Row, receiver: MachineKeeper): Promise<{ source: QemuP
     postcopyRam: row.capability === 'postcopy-ram' || row.with?.includes('postcopy-ram') === true,
   };
   const incoming = await listen('tcp:127.0.0.1:0', { guest: receiver, capabilities });
-  const source = await QemuProcess.start('source', [...linuxGuest(image), ...(row.arguments ?? [])]);
+  const source = await QemuProcess.start('source', await bootedGuest(image, {}, row.arguments));
   await source.console.report('the guest at work', ({ writes }) => writes > 300);
   await setUp(source, [...(row.with ?? []), row.capability], row.parameters ?? { 'max-bandwidth': 64 * MIB });
   return { source, incoming };

@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { bootedGuest } from '../../testing/qemu/booted-guest.ts';
 import { faultsOf, reportsIn } from '../../testing/qemu/guest-console.ts';
 import { type GuestImage, guestImage } from '../../testing/qemu/guest-image.ts';
 import { GUEST_RAM, linuxGuest } from '../../testing/qemu/linux-guest.ts';
@@ -89,7 +90,7 @@ describe('QEMU to a directory to QEMU', { timeout: 180_000 }, () => {
     { inMode: 'postcopy', outMode: 'precopy', transport: 'tcp' },
   ])('in by $inMode, out by $outMode, over $transport: the guest goes on', async ({ inMode, outMode, transport }) => {
     const guest = linuxGuest(image);
-    await using source = await QemuProcess.start('source', guest);
+    await using source = await QemuProcess.start('source', await bootedGuest(image));
     await source.console.report('the guest at work', ({ writes }) => writes > 300);
     const saved = join(folder, 'saved');
     const received = await park(source, inMode, transport, saved);

@@ -9,6 +9,7 @@ import { listen } from '#lib/migration/listen.js';
 import { type MigrateOptions, migrate } from '#lib/migration/migrate.js';
 import type { OutgoingMigration } from '#lib/source/outgoing.js';
 import { type KeptMachine, MachineKeeper } from '../../testing/machine-keeper.ts';
+import { bootedGuest } from '../../testing/qemu/booted-guest.ts';
 import { faultsOf, reportsIn } from '../../testing/qemu/guest-console.ts';
 import { type GuestImage, guestImage } from '../../testing/qemu/guest-image.ts';
 import { GUEST_RAM, linuxGuest } from '../../testing/qemu/linux-guest.ts';
@@ -69,7 +70,7 @@ async function park(source: QemuProcess): Promise<KeptMachine> {
 describe('our source, QEMU destination', { timeout: 180_000 }, () => {
   test.each(cases)('by $transport, preempt $preempt: pauses and recovers twice', async ({ transport, preempt }) => {
     const guest = linuxGuest(image);
-    await using parked = await QemuProcess.start('source', guest);
+    await using parked = await QemuProcess.start('source', await bootedGuest(image));
     await parked.console.report('the guest at work', ({ writes }) => writes > 300);
     using machine = await park(parked);
     await parked.stop();
@@ -117,7 +118,7 @@ async function migrationCompletedAfterPauses(qemu: QemuProcess): Promise<void> {
 
 describe('QEMU source, our destination', { timeout: 180_000 }, () => {
   test.each(cases)('by $transport, preempt $preempt: pauses and recovers twice', async ({ transport, preempt }) => {
-    await using source = await QemuProcess.start('source', linuxGuest(image));
+    await using source = await QemuProcess.start('source', await bootedGuest(image));
     await source.console.report('the guest at work', ({ writes }) => writes > 300);
     using keeper = new MachineKeeper();
     const uri = transport === 'unix' ? `unix:${join(source.folder, 'in.socket')}` : 'tcp:127.0.0.1:0';

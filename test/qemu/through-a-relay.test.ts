@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createRelay, type Relay, type RelayOptions } from '#lib/index.js';
 import { MessageLog } from '#lib/relay/message-log.js';
+import { bootedGuest } from '../../testing/qemu/booted-guest.ts';
 import { faultsOf } from '../../testing/qemu/guest-console.ts';
 import { guestImage } from '../../testing/qemu/guest-image.ts';
 import { linuxGuest } from '../../testing/qemu/linux-guest.ts';
@@ -152,7 +153,7 @@ describe('a guest that writes all the while', { timeout: 180_000 }, () => {
     async (_name, mode, network) => {
       const image = await guestImage();
       const record = `${folder}/recording/`;
-      await using source = await QemuProcess.start('source', linuxGuest(image));
+      await using source = await QemuProcess.start('source', await bootedGuest(image));
       await using destination = await QemuProcess.start('destination', [...linuxGuest(image), '-incoming', 'defer']);
       await source.console.report('the guest at work', ({ writes }) => writes > 300);
       const idles: Promise<unknown>[] = [];

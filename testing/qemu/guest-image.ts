@@ -1,17 +1,17 @@
 /**
  * The Linux guest of the tests: Debian's smallest kernel, and an initrd of Debian's busybox, our init and our
- * writer (guest_writer.cc). Made at first use and kept under node_modules/.cache/postcopy.
+ * writer (guest_writer.cc). Made at first use and kept (kept-file.ts).
  *
  * The packages are downloaded and unpacked, not installed. Needs apt-get, dpkg-deb and g++, and Debian's
  * package lists, which only root can fetch.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { cpioArchive } from './cpio.ts';
+import { kept } from './kept-file.ts';
 
 export interface GuestImage {
   /** Paths of the files that QEMU's -kernel and -initrd take. */
@@ -23,7 +23,6 @@ export interface GuestImage {
 const KERNEL_METAPACKAGE = 'linux-image-cloud-amd64';
 const BUSYBOX_PACKAGE = 'busybox-static';
 
-const cache = fileURLToPath(new URL('../../node_modules/.cache/postcopy/guest/', import.meta.url));
 const writerSource = fileURLToPath(new URL('guest_writer.cc', import.meta.url));
 
 /** The first process. The kernel hands it what it does not know of its command line as environment. */
@@ -42,25 +41,6 @@ export async function guestImage(): Promise<GuestImage> {
   const version = createHash('sha256').update(source).update(init).digest('hex').slice(0, 16);
   const initrd = await kept(`initrd-${version}`, (file, folder) => buildInitrd(file, folder, busybox));
   return { kernel, initrd };
-}
-
-/**
- * The path of the file of that name in the cache, made by `make` if it is not there. `make` writes to the path
- * it is given and has a folder to work in. Two processes may make the same file; the last one there wins.
- */
-async function kept(name: string, make: (file: string, folder: string) => Promise<void>): Promise<string> {
-  const path = join(cache, name);
-  if (existsSync(path)) return path;
-  await mkdir(cache, { recursive: true });
-  const folder = await mkdtemp(join(cache, 'making-'));
-  try {
-    const made = join(folder, name);
-    await make(made, folder);
-    await rename(made, path);
-    return path;
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 async function fetchKernel(file: string, folder: string): Promise<void> {
