@@ -279,6 +279,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const preempt = capabilities.postcopyPreempt ? this.#startPreemptThread(accounts) : undefined;
     const fault = startThread<FaultThreadData, void>({
       name: 'mig/dst/fault',
+      urgent: true, // a vCPU waits for what it does
       entry: new URL('./fault-thread.bundle.js', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
       data: { signals, counters, blocktime, work: faultWork.port2 },
@@ -334,6 +335,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const counters = this.#urgentCounters.buffer;
     const thread = startThread<PreemptThreadData, void, DestinationEvent>({
       name: 'mig/dst/fast',
+      urgent: true, // a vCPU waits for what it brings
       entry: new URL('./preempt-thread.bundle.js', import.meta.url),
       trace: this.#trace.open('mig/dst/fast'),
       data: { ...accounts, counters, peerTimeoutMs, work: work.port2, errors: errors.port2 },

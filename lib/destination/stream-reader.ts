@@ -84,6 +84,7 @@ export class StreamReader {
    * PEER_GONE where the rest of it will not come.
    */
   tryNext(): StreamRecord | undefined {
+    if (this.#start === this.#end && !this.#hasEnded) return undefined; // at no cost, as somebody may wait for a page
     const record = asMigrationError(() => this.#decode());
     this.#start += this.#decoder.consumed;
     this.#counters.add('transferred', this.#decoder.consumed);

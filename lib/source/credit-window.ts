@@ -4,13 +4,11 @@
  * link busy: twice what it carries in one round trip. Pure: the caller tells the time. Migration
  * thread only.
  *
- * Measured with pings: one behind each STEP of pages; its pong says that these have been placed. Any
+ * Measured with pings: one behind each step of pages; its pong says that these have been placed. Any
  * destination answers pings, so this needs nothing new of it.
  */
 
-/** Bytes of background pages between two pings, and how many times as much may always be on its way. */
-const STEP_BYTES = 128 * 1024;
-const QUIET_STEP_BYTES = 256 * 1024;
+/** How many steps may always be on their way. */
 const STEPS_MIN = 2;
 const WINDOW_MAX_BYTES = 256 * 1024 * 1024;
 /** Microseconds over which throughput is measured. */
@@ -33,11 +31,13 @@ export class CreditWindow {
   #roundTripUs = Number.POSITIVE_INFINITY;
   #measureStartUs: number;
   #measureStartBytes = 0;
-  #stepBytes = STEP_BYTES;
+  /** Bytes of background pages between two pings. */
+  stepBytes: number;
   #linkBytes = 0;
 
   /** `firstValue`: that of the first ping; the others count up from it. */
-  constructor(firstValue: number, nowUs: number) {
+  constructor(firstValue: number, stepBytes: number, nowUs: number) {
+    this.stepBytes = stepBytes;
     this.#firstValue = firstValue;
     this.#nextValue = firstValue;
     this.#measureStartUs = nowUs;
@@ -45,12 +45,7 @@ export class CreditWindow {
 
   /** Bytes that may be on their way. */
   get windowBytes(): number {
-    return Math.max(STEPS_MIN * this.#stepBytes, this.#linkBytes);
-  }
-
-  /** Whether nobody has waited for a page lately: fewer and longer steps, which cost both ends less. */
-  set isQuiet(isQuiet: boolean) {
-    this.#stepBytes = isQuiet ? QUIET_STEP_BYTES : STEP_BYTES;
+    return Math.max(STEPS_MIN * this.stepBytes, this.#linkBytes);
   }
 
   /** More background pages may be sent. */
@@ -60,7 +55,7 @@ export class CreditWindow {
 
   /** A ping should be sent before more background pages are. */
   get pingIsDue(): boolean {
-    return this.#sentBytes - this.#pingedBytes >= this.#stepBytes;
+    return this.#sentBytes - this.#pingedBytes >= this.stepBytes;
   }
 
   /** Background pages were sent. */

@@ -16,6 +16,15 @@ import type { SourceSignals } from './source-signals.js';
 export const PRECOPY_BATCH_PAGES = 128;
 const QUIET_BATCH_PAGES = 64;
 const BATCH_PAGES = 16;
+/**
+ * Bytes of background pages between two pings: longer ones cost both ends less, and keep who asks waiting longer. With
+ * a preempt channel that is only who asks for a page that is on its way already.
+ */
+const KIB = 1024;
+const stepBytes = {
+  oneConnection: { asked: 128 * KIB, quiet: 256 * KIB },
+  preempt: { asked: 512 * KIB, quiet: 1024 * KIB },
+} as const;
 /** Bytes of background pages in postcopy without a request among them, after which it is quiet. */
 const QUIET_BYTES = 8 * 1024 * 1024;
 
@@ -29,10 +38,10 @@ export class Pacing {
   readonly #trace: Trace;
   readonly #parameters: LiveParameters;
   readonly #limit: RateLimit;
-  readonly #credit = new CreditWindow(Ping.PLACED, native().monotonicUs());
+  readonly #credit = new CreditWindow(Ping.PLACED, stepBytes.oneConnection.asked, native().monotonicUs());
   readonly #signOfLifeMs: number;
-  /** Messages of the destination that were seen when {@link count} was called last. */
-  #heard = 0;
+  /** Requests over the preempt channel that were seen when {@link count} was called last. */
+  #asked = 0;
   #phase: Phase = 'precopy';
   #heldUntilMs = 0;
   #pingedMs = 0;
@@ -90,10 +99,10 @@ export class Pacing {
   maySend(): boolean {
     if (this.#queue.length > 0) {
       this.#bytesSinceRequest = 0;
-      this.#credit.isQuiet = false;
+      this.#setStep();
       return true;
     }
-    return this.#heldMs === 0 && this.#restMs() === 0 && this.#hasCredit && !this.#pingIsDue;
+    return this.#heldMs === 0 && this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
   }
 
   /** Pages that nobody waits for were sent. */
@@ -102,13 +111,13 @@ export class Pacing {
     if (this.#phase !== 'postcopy') return;
     this.#credit.count(bytes);
     this.#bytesSinceRequest += bytes;
-    if (this.#hasPreemptChannel && this.#wasAsked()) this.#bytesSinceRequest = 0;
-    this.#credit.isQuiet = this.#isQuiet;
+    if (this.#wasAsked()) this.#bytesSinceRequest = 0;
+    this.#setStep();
   }
 
   /** The value of the ping that should go now, behind a step of pages or as a sign of life; or undefined. */
   duePing(): number | undefined {
-    return this.#pingIsDue || this.#untilSignOfLifeMs === 0 ? this.ping() : undefined;
+    return this.#credit.pingIsDue || this.#untilSignOfLifeMs === 0 ? this.ping() : undefined;
   }
 
   /** The value of a ping that goes now. */
@@ -140,31 +149,27 @@ export class Pacing {
     return Math.max(0, this.#pingedMs + this.#signOfLifeMs - nowMs());
   }
 
-  get #pingIsDue(): boolean {
-    return this.#credit.pingIsDue && !this.#hasPreemptChannel;
-  }
-
   /** Nobody waits for a page, nor for the processor, which the kernel gives away only between two sends. */
   get #isQuiet(): boolean {
     return this.#bytesSinceRequest >= QUIET_BYTES;
   }
 
-  /** With a preempt channel requests don't come by here. What else is heard then is little. */
+  #setStep(): void {
+    const steps = this.#signals.get('PREEMPT') === 0 ? stepBytes.oneConnection : stepBytes.preempt;
+    this.#credit.stepBytes = this.#isQuiet ? steps.quiet : steps.asked;
+  }
+
+  /** With a preempt channel requests don't come by the queue. */
   #wasAsked(): boolean {
-    const heard = this.#signals.get('HEARD');
-    const wasAsked = heard !== this.#heard;
-    this.#heard = heard;
+    const asked = this.#signals.get('ASKED');
+    const wasAsked = asked !== this.#asked;
+    this.#asked = asked;
     return wasAsked;
   }
 
   /** Whether more may be on its way. A destination that answers no pings can't tell how much is. */
   get #hasCredit(): boolean {
-    return this.#hasPreemptChannel || this.#credit.isOpen || this.#signals.get('PONG') === 0;
-  }
-
-  /** Requested pages go by themselves, and wait behind nothing. */
-  get #hasPreemptChannel(): boolean {
-    return this.#signals.get('PREEMPT') !== 0;
+    return this.#credit.isOpen || this.#signals.get('PONG') === 0;
   }
 
   /** Milliseconds until the rate limit, as it is now, lets more go. */

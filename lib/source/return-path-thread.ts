@@ -160,7 +160,7 @@ class ReturnPath {
     const urgent = this.#urgentPages();
     if (urgent === undefined) this.#queue.push(this.#lastBlock, firstPage, pageCount);
     else urgent.send(this.#lastBlock, firstPage, pageCount);
-    this.#signals.bump('ATTENTION');
+    this.#signals.bump(urgent === undefined ? 'ATTENTION' : 'ASKED');
   }
 
   #urgentPages(): UrgentPages | undefined {
@@ -185,13 +185,14 @@ function handleMessages(
   end: number,
 ): number {
   let at = start;
-  for (;;) {
+  while (at < end) {
     const from = at;
     const message = asMigrationError(() => decoder.next(bytes, view, from, end));
     if (message === undefined) return at;
     at += decoder.consumed;
     if (path.handle(message)) return SHUT;
   }
+  return at;
 }
 
 function decoderFor({ blocks, isRecovery }: ReturnPathThreadData) {

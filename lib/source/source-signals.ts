@@ -21,6 +21,8 @@ export const sourceSignalNames = [
   'HANDED_OVER',
   /** Return path thread: bumped at each message, which is a sign of life of the destination. */
   'HEARD',
+  /** Return path thread: bumped at each request that it answers itself, over the preempt channel. */
+  'ASKED',
   /** Owner: the handle of the preempt channel's socket; 0 where there is none. */
   'PREEMPT',
   /** Migration thread: 1 while a destination that lives is heard all the time, as it is pinged or asked. */

@@ -11,7 +11,7 @@ const STEP = 128 * 1024;
  * batch. The window's width at the end, and the most that was ever on its way.
  */
 function simulate(bytesPerUs: number, roundTripUs: number, batchBytes: number, totalBytes: number) {
-  const window = new CreditWindow(FIRST, 0);
+  const window = new CreditWindow(FIRST, STEP, 0);
   const pongs: { value: number; atUs: number }[] = [];
   const answered: number[] = [];
   let nowUs = 0;
@@ -39,19 +39,19 @@ function simulate(bytesPerUs: number, roundTripUs: number, batchBytes: number, t
   return { windowBytes: window.windowBytes, inFlightMax, mbPerS: sent / nowUs, answered };
 }
 
-test('steps are twice as long while it is quiet, and the narrowest window with them', () => {
-  const window = new CreditWindow(FIRST, 0);
+test('with longer steps the narrowest window is wider', () => {
+  const window = new CreditWindow(FIRST, STEP, 0);
   expect(window.windowBytes).toBe(2 * STEP);
   window.count(STEP);
   expect(window.pingIsDue).toBe(true);
-  window.isQuiet = true;
+  window.stepBytes = 2 * STEP;
   expect(window.windowBytes).toBe(4 * STEP);
   expect(window.pingIsDue).toBe(false);
   window.count(STEP);
   expect(window.pingIsDue).toBe(true);
   window.ping(0);
   expect(window.isOpen).toBe(true);
-  window.isQuiet = false;
+  window.stepBytes = STEP;
   expect(window.isOpen).toBe(false);
 });
 
@@ -86,7 +86,7 @@ describe('on a link', () => {
 });
 
 test('closed once the window is full, open again when what was sent is placed', () => {
-  const window = new CreditWindow(FIRST, 0);
+  const window = new CreditWindow(FIRST, STEP, 0);
   for (let step = 0; step < 2; step += 1) {
     expect(window.isOpen).toBe(true);
     window.count(STEP);
@@ -100,7 +100,7 @@ test('closed once the window is full, open again when what was sent is placed', 
 });
 
 test('one pong answers every ping before it; pongs of other pings, and of none, change nothing', () => {
-  const window = new CreditWindow(FIRST, 0);
+  const window = new CreditWindow(FIRST, STEP, 0);
   window.count(STEP);
   window.ping(0);
   window.count(STEP);
@@ -114,7 +114,7 @@ test('one pong answers every ping before it; pongs of other pings, and of none, 
 });
 
 test('what was on its way when a connection was lost is not, on the next', () => {
-  const window = new CreditWindow(FIRST, 0);
+  const window = new CreditWindow(FIRST, STEP, 0);
   while (window.isOpen) {
     window.count(STEP);
     window.ping(0);

@@ -51,6 +51,26 @@ test('in precopy no credit is needed, in postcopy a ping is due behind 128 KiB',
   expect(pacing.maySend()).toBe(true);
 });
 
+test('with a preempt channel steps are longer, and longest after 8 MiB without a request there', () => {
+  const { pacing, signals } = rig(0);
+  signals.set('PREEMPT', 1);
+  pacing.enterPostcopy();
+  pacing.count(1);
+  pacing.count(512 * 1024 - 2);
+  expect(pacing.duePing()).toBeUndefined();
+  pacing.count(1);
+  expect(pacing.duePing()).toBe(Ping.PLACED);
+  for (let step = 0; step < 15; step += 1) pacing.count(512 * 1024);
+  expect(pacing.batchPages).toBe(64);
+  expect(pacing.duePing()).toBe(Ping.PLACED + 1);
+  pacing.count(1024 * 1024 - 1);
+  expect(pacing.duePing()).toBeUndefined();
+  signals.bump('ASKED');
+  pacing.count(1);
+  expect(pacing.batchPages).toBe(16);
+  expect(pacing.duePing()).toBe(Ping.PLACED + 2);
+});
+
 test('batches are long in precopy, short from the switch on, and longer after 8 MiB that nobody broke into', () => {
   const { pacing, queue } = rig(0);
   expect(pacing.batchPages).toBe(128);
