@@ -9,8 +9,8 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { inCheckout } from '../checkout.ts';
 import { cpioArchive } from './cpio.ts';
 
 export interface GuestImage {
@@ -23,8 +23,8 @@ export interface GuestImage {
 const KERNEL_METAPACKAGE = 'linux-image-cloud-amd64';
 const BUSYBOX_PACKAGE = 'busybox-static';
 
-const cache = fileURLToPath(new URL('../../node_modules/.cache/postcopy/guest/', import.meta.url));
-const writerSource = fileURLToPath(new URL('guest_writer.cc', import.meta.url));
+const cache = inCheckout('node_modules/.cache/postcopy/guest/');
+const writerSource = inCheckout('testing/qemu/guest_writer.cc');
 
 /** The first process. The kernel hands it what it does not know of its command line as environment. */
 const init = `#!/bin/busybox sh
