@@ -6,16 +6,11 @@ import { execa } from 'execa';
 import { inCheckout } from '../testing/checkout.ts';
 import type { Transport } from '../testing/qemu/migrate.ts';
 
-/** Bytes a second; of what goes by chunks, by the bytes of one. */
-export interface MemoryRates {
-  /** UFFDIO_COPY from a buffer of 2 MiB. */
-  readonly copy: Readonly<Record<string, number>>;
-  readonly zeropage: Readonly<Record<string, number>>;
-  /** From the same buffer to memory that is there. */
-  readonly memcpy: number;
-  /** Looking for what is not zero, in memory that is zero. */
-  readonly read: number;
-}
+/**
+ * UFFDIO_COPY and memcpy from a buffer of 2 MiB, the latter to memory that is there; UFFDIO_ZEROPAGE; looking for what
+ * is not zero in memory that is.
+ */
+export type Rate = 'copy' | 'zeropage' | 'memcpy' | 'read';
 
 /** Of page faults one after the other: how many a second, and microseconds from the touch to when it went on. */
 export interface FaultTimes {
@@ -52,14 +47,17 @@ async function run(...args: readonly (string | number)[]): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
-/** With that much memory. */
-export async function measureMemory(bytes: number): Promise<MemoryRates> {
-  return (await run('memory', bytes)) as MemoryRates;
+const bytesPerSecond = async (...args: readonly (string | number)[]): Promise<number> =>
+  ((await run(...args)) as { readonly bytesPerSecond: number }).bytesPerSecond;
+
+/** Bytes a second, with `chunk` bytes at once, 2 MiB at most, over `bytes` of memory. */
+export function measureRate(what: Rate, chunk: number, bytes: number): Promise<number> {
+  return bytesPerSecond('rate', what, chunk, bytes);
 }
 
 /** Bytes a second between two processes that send and receive 1 MiB at once, over that many bytes. */
-export async function measureSocket(transport: Transport, bytes: number): Promise<number> {
-  return ((await run('socket', transport, bytes)) as { readonly socket: number }).socket;
+export function measureSocket(transport: Transport, bytes: number): Promise<number> {
+  return bytesPerSecond('socket', transport, bytes);
 }
 
 /** Of `local` faults another thread has the page; else it asks another process for it over that transport. */

@@ -5,12 +5,13 @@ import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Content, MIB, type Mode, zeroShares } from './benchmark.ts';
 import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
+import { limits } from './limits.ts';
 import { type BenchmarkResult, hostLine, type Report, textOf } from './report.ts';
 import { type ComparisonResult, runRounds } from './rounds.ts';
 import { throughput } from './throughput.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [throughput, latency];
+const benchmarks: readonly Benchmark[] = [limits, throughput, latency];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;

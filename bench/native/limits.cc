@@ -1,9 +1,9 @@
 // What this host can do at most, without any engine: built and run by limits-program.ts of the
 // benches.
 //
-//   limits memory BYTES                  rates of placing, copying, reading; bytes a second
-//   limits socket unix|tcp BYTES         rate of a socket between two processes; bytes a second
-//   limits fault local|unix|tcp COUNT    round trips of faults, one behind the other; microseconds
+//   limits rate copy|zeropage|memcpy|read CHUNK BYTES   of memory by chunks, bytes a second
+//   limits socket unix|tcp BYTES                        between two processes, bytes a second
+//   limits fault local|unix|tcp COUNT                   round trips one by one, microseconds
 //
 // Prints one line of JSON. A failed system call ends it with status 1 and the call's name.
 #include <arpa/inet.h>
@@ -26,7 +26,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -34,7 +33,6 @@
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t kChunks[] = {4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20};
 // What is copied from, as from a buffer that a socket has just filled.
 constexpr size_t kArena = 2 << 20;
 constexpr size_t kSocketBuffer = 1 << 20;
@@ -110,7 +108,6 @@ class FaultingMemory {
 
   char* start() const { return memory_.start(); }
   int uffd() const { return uffd_; }
-  void Empty() const { memory_.Advise(MADV_DONTNEED); }
 
   void Place(uint64_t address, const char* from, size_t length) const {
     uffdio_copy copy{.dst = address, .src = AddressOf(from), .len = length, .mode = 0, .copy = 0};
@@ -135,19 +132,6 @@ double RateOf(size_t bytes, size_t chunk, Step step) {
   return static_cast<double>(bytes / chunk * chunk) / (NowSeconds() - start);
 }
 
-template <typename Step>
-std::string RatesByChunk(size_t bytes, const FaultingMemory& target, Step step) {
-  std::string json;
-  for (const size_t chunk : kChunks) {
-    target.Empty();
-    const double rate = RateOf(bytes, chunk, [&](size_t at) { step(at, chunk); });
-    char member[64];
-    std::snprintf(member, sizeof member, "%s\"%zu\":%.0f", json.empty() ? "" : ",", chunk, rate);
-    json += member;
-  }
-  return '{' + json + '}';
-}
-
 // Whether all of it is zero, as fast as a compiler makes it.
 bool IsZero(const char* from, size_t length) {
   uint64_t any = 0;
@@ -156,31 +140,40 @@ bool IsZero(const char* from, size_t length) {
   return any == 0;
 }
 
-void MeasureMemory(size_t bytes) {
+// Of what needs no userfaultfd: memory that is there, in huge pages where there are some.
+double RateOfPresent(std::string_view what, size_t chunk, size_t bytes, const Memory& arena) {
+  const Memory target(bytes);
+  target.Advise(MADV_HUGEPAGE);
+  std::memset(target.start(), 0, bytes);
+  if (what == "memcpy") {
+    return RateOf(bytes, chunk, [&](size_t at) {
+      std::memcpy(target.start() + at, arena.start() + at % kArena, chunk);
+    });
+  }
+  bool all_zero = true;
+  const double rate = RateOf(
+      bytes, chunk, [&](size_t at) { all_zero = IsZero(target.start() + at, chunk) && all_zero; });
+  return all_zero ? rate : -1.0;
+}
+
+double RateOfMissing(std::string_view what, size_t chunk, size_t bytes, const Memory& arena) {
+  const FaultingMemory target(bytes);
+  const uint64_t base = AddressOf(target.start());
+  return RateOf(bytes, chunk, [&](size_t at) {
+    if (what == "copy") {
+      target.Place(base + at, arena.start() + at % kArena, chunk);
+    } else {
+      target.PlaceZeroes(base + at, chunk);
+    }
+  });
+}
+
+void MeasureRate(std::string_view what, size_t chunk, size_t bytes) {
   const Memory arena(kArena);
   std::memset(arena.start(), 1, kArena);
-  std::string copy;
-  std::string zero;
-  {
-    const FaultingMemory target(bytes);
-    const uint64_t base = AddressOf(target.start());
-    copy = RatesByChunk(bytes, target, [&](size_t at, size_t chunk) {
-      target.Place(base + at, arena.start() + at % kArena, chunk);
-    });
-    zero = RatesByChunk(bytes, target,
-                        [&](size_t at, size_t chunk) { target.PlaceZeroes(base + at, chunk); });
-  }
-  const Memory plain(bytes);
-  plain.Advise(MADV_HUGEPAGE);
-  std::memset(plain.start(), 0, bytes);
-  int nonzero = 0;
-  const double read = RateOf(
-      bytes, kPage, [&](size_t at) { nonzero += IsZero(plain.start() + at, kPage) ? 0 : 1; });
-  const double memcpy_rate = RateOf(bytes, kChunks[3], [&](size_t at) {
-    std::memcpy(plain.start() + at, arena.start() + at % kArena, kChunks[3]);
-  });
-  std::printf("{\"copy\":%s,\"zeropage\":%s,\"memcpy\":%f,\"read\":%f}\n", copy.c_str(),
-              zero.c_str(), memcpy_rate, nonzero == 0 ? read : -1.0);
+  const bool is_missing = what == "copy" || what == "zeropage";
+  const double rate = (is_missing ? RateOfMissing : RateOfPresent)(what, chunk, bytes, arena);
+  std::printf("{\"bytesPerSecond\":%f}\n", rate);
 }
 
 struct Pair {
@@ -271,7 +264,7 @@ void MeasureSocket(std::string_view transport, size_t bytes) {
   const double start = NowSeconds();
   size_t received = 0;
   for (size_t i = 1; i < chunks && ReceiveAll(fd, to.data(), to.size()); ++i) received += to.size();
-  std::printf("{\"socket\":%f}\n", static_cast<double>(received) / (NowSeconds() - start));
+  std::printf("{\"bytesPerSecond\":%f}\n", static_cast<double>(received) / (NowSeconds() - start));
   EndPeer(fd);
 }
 
@@ -330,16 +323,14 @@ size_t NumberOf(const char* text) { return static_cast<size_t>(std::strtoull(tex
 
 int main(int argc, char** argv) {
   const std::string_view what = argc > 1 ? argv[1] : "";
-  if (what == "memory" && argc == 3) {
-    MeasureMemory(NumberOf(argv[2]));
+  if (what == "rate" && argc == 5) {
+    MeasureRate(argv[2], std::min(NumberOf(argv[3]), kArena), NumberOf(argv[4]));
   } else if (what == "socket" && argc == 4) {
     MeasureSocket(argv[2], NumberOf(argv[3]));
   } else if (what == "fault" && argc == 4) {
     MeasureFault(argv[2], NumberOf(argv[3]));
   } else {
-    std::fprintf(
-        stderr,
-        "usage: limits memory BYTES | socket unix|tcp BYTES | fault local|unix|tcp COUNT\n");
+    std::fprintf(stderr, "usage: see the head of limits.cc\n");
     return 2;
   }
   return 0;
