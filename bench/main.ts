@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Content, MIB, type Mode, zeroShares } from './benchmark.ts';
+import { downtime } from './downtime.ts';
 import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
 import { limits } from './limits.ts';
@@ -11,7 +12,7 @@ import { type ComparisonResult, runRounds } from './rounds.ts';
 import { throughput } from './throughput.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [limits, throughput, latency];
+const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, latency];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;
@@ -20,7 +21,7 @@ interface Given {
   readonly quick?: boolean;
   readonly memory: number;
   readonly rounds: number;
-  readonly transport: readonly Transport[];
+  readonly transport?: readonly Transport[];
   readonly mode: readonly Mode[];
   readonly content?: readonly Content[];
   readonly json?: string;
@@ -36,14 +37,14 @@ const program = new Command('bench')
   .argument('[benchmark...]', `which of ${benchmarks.map(({ name }) => name).join(', ')}; all by default`)
   .option('--memory <MiB>', "the guest's RAM", positive, 1024)
   .option('--rounds <n>', 'times that each is run', positive, 5)
-  .addOption(new Option('--transport <name...>').choices(['unix', 'tcp']).default(['unix', 'tcp']))
+  .addOption(new Option('--transport <name...>', 'by default both').choices(['unix', 'tcp']))
   .addOption(new Option('--mode <name...>').choices(['precopy', 'postcopy']).default(['precopy', 'postcopy']))
   .addOption(
     new Option('--content <name...>', 'what RAM holds; by default incompressible, half-zero and all-zero').choices(
       Object.keys(zeroShares),
     ),
   )
-  .option('--quick', 'one round of 64 MiB, half of it zero: that all of it works, not how fast')
+  .option('--quick', 'one round of 64 MiB over unix, half of it zero: that all of it works, not how fast')
   .option('--json <file>', 'write every figure to a file too');
 
 function chosen(names: readonly string[]): readonly Benchmark[] {
@@ -54,7 +55,8 @@ function chosen(names: readonly string[]): readonly Benchmark[] {
 
 function optionsOf({ quick = false, memory, rounds, transport, mode, content }: Given): BenchOptions {
   const contents = content ?? (quick ? ['half-zero'] : ['incompressible', 'half-zero', 'all-zero']);
-  const common = { transports: transport, modes: mode, contents, quick };
+  const transports = transport ?? (quick ? ['unix'] : ['unix', 'tcp']);
+  const common = { transports, modes: mode, contents, quick };
   if (quick) return { ...common, memoryBytes: 64 * MIB + ODD_BYTES, rounds: 1 };
   return { ...common, memoryBytes: memory * MIB + ODD_BYTES, rounds };
 }

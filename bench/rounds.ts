@@ -39,7 +39,11 @@ export async function runRounds(
   for (let round = 0; round < rounds; round += 1) {
     for (const contender of orderOf(comparison.contenders, round)) {
       onRun(contender, round);
-      samples.get(contender.name)?.push(await contender.run());
+      const sample = await contender.run();
+      for (const [figure, value] of Object.entries(sample.figures)) {
+        if (!Number.isFinite(value)) throw new Error(`${comparison.name}, ${contender.name}: ${figure} is ${value}`);
+      }
+      samples.get(contender.name)?.push(sample);
     }
   }
   return resultOf(comparison, samples);
