@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Content, MIB, type Mode, zeroShares } from './benchmark.ts';
+import { dirty } from './dirty.ts';
 import { downtime } from './downtime.ts';
 import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
@@ -12,7 +13,7 @@ import { type ComparisonResult, runRounds } from './rounds.ts';
 import { throughput } from './throughput.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, latency];
+const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, dirty, latency];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;
