@@ -10,7 +10,7 @@ import type { MemoryImage } from './memory-image.ts';
 import type { PeerProcess } from './peer-process.ts';
 import { RAM_ID, startQemuSource } from './qemu-peer.ts';
 import { type Requested, startRequester } from './requester.ts';
-import { openWithSource } from './send.ts';
+import { openWithSource } from './source-with-guest.ts';
 import { quantile } from './statistics.ts';
 
 /** Few enough that the background has not come to its end before the last. */

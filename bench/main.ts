@@ -2,26 +2,29 @@
 import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Transport } from '../testing/qemu/migrate.ts';
-import { type Benchmark, type BenchOptions, MIB, type Mode } from './benchmark.ts';
+import { type Benchmark, type BenchOptions, type Content, MIB, type Mode, zeroShares } from './benchmark.ts';
+import { dirty } from './dirty.ts';
+import { downtime } from './downtime.ts';
 import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
-import { receive } from './receive.ts';
+import { limits } from './limits.ts';
 import { type BenchmarkResult, hostLine, type Report, textOf } from './report.ts';
-import { runRounds } from './rounds.ts';
-import { send } from './send.ts';
+import { type ComparisonResult, runRounds } from './rounds.ts';
+import { throughput } from './throughput.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [receive, send, latency];
+const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, dirty, latency];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;
 
 interface Given {
-  readonly quick?: true;
+  readonly quick?: boolean;
   readonly memory: number;
   readonly rounds: number;
-  readonly transport: readonly Transport[];
+  readonly transport?: readonly Transport[];
   readonly mode: readonly Mode[];
+  readonly content?: readonly Content[];
   readonly json?: string;
 }
 
@@ -35,9 +38,14 @@ const program = new Command('bench')
   .argument('[benchmark...]', `which of ${benchmarks.map(({ name }) => name).join(', ')}; all by default`)
   .option('--memory <MiB>', "the guest's RAM", positive, 1024)
   .option('--rounds <n>', 'times that each is run', positive, 5)
-  .addOption(new Option('--transport <name...>').choices(['unix', 'tcp']).default(['unix', 'tcp']))
+  .addOption(new Option('--transport <name...>', 'by default both').choices(['unix', 'tcp']))
   .addOption(new Option('--mode <name...>').choices(['precopy', 'postcopy']).default(['precopy', 'postcopy']))
-  .option('--quick', 'one round of 64 MiB: that all of it works, not how fast')
+  .addOption(
+    new Option('--content <name...>', 'what RAM holds; by default incompressible, half-zero and all-zero').choices(
+      Object.keys(zeroShares),
+    ),
+  )
+  .option('--quick', 'one round of 64 MiB over unix, half of it zero: that all of it works, not how fast')
   .option('--json <file>', 'write every figure to a file too');
 
 function chosen(names: readonly string[]): readonly Benchmark[] {
@@ -46,22 +54,32 @@ function chosen(names: readonly string[]): readonly Benchmark[] {
   return names.length === 0 ? benchmarks : benchmarks.filter(({ name }) => names.includes(name));
 }
 
-function optionsOf({ quick, memory, rounds, transport, mode }: Given): BenchOptions {
-  const common = { transports: transport, modes: mode };
+function optionsOf({ quick = false, memory, rounds, transport, mode, content }: Given): BenchOptions {
+  const contents = content ?? (quick ? ['half-zero'] : ['incompressible', 'half-zero', 'all-zero']);
+  const transports = transport ?? (quick ? ['unix'] : ['unix', 'tcp']);
+  const common = { transports, modes: mode, contents, quick };
   if (quick) return { ...common, memoryBytes: 64 * MIB + ODD_BYTES, rounds: 1 };
   return { ...common, memoryBytes: memory * MIB + ODD_BYTES, rounds };
 }
 
-async function measure({ name, title, open }: Benchmark, options: BenchOptions): Promise<BenchmarkResult> {
-  await using benchmark = await open(options);
-  const comparisons = [];
+async function compare({ open }: Benchmark, options: BenchOptions, content: Content): Promise<ComparisonResult[]> {
+  await using benchmark = await open(options, content);
+  const results: ComparisonResult[] = [];
   for (const comparison of benchmark.comparisons) {
     const result = await runRounds(comparison, options.rounds, (contender, round) => {
       console.error(`${comparison.name}, round ${round + 1} of ${options.rounds}: ${contender.name}`);
     });
-    comparisons.push(result);
+    results.push(result);
   }
-  return { name, title, comparisons };
+  return results;
+}
+
+async function measure(benchmark: Benchmark, options: BenchOptions): Promise<BenchmarkResult> {
+  const comparisons: ComparisonResult[] = [];
+  for (const content of benchmark.ofEachContent ? options.contents : options.contents.slice(0, 1)) {
+    comparisons.push(...(await compare(benchmark, options, content)));
+  }
+  return { name: benchmark.name, title: benchmark.title, comparisons };
 }
 
 const { args } = program.parse();

@@ -1,18 +1,14 @@
-/**
- * The content of the guest's RAM: a file that every source maps, so that all send the same. Most pages can't be
- * compressed, one in four is zero.
- */
+/** The content of the guest's RAM: a file that every source maps, so that all send the same. */
 import { randomFillSync } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { open, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MIB } from './benchmark.ts';
+import { type Content, MIB, zeroShares } from './benchmark.ts';
 
 const PAGE = 4096;
-/** Content and zeroes take turns in runs of so many pages: as memory is, and no multiple of any batch. */
-const CONTENT_PAGES = 300;
-const ZERO_PAGES = 100;
+/** Pages of a run of content and one of zeroes behind it: as memory is, and no multiple of any batch. */
+const TURN_PAGES = 400;
 /** Memory, not a disk, where there is such a folder. */
 const MEMORY_FOLDER = '/dev/shm';
 
@@ -28,14 +24,14 @@ export class MemoryImage implements Disposable {
     this.bytes = bytes;
   }
 
-  /** A new one of `bytes`, whole pages. */
-  static async create(bytes: number): Promise<MemoryImage> {
+  /** A new one of `bytes`, whole pages. Zeroes are written as well: no page of the file is missing. */
+  static async create(bytes: number, kind: Content): Promise<MemoryImage> {
     const folder = mkdtempSync(join(await memoryFolder(bytes), 'postcopy-bench-'));
     const path = join(folder, 'ram');
     try {
       await using file = await open(path, 'w');
-      const content = Buffer.alloc(CONTENT_PAGES * PAGE);
-      const zeroes = Buffer.alloc(ZERO_PAGES * PAGE);
+      const zeroes = Buffer.alloc(TURN_PAGES * zeroShares[kind] * PAGE);
+      const content = Buffer.alloc(TURN_PAGES * PAGE - zeroes.length);
       for (let at = 0; at < bytes; ) {
         for (const run of [randomFillSync(content), zeroes]) {
           const part = run.subarray(0, Math.min(run.length, bytes - at));

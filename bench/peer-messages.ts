@@ -6,10 +6,12 @@ export type PeerCommand =
   | { readonly do: 'listen'; readonly uri: string; readonly mode: Mode; readonly reads: boolean }
   /** Wait until what was listened for has completed. */
   | { readonly do: 'await-received' }
-  /** Send what is kept. */
-  | { readonly do: 'send'; readonly uri: string; readonly mode: Mode }
+  /** Send what is kept. `running`: it runs until then, and postcopy is begun by asking for it, as a user does. */
+  | { readonly do: 'send'; readonly uri: string; readonly mode: Mode; readonly running: boolean }
   /** Send what is kept by postcopy, until the destination has gone. */
   | { readonly do: 'send-until-lost'; readonly uri: string; readonly preempt: boolean }
+  /** Tell what a kept block holds. */
+  | { readonly do: 'hash'; readonly idstr: string }
   /** Hold a kept block against a file. */
   | { readonly do: 'compare'; readonly idstr: string; readonly path: string };
 
@@ -19,11 +21,16 @@ export interface Received {
   readonly firstReadMs: number;
   readonly allReadMs: number;
   readonly requests: number;
+  /** When the guest was started here, in milliseconds since 1970. */
+  readonly startedMs: number;
 }
 
 export interface Sent {
   readonly totalMs: number;
   readonly downtimeMs: number;
+  /** Moments, in milliseconds since 1970: when postcopy was asked for, and when the guest had stopped. */
+  readonly postcopyAskedMs: number;
+  readonly stoppedMs: number;
 }
 
 export interface PeerReplies {
@@ -31,6 +38,7 @@ export interface PeerReplies {
   readonly 'await-received': Received;
   readonly send: Sent;
   readonly 'send-until-lost': Readonly<Record<string, never>>;
+  readonly hash: { readonly sha256: string };
   /** Where they begin to differ; -1 where they don't. */
   readonly compare: { readonly difference: number };
 }

@@ -36,8 +36,14 @@ export class PeerProcess implements AsyncDisposable {
     return this.#ask({ do: 'await-received' });
   }
 
-  send(uri: string, mode: Mode): Promise<Sent> {
-    return this.#ask({ do: 'send', uri, mode });
+  /** `running`: see {@link PeerCommand}. */
+  send(uri: string, mode: Mode, running = false): Promise<Sent> {
+    return this.#ask({ do: 'send', uri, mode, running });
+  }
+
+  /** SHA-256 of a block that was received. */
+  async hash(idstr: string): Promise<string> {
+    return (await this.#ask({ do: 'hash', idstr })).sha256;
   }
 
   /** Resolved once the destination has closed the connection. */

@@ -13,7 +13,7 @@ export const RAM_ID = 'ram';
 const PATIENCE = { timeoutMs: 600_000 };
 
 /** As fast as it goes. 0 is no limit in postcopy, and refused in precopy. */
-const parameters = { 'max-bandwidth': 2 ** 40, 'max-postcopy-bandwidth': 0 };
+export const sendingParameters = { 'max-bandwidth': 2 ** 40, 'max-postcopy-bandwidth': 0 };
 
 /** Of microvm: RAM is itself between what the ROM is laid over and the gap that devices are in. */
 const ROM_END_BYTES = MIB;
@@ -24,7 +24,7 @@ const machineArguments = (bytes: number, backend: string): string[] => [
   ...['-object', `${backend},id=${RAM_ID},size=${bytes}`],
 ];
 
-const capabilitiesOf = (mode: Mode): readonly string[] => (mode === 'postcopy' ? ['postcopy-ram'] : []);
+export const capabilitiesOf = (mode: Mode): readonly string[] => (mode === 'postcopy' ? ['postcopy-ram'] : []);
 
 /** One that has the content of `image`. */
 export function startQemuSource({ path, bytes }: MemoryImage): Promise<QemuProcess> {
@@ -68,7 +68,7 @@ export async function sendFromQemu(qemu: QemuProcess, uri: string, mode: Mode): 
 
 /** Before {@link sendFromQemu}. */
 export async function prepareToSend(qemu: QemuProcess, mode: Mode): Promise<void> {
-  await setUp(qemu, capabilitiesOf(mode), parameters);
+  await setUp(qemu, capabilitiesOf(mode), sendingParameters);
 }
 
 /** Waits until a migration has completed at this end; rejects where it fails. */

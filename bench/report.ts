@@ -19,7 +19,8 @@ export interface Report {
   readonly benchmarks: readonly BenchmarkResult[];
 }
 
-const plain = (value: number): string => (value >= 100 ? Math.round(value).toString() : value.toFixed(1));
+/** Three digits that count, or more. */
+const plain = (value: number): string => value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2);
 const factor = (value: number): string => value.toFixed(2);
 
 /** `median (least … most)`. */
@@ -27,12 +28,26 @@ function show({ least, median, most }: Spread, format = plain): string {
   return least === most ? format(median) : `${format(median)} (${format(least)} … ${format(most)})`;
 }
 
-function rowOf(comparison: string, { name, throughput, ratio, ratios = {}, figures }: ContenderResult): string[] {
+const shown = (spread: Spread | undefined, format = plain): string =>
+  spread === undefined ? '' : show(spread, format);
+
+const columns = [
+  'comparison',
+  'who',
+  'a second (least … most)',
+  'ratio',
+  'of the limit',
+  'medians of what else was seen',
+];
+
+function rowOf({ name: comparison, unit }: ComparisonResult, contender: ContenderResult): string[] {
+  const { name, throughput, ratio, ratios = {}, ofLimit, figures } = contender;
   const others = Object.entries(figures).map(([figure, spread]) => {
     const times = ratios[figure] === undefined ? '' : ` (${factor(ratios[figure].median)} of the baseline's)`;
     return `${figure} ${plain(spread.median)}${times}`;
   });
-  return [comparison, name, show(throughput), ratio === undefined ? '' : show(ratio, factor), others.join(', ')];
+  const rate = throughput === undefined ? '' : `${show(throughput)} ${unit}`;
+  return [comparison, name, rate, shown(ratio, factor), shown(ofLimit, factor), others.join(', ')];
 }
 
 export function hostLine({ host, options }: Report): string {
@@ -47,8 +62,7 @@ export function hostLine({ host, options }: Report): string {
 
 /** In Markdown's form, so that it can be kept as it was printed. */
 export function tableOf({ comparisons }: BenchmarkResult): string {
-  const head = ['comparison', 'who', 'MiB/s (least … most)', 'ratio', 'medians of what else was seen'];
-  const rows = comparisons.flatMap(({ name, contenders }) => contenders.map((contender) => rowOf(name, contender)));
+  const rows = comparisons.flatMap((each) => each.contenders.map((contender) => rowOf(each, contender)));
   const border = { left: '| ', middle: ' | ', right: ' |' };
   const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' };
   const table = new Table({
@@ -65,8 +79,8 @@ export function tableOf({ comparisons }: BenchmarkResult): string {
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
   });
   table.push(
-    head,
-    head.map(() => '---'),
+    columns,
+    columns.map(() => '---'),
     ...rows,
   );
   return table.toString();

@@ -6,17 +6,20 @@ import { ratiosTo, type Spread, spreadOf } from './statistics.ts';
 export interface ContenderResult {
   readonly name: string;
   readonly samples: readonly Sample[];
-  /** MiB a second. */
-  readonly throughput: Spread;
+  /** In the comparison's unit, a second; absent where only figures are told. */
+  readonly throughput?: Spread;
   readonly figures: Readonly<Record<string, Spread>>;
   /** Its throughput over the baseline's of the same round; absent where there is no baseline. */
   readonly ratio?: Spread;
   /** The same of figures that are compared. */
   readonly ratios?: Readonly<Record<string, Spread>>;
+  /** Its part of what the host can do; absent where that is not measured. */
+  readonly ofLimit?: Spread;
 }
 
 export interface ComparisonResult {
   readonly name: string;
+  readonly unit: string;
   readonly baseline?: string;
   readonly contenders: readonly ContenderResult[];
 }
@@ -36,39 +39,64 @@ export async function runRounds(
   for (let round = 0; round < rounds; round += 1) {
     for (const contender of orderOf(comparison.contenders, round)) {
       onRun(contender, round);
-      samples.get(contender.name)?.push(await contender.run());
+      const sample = await contender.run();
+      for (const [figure, value] of Object.entries(sample.figures)) {
+        if (!Number.isFinite(value)) throw new Error(`${comparison.name}, ${contender.name}: ${figure} is ${value}`);
+      }
+      samples.get(contender.name)?.push(sample);
     }
   }
   return resultOf(comparison, samples);
 }
 
-function resultOf(
-  { name, baseline, contenders, compared = [] }: Comparison,
-  samples: ReadonlyMap<string, readonly Sample[]>,
-): ComparisonResult {
-  const figuresOf = (of: string, figure: string): number[] =>
-    (samples.get(of) ?? []).map(({ figures }) => figures[figure]);
-  const throughputs = (of: string): number[] => (samples.get(of) ?? []).map(({ throughput }) => throughput);
+type Samples = ReadonlyMap<string, readonly Sample[]>;
+
+/** Of each round; none where there is no throughput. */
+function throughputsOf(samples: Samples, name: string | undefined): readonly number[] {
+  if (name === undefined) return [];
+  return (samples.get(name) ?? []).flatMap(({ throughput }) => (throughput === undefined ? [] : [throughput]));
+}
+
+function figuresOf(samples: Samples, name: string, figure: string): readonly number[] {
+  return (samples.get(name) ?? []).map(({ figures }) => figures[figure]);
+}
+
+/** What is told of a contender beside another of the comparison. */
+function heldAgainst(
+  { baseline, limit, compared = [] }: Comparison,
+  name: string,
+  samples: Samples,
+): Pick<ContenderResult, 'ratio' | 'ratios' | 'ofLimit'> {
+  const own = throughputsOf(samples, name);
+  const theirs = throughputsOf(samples, baseline);
+  const most = throughputsOf(samples, limit);
+  const isCompared = baseline !== undefined && baseline !== name;
+  const told = compared.filter((figure) => figuresOf(samples, name, figure).every((value) => value !== undefined));
+  const ratioOf = (figure: string) =>
+    ratiosTo(figuresOf(samples, baseline ?? name, figure), figuresOf(samples, name, figure));
+  return {
+    ...(isCompared && own.length > 0 && theirs.length > 0 ? { ratio: ratiosTo(theirs, own) } : {}),
+    ...(isCompared ? { ratios: Object.fromEntries(told.map((figure) => [figure, ratioOf(figure)])) } : {}),
+    ...(most.length > 0 && own.length > 0 && limit !== name ? { ofLimit: ratiosTo(most, own) } : {}),
+  };
+}
+
+function resultOf(comparison: Comparison, samples: Samples): ComparisonResult {
+  const { name, unit = 'MiB', baseline, contenders } = comparison;
   const results = contenders.map((contender): ContenderResult => {
     const own = samples.get(contender.name) ?? [];
-    const figures = Object.keys(own[0].figures);
+    const throughputs = throughputsOf(samples, contender.name);
+    const spreads = Object.keys(own[0].figures).map((figure) => [
+      figure,
+      spreadOf(figuresOf(samples, contender.name, figure)),
+    ]);
     return {
       name: contender.name,
       samples: own,
-      throughput: spreadOf(throughputs(contender.name)),
-      figures: Object.fromEntries(figures.map((figure) => [figure, spreadOf(own.map((one) => one.figures[figure]))])),
-      ...(baseline === undefined || baseline === contender.name
-        ? {}
-        : {
-            ratio: ratiosTo(throughputs(baseline), throughputs(contender.name)),
-            ratios: Object.fromEntries(
-              compared.map((figure) => [
-                figure,
-                ratiosTo(figuresOf(baseline, figure), figuresOf(contender.name, figure)),
-              ]),
-            ),
-          }),
+      ...(throughputs.length > 0 ? { throughput: spreadOf(throughputs) } : {}),
+      figures: Object.fromEntries(spreads),
+      ...heldAgainst(comparison, contender.name, samples),
     };
   });
-  return { name, contenders: results, ...(baseline === undefined ? {} : { baseline }) };
+  return { name, unit, contenders: results, ...(baseline === undefined ? {} : { baseline }) };
 }

@@ -1,5 +1,5 @@
 /** One migration with a stopwatch: what every sample of one is made of. */
-import { mibPerSecond, type Sample } from './benchmark.ts';
+import { GIB, mibPerSecond, type Sample } from './benchmark.ts';
 import { startCpuMeter } from './cpu-time.ts';
 
 export interface Ends {
@@ -7,15 +7,22 @@ export interface Ends {
   readonly destination: { readonly pid: number };
 }
 
+const secondsPerGib = (ms: number, bytes: number): number => ms / 1000 / (bytes / GIB);
+
 /** Has `migrate` move `bytes` of RAM. It resolves once both ends have completed, with figures of its own. */
 export async function timedMigration(
   bytes: number,
   { source, destination }: Ends,
   migrate: () => Promise<Sample['figures']>,
 ): Promise<Sample> {
-  const cpu = startCpuMeter({ 'source cpu ms': source.pid, 'destination cpu ms': destination.pid });
+  const stopCpuMeter = startCpuMeter({ source: source.pid, destination: destination.pid });
   const startMs = performance.now();
   const figures = await migrate();
   const wallMs = performance.now() - startMs;
-  return { throughput: mibPerSecond(bytes, wallMs), figures: { 'wall ms': wallMs, ...cpu(), ...figures } };
+  const cpuMs = stopCpuMeter();
+  const cpu = {
+    'source cpu s/GiB': secondsPerGib(cpuMs.source, bytes),
+    'destination cpu s/GiB': secondsPerGib(cpuMs.destination, bytes),
+  };
+  return { throughput: mibPerSecond(bytes, wallMs), figures: { 'wall ms': wallMs, ...cpu, ...figures } };
 }

@@ -37,8 +37,8 @@ const clangTidyChecks = [
   ...['-bugprone-implicit-widening-of-multiplication-result', '-clang-analyzer-cplusplus.NewDelete'],
 ].join(',');
 
-/** The addon, and the program that runs in the tests' guest. */
-const cppFolders = ['native', join('testing', 'qemu')];
+/** The addon, the program that runs in the tests' guest, and the one that the benches run. */
+const cppFolders = ['native', join('testing', 'qemu'), join('bench', 'native')];
 
 function cppFiles(ending) {
   return cppFolders.flatMap((folder) =>

@@ -235,6 +235,8 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',
   'test/bench/rounds.test.ts': 'bench/rounds.ts',
+  'test/bench/limits-program.test.ts': 'bench/limits-program.ts',
+  'test/bench/throughput-limit.test.ts': 'bench/throughput-limit.ts',
   'test/bench/quick.test.ts': 'npm run bench -- --quick',
   'test/package.test.ts': 'the package as its users install it',
   'test/traps.test.ts': 'the known traps of userfaultfd, and where each is shown',

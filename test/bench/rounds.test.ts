@@ -26,6 +26,17 @@ test('every contender runs once a round, there and back, and is held against the
   expect(ours.figures['wall ms']).toEqual({ least: 50, median: 50, most: 50 });
 });
 
+test('each has its part of the limit of its round, and what is not measured is not told', async () => {
+  const figuresOnly = { name: 'silent', run: async () => ({ figures: { 'downtime ms': 4 } }) };
+  const contenders = [contender('theirs', [10, 10]), contender('most', [40, 80]), figuresOnly];
+  const comparison = { name: 'c', baseline: 'theirs', limit: 'most', compared: ['downtime ms'], contenders };
+  const [theirs, most, silent] = (await runRounds(comparison, 2, () => {})).contenders;
+  expect(theirs.ofLimit).toEqual({ least: 0.125, median: 0.1875, most: 0.25 });
+  expect(most.ofLimit).toBeUndefined();
+  expect(most.ratio).toEqual({ least: 4, median: 6, most: 8 });
+  expect([silent.throughput, silent.ratio, silent.ofLimit]).toEqual([undefined, undefined, undefined]);
+});
+
 test('a contender that fails ends the comparison', async () => {
   const failing = {
     name: 'ours',

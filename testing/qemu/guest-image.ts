@@ -8,8 +8,8 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { inCheckout } from '../checkout.ts';
 import { cpioArchive } from './cpio.ts';
 import { kept } from './kept-file.ts';
 
@@ -23,7 +23,7 @@ export interface GuestImage {
 const KERNEL_METAPACKAGE = 'linux-image-cloud-amd64';
 const BUSYBOX_PACKAGE = 'busybox-static';
 
-const writerSource = fileURLToPath(new URL('guest_writer.cc', import.meta.url));
+const writerSource = inCheckout('testing/qemu/guest_writer.cc');
 
 /** The first process. The kernel hands it what it does not know of its command line as environment. */
 const init = `#!/bin/busybox sh

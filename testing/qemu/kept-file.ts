@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { inCheckout } from '../checkout.ts';
 
-const cache = fileURLToPath(new URL('../../node_modules/.cache/postcopy/guest/', import.meta.url));
+const cache = inCheckout('node_modules/.cache/postcopy/guest/');
 
 /**
  * The path of the file of that name in the cache, made by `make` if it is not there. `make` writes to the path

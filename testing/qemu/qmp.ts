@@ -26,6 +26,7 @@ interface Message {
   readonly QMP?: object;
   readonly event?: string;
   readonly data?: Record<string, unknown>;
+  readonly timestamp?: { readonly seconds: number; readonly microseconds: number };
   readonly id?: number;
   readonly return?: unknown;
   readonly error?: { readonly class: string; readonly desc: string };
@@ -96,12 +97,24 @@ export class QmpClient {
     holds: (data: Readonly<Record<string, unknown>>) => boolean = () => true,
     options: WaitOptions = {},
   ): Promise<QmpEvent> {
-    const { data = {} } = await this.#messages.first(
-      `the event ${name}`,
-      (message) => message.event === name && holds(message.data ?? {}),
-      options,
-    );
+    const { data = {} } = await this.#firstEvent(name, holds, options);
     return { event: name, data };
+  }
+
+  /** When QEMU says that the first event of that name was, heard already or to come: milliseconds since 1970. */
+  async eventMs(name: string, options: WaitOptions = {}): Promise<number> {
+    const { timestamp } = await this.#firstEvent(name, () => true, options);
+    if (timestamp === undefined) throw new Error(`${this.#who}: the event ${name} has no time`);
+    return timestamp.seconds * 1000 + timestamp.microseconds / 1000;
+  }
+
+  #firstEvent(
+    name: string,
+    holds: (data: Readonly<Record<string, unknown>>) => boolean,
+    options: WaitOptions,
+  ): Promise<Message> {
+    const matches = (message: Message) => message.event === name && holds(message.data ?? {});
+    return this.#messages.first(`the event ${name}`, matches, options);
   }
 
   #take(text: string): void {

@@ -1,0 +1,143 @@
+/**
+ * For how long nobody runs the guest, and how soon it runs at the destination after postcopy was asked for. Its guest
+ * runs and writes at QEMU; what we have of it is started and stopped, and runs nothing.
+ */
+import { GUEST_RAM } from '../testing/qemu/linux-guest.ts';
+import type { Transport } from '../testing/qemu/migrate.ts';
+import type { QemuProcess } from '../testing/qemu/qemu-process.ts';
+import type { Benchmark, BenchOptions, Comparison, Contender, Mode, OpenBenchmark, Sample } from './benchmark.ts';
+import { epochMs } from './epoch.ts';
+import type { Sent } from './peer-messages.ts';
+import { PeerProcess } from './peer-process.ts';
+import { completed, sendFromQemu } from './qemu-peer.ts';
+import { hashOf, RunningGuest, requireSoundGuest } from './running-guest.ts';
+
+interface SourceEnd extends AsyncDisposable {
+  send(uri: string): Promise<Sent>;
+  /** SHA-256 of the RAM that it has sent. */
+  hash(): Promise<string>;
+}
+
+interface DestinationEnd extends AsyncDisposable {
+  readonly uri: string;
+  /** When it has completed: when the guest was started there, in milliseconds since 1970. */
+  startedMs(): Promise<number>;
+  /** Throws unless the guest there is whole. */
+  requireSound(source: SourceEnd): Promise<void>;
+}
+
+async function send(qemu: QemuProcess, uri: string, mode: Mode): Promise<Sent> {
+  const postcopyAskedMs = epochMs();
+  const times = await sendFromQemu(qemu, uri, mode);
+  return { ...times, postcopyAskedMs, stoppedMs: await qemu.qmp.eventMs('STOP') };
+}
+
+async function qemuSource(guest: RunningGuest, mode: Mode): Promise<SourceEnd> {
+  const qemu = await guest.startSource(mode);
+  return {
+    send: (uri) => send(qemu, uri, mode),
+    hash: () => hashOf(qemu),
+    [Symbol.asyncDispose]: () => qemu.stop(),
+  };
+}
+
+const ourSource = async (us: PeerProcess, mode: Mode): Promise<SourceEnd> => ({
+  send: (uri) => us.send(uri, mode, true),
+  hash: () => us.hash(GUEST_RAM),
+  [Symbol.asyncDispose]: async () => {},
+});
+
+async function qemuDestination(guest: RunningGuest, mode: Mode, transport: Transport): Promise<DestinationEnd> {
+  const { qemu, uri } = await guest.startDestination(mode, transport);
+  return {
+    uri,
+    startedMs: async () => {
+      await completed(qemu);
+      return qemu.qmp.eventMs('RESUME');
+    },
+    requireSound: () => requireSoundGuest(qemu),
+    [Symbol.asyncDispose]: () => qemu.stop(),
+  };
+}
+
+async function ourDestination(mode: Mode, transport: Transport): Promise<DestinationEnd> {
+  const us = PeerProcess.start();
+  return {
+    uri: await us.listen(transport, mode),
+    startedMs: async () => (await us.received()).startedMs,
+    requireSound: async (source) => {
+      const [sent, come] = await Promise.all([source.hash(), us.hash(GUEST_RAM)]);
+      if (sent !== come) throw new Error("the RAM that we have received is not the source's");
+    },
+    [Symbol.asyncDispose]: () => us[Symbol.asyncDispose](),
+  };
+}
+
+async function move(opening: Promise<SourceEnd>, accepting: Promise<DestinationEnd>, mode: Mode): Promise<Sample> {
+  await using destination = await accepting;
+  await using source = await opening;
+  const [sent, startedMs] = await Promise.all([source.send(destination.uri), destination.startedMs()]);
+  await destination.requireSound(source);
+  return {
+    figures: {
+      'downtime ms': sent.downtimeMs,
+      'stop to start ms': startedMs - sent.stoppedMs,
+      ...(mode === 'postcopy' ? { 'asked to start ms': startedMs - sent.postcopyAskedMs } : {}),
+    },
+  };
+}
+
+function comparisonOf(guest: RunningGuest, us: PeerProcess, mode: Mode, transport: Transport): Comparison {
+  const sources = { QEMU: () => qemuSource(guest, mode), us: () => ourSource(us, mode) };
+  const destinations = {
+    QEMU: () => qemuDestination(guest, mode, transport),
+    us: () => ourDestination(mode, transport),
+  };
+  const pair = (from: keyof typeof sources, to: keyof typeof destinations): Contender => ({
+    name: `${from} → ${to}`,
+    run: () => move(sources[from](), destinations[to](), mode),
+  });
+  return {
+    name: `downtime, ${mode}, ${transport}`,
+    baseline: 'QEMU → QEMU',
+    compared: ['downtime ms', 'stop to start ms', 'asked to start ms'],
+    contenders: [pair('QEMU', 'QEMU'), pair('us', 'us'), pair('us', 'QEMU'), pair('QEMU', 'us')],
+  };
+}
+
+/** A process of ours that has the guest as it was saved, to be sent again and again. */
+async function startOurSource(guest: RunningGuest): Promise<PeerProcess> {
+  const us = PeerProcess.start();
+  try {
+    const uri = await us.listen('unix', 'precopy');
+    await using source = await guest.startSource('precopy');
+    await Promise.all([sendFromQemu(source, uri, 'precopy'), us.received()]);
+    return us;
+  } catch (error) {
+    await us[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function openDowntime({ modes, transports }: BenchOptions): Promise<OpenBenchmark> {
+  const guest = await RunningGuest.boot();
+  try {
+    const us = await startOurSource(guest);
+    return {
+      comparisons: modes.flatMap((mode) => transports.map((transport) => comparisonOf(guest, us, mode, transport))),
+      [Symbol.asyncDispose]: async () => {
+        await us[Symbol.asyncDispose]();
+        guest[Symbol.dispose]();
+      },
+    };
+  } catch (error) {
+    guest[Symbol.dispose]();
+    throw error;
+  }
+}
+
+export const downtime: Benchmark = {
+  name: 'downtime',
+  title: 'How long nobody runs the guest, and how soon it runs at the destination once postcopy is asked for',
+  open: openDowntime,
+};

@@ -1,0 +1,42 @@
+/** A machine kept in this process that tells when its vCPUs would have been started, and when stopped. */
+import type { Machine, MachineReceiver } from '#lib/memory/guest.js';
+import type { RamBlockEntry } from '#lib/wire/messages.js';
+import { KeptMachine } from '../testing/machine-keeper.ts';
+import { epochMs } from './epoch.ts';
+
+export class TimedMachine extends KeptMachine {
+  /** Milliseconds since 1970; 0 where it never was. */
+  startedMs = 0;
+  stoppedMs = 0;
+
+  override async start(): Promise<void> {
+    this.startedMs = epochMs();
+    await super.start();
+  }
+
+  override async stop(): Promise<void> {
+    await super.stop();
+    this.stoppedMs = epochMs();
+  }
+}
+
+export class TimedMachineReceiver implements MachineReceiver {
+  readonly #onLoaded: ((machine: KeptMachine) => void) | undefined;
+  #kept: TimedMachine | undefined;
+
+  /** `onLoaded` is of {@link KeptMachine}. */
+  constructor(onLoaded?: (machine: KeptMachine) => void) {
+    this.#onLoaded = onLoaded;
+  }
+
+  /** Throws where none has come. */
+  get kept(): TimedMachine {
+    if (this.#kept === undefined) throw new Error('no machine has come');
+    return this.#kept;
+  }
+
+  receive(machine: Machine, blocks: readonly RamBlockEntry[]): TimedMachine {
+    this.#kept = new TimedMachine(machine, blocks, this.#onLoaded);
+    return this.#kept;
+  }
+}

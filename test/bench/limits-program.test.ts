@@ -1,0 +1,25 @@
+/** The programme that measures the host: it is built, and each of its figures is there. */
+import { expect, test } from 'vitest';
+import { measureFaults, measureRate, measureSocket } from '../../bench/limits-program.ts';
+
+const MIB = 1024 * 1024;
+
+test.each(['copy', 'zeropage', 'memcpy', 'read'] as const)(
+  'a rate of memory: %s',
+  { timeout: 60_000 },
+  async (what) => {
+    for (const chunk of [4096, 2 * MIB]) expect(await measureRate(what, chunk, 4 * MIB)).toBeGreaterThan(0);
+  },
+);
+
+test.each(['unix', 'tcp'] as const)('the rate of a socket: %s', { timeout: 60_000 }, async (transport) => {
+  expect(await measureSocket(transport, 16 * MIB)).toBeGreaterThan(0);
+});
+
+test.each(['local', 'unix', 'tcp'] as const)('page faults that are served: %s', { timeout: 60_000 }, async (place) => {
+  const { perSecond, p50Us, p99Us, mostUs } = await measureFaults(place, 200);
+  expect(perSecond).toBeGreaterThan(0);
+  expect(p50Us).toBeGreaterThan(0);
+  expect(p99Us).toBeGreaterThanOrEqual(p50Us);
+  expect(mostUs).toBeGreaterThanOrEqual(p99Us);
+});
