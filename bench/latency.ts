@@ -1,12 +1,15 @@
 /**
  * How long a page takes that was asked for, while the source sends all else as fast as it can: a QEMU source beside
- * ours, which has the same guest from having received it. Asked and timed at the wire by a third (requester.ts).
+ * ours, which has the same guest from having received it. Asked and timed at the wire by a third (requester.ts). What a
+ * preempt connection can do at most is beside them: a source that does nothing but answer (native/bare-source.cc).
  */
 import { join } from 'node:path';
+import { execa, type ResultPromise } from 'execa';
 import { setUp, type Transport } from '../testing/qemu/migrate.ts';
 import type { Benchmark, BenchOptions, Comparison, Sample } from './benchmark.ts';
 import { MIB } from './benchmark.ts';
 import type { MemoryImage } from './memory-image.ts';
+import { nativeProgram } from './native-program.ts';
 import type { PeerProcess } from './peer-process.ts';
 import { RAM_ID, startQemuSource } from './qemu-peer.ts';
 import { type Requested, startRequester } from './requester.ts';
@@ -45,11 +48,12 @@ async function measure(
   transport: Transport,
   { preempt, link }: Kind,
   send: (uri: string) => Promise<void>,
+  more: { readonly bare?: true } = {},
 ): Promise<Sample> {
   const uri = transport === 'unix' ? `unix:${join(image.folder, 'requester.socket')}` : 'tcp:127.0.0.1:0';
   const requests = Math.ceil((image.bytes / MIB) * REQUESTS_PER_MIB);
   const linkBytesPerSecond = links[link];
-  const options = { uri, idstr: RAM_ID, preempt, linkBytesPerSecond, requests };
+  const options = { uri, idstr: RAM_ID, preempt, linkBytesPerSecond, requests, ...more };
   const requester = await startRequester(options, image.bytes);
   await send(requester.uri);
   return sampleOf(await requester.requested);
@@ -76,6 +80,18 @@ async function fromUs(image: MemoryImage, us: PeerProcess, transport: Transport,
   return sample;
 }
 
+async function fromBare(image: MemoryImage, transport: Transport, kind: Kind): Promise<Sample> {
+  const program = await nativeProgram('bare-source');
+  let source: ResultPromise | undefined;
+  const start = async (uri: string): Promise<void> => {
+    // Of `tcp:127.0.0.1:PORT` the port, of `unix:PATH` the path.
+    source = execa(program, [transport, uri.slice(uri.lastIndexOf(':') + 1)]);
+  };
+  const sample = await measure(image, transport, kind, start, { bare: true });
+  await source;
+  return sample;
+}
+
 function comparisonOf(image: MemoryImage, us: PeerProcess, transport: Transport, kind: Kind): Comparison {
   return {
     name: `requests, ${transport}, ${kind.preempt ? 'preempt' : 'one connection'}, ${kind.link}`,
@@ -84,6 +100,7 @@ function comparisonOf(image: MemoryImage, us: PeerProcess, transport: Transport,
     contenders: [
       { name: 'QEMU', run: () => fromQemu(image, transport, kind) },
       { name: 'us', run: () => fromUs(image, us, transport, kind) },
+      ...(kind.preempt ? [{ name: 'bare', run: () => fromBare(image, transport, kind) }] : []),
     ],
   };
 }

@@ -1,10 +1,7 @@
-/** What this host can do at most, by a programme in C++ (native/limits.cc): built when it is first wanted, and run. */
-import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename } from 'node:fs/promises';
+/** What this host can do at most, by a programme in C++ (native/limits.cc). */
 import { execa } from 'execa';
-import { inCheckout } from '../testing/checkout.ts';
 import type { Transport } from '../testing/qemu/migrate.ts';
+import { nativeProgram } from './native-program.ts';
 
 /**
  * UFFDIO_COPY and memcpy from a buffer of 2 MiB, the latter to memory that is there; UFFDIO_ZEROPAGE; looking for what
@@ -20,30 +17,8 @@ export interface FaultTimes {
   readonly mostUs: number;
 }
 
-const FLAGS = ['-std=c++20', '-O3', '-Wall', '-Wextra', '-Werror', '-pthread'];
-
-async function build(): Promise<string> {
-  const source = inCheckout('bench/native/limits.cc');
-  const folder = inCheckout('build-bench/');
-  const version = createHash('sha256')
-    .update(await readFile(source))
-    .update(FLAGS.join())
-    .digest('hex')
-    .slice(0, 16);
-  const path = `${folder}limits-${version}`;
-  if (existsSync(path)) return path;
-  await mkdir(folder, { recursive: true });
-  const made = `${path}.${process.pid}`;
-  await execa('g++', [...FLAGS, '-o', made, source]);
-  await rename(made, path);
-  return path;
-}
-
-let built: Promise<string> | undefined;
-
 async function run(...args: readonly (string | number)[]): Promise<unknown> {
-  built ??= build();
-  const { stdout } = await execa(await built, args.map(String));
+  const { stdout } = await execa(await nativeProgram('limits'), args.map(String));
   return JSON.parse(stdout);
 }
 

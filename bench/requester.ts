@@ -23,6 +23,8 @@ export interface RequesterOptions {
   /** The block whose pages are asked for. */
   readonly idstr: string;
   readonly preempt: boolean;
+  /** The source is native/bare-source.cc: what comes over the main connection is no stream, and it runs at once. */
+  readonly bare?: true;
   /** Bytes a second that are read of the main connection in postcopy: what a link carries. Absent: no limit. */
   readonly linkBytesPerSecond: number | undefined;
   /** Requests to time. */
@@ -111,6 +113,7 @@ function read({ listener, kick, words, bitmap, pages, options }: ThreadData): vo
   if (options.preempt) shared[Word.PREEMPT] = accept(listener, kick);
   shared[Word.MAIN] = main;
   const link = new Link(options.linkBytesPerSecond);
+  if (options.bare) return readAnything(main, kick, shared, link);
   const bytes = new Uint8Array(ARENA_BYTES);
   const view = new DataView(bytes.buffer);
   let decoder = new StreamDecoder();
@@ -138,8 +141,7 @@ function read({ listener, kick, words, bitmap, pages, options }: ThreadData): vo
       if (record.type === 'command' && record.command === 'POSTCOPY_RUN') {
         decoder = outer;
         packageBytes = 0;
-        Atomics.store(shared, Word.RUNS, 1);
-        Atomics.notify(shared, Word.RUNS);
+        startRequests(shared);
       }
     } else if (record.type === 'command' && record.command === 'PACKAGED') {
       decoder = outer.package();
@@ -157,6 +159,22 @@ function read({ listener, kick, words, bitmap, pages, options }: ThreadData): vo
       Atomics.add(shared, Word.ARRIVALS, 1);
       Atomics.notify(shared, Word.ARRIVALS);
     }
+  }
+}
+
+function startRequests(shared: Int32Array): void {
+  Atomics.store(shared, Word.RUNS, 1);
+  Atomics.notify(shared, Word.RUNS);
+}
+
+function readAnything(main: SocketHandle, kick: EventfdHandle, shared: Int32Array, link: Link): void {
+  const bytes = new Uint8Array(READ_BYTES);
+  startRequests(shared);
+  for (;;) {
+    const received = native().socketReceive(main, kick, bytes, 0, bytes.length);
+    if (received <= 0) return;
+    link.carry(received);
+    Atomics.add(shared, Word.KIB, received >> 10);
   }
 }
 

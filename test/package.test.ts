@@ -20,7 +20,7 @@ const SLOW_MS = 300_000;
 const keptSettings = /^npm_config_(registry|cache|userconfig|globalconfig|nodedir|cafile|proxy|https_proxy|noproxy)$/i;
 
 /** The environment without what `npm test` and the sanitizer run add: some of it would lead an npm back here. */
-const userEnvironment = {
+const userEnvironment: Readonly<Record<string, string | undefined>> = {
   ...Object.fromEntries(
     Object.entries(process.env).filter(
       ([name]) => !/^npm_|^INIT_CWD$|^NODE_PATH$|^LD_PRELOAD$|^POSTCOPY_/i.test(name) || keptSettings.test(name),

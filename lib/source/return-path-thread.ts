@@ -79,7 +79,7 @@ class ReturnPath {
 
   /** Acts on one message; true at the end of the path. */
   handle(message: ReturnPathMessageRecord): boolean {
-    this.#signals.bump('HEARD');
+    this.#signals.count('HEARD');
     switch (message.type) {
       case 'SHUT':
         this.#trace.at('source_return_path_thread_shut', message.value);
@@ -158,9 +158,13 @@ class ReturnPath {
     this.#trace.at('migrate_handle_rp_req_pages', this.#lastBlock, start, length);
     this.#counters.add('postcopyRequests', 1);
     const urgent = this.#urgentPages();
-    if (urgent === undefined) this.#queue.push(this.#lastBlock, firstPage, pageCount);
-    else urgent.send(this.#lastBlock, firstPage, pageCount);
-    this.#signals.bump(urgent === undefined ? 'ATTENTION' : 'ASKED');
+    if (urgent === undefined) {
+      this.#queue.push(this.#lastBlock, firstPage, pageCount);
+      this.#signals.bump('ATTENTION');
+    } else {
+      urgent.send(this.#lastBlock, firstPage, pageCount);
+      this.#signals.count('ASKED');
+    }
   }
 
   #urgentPages(): UrgentPages | undefined {

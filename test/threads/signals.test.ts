@@ -23,7 +23,8 @@ test('start at 0, and are set each for itself', () => {
   const signals = new Signals(names);
   signals.set('ATTENTION', 7);
   signals.bump('ATTENTION');
-  expect([signals.get('STATE'), signals.get('ATTENTION')]).toEqual([0, 8]);
+  signals.count('ATTENTION');
+  expect([signals.get('STATE'), signals.get('ATTENTION')]).toEqual([0, 9]);
 });
 
 test('exchange changes a word only from the value it is said to have', () => {
