@@ -5,6 +5,7 @@ import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Content, MIB, type Mode, zeroShares } from './benchmark.ts';
 import { dirty } from './dirty.ts';
 import { downtime } from './downtime.ts';
+import { faults, faultsUnderLoad } from './faults.ts';
 import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
 import { limits } from './limits.ts';
@@ -13,7 +14,7 @@ import { type ComparisonResult, runRounds } from './rounds.ts';
 import { throughput } from './throughput.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, dirty, latency];
+const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, dirty, faults, faultsUnderLoad, latency];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;

@@ -1,13 +1,31 @@
 /** What a bench says to a process of ours, and hears from it: commands with one reply each, by IPC. */
+import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { Mode } from './benchmark.ts';
+import type { TouchOptions } from './toucher.ts';
+
+export interface ListenSettings {
+  readonly mode: Mode;
+  readonly preempt?: boolean;
+  /** Touch every page of that block once the guest has been handed over. */
+  readonly touch?: TouchOptions & { readonly idstr: string };
+}
+
+export interface SendSettings {
+  readonly mode: Mode;
+  readonly preempt?: boolean;
+  /** The guest runs until then, and postcopy is begun by asking for it, as a user does. */
+  readonly running?: boolean;
+  /** Bytes a second of what nobody has asked for, in postcopy; no limit when absent. */
+  readonly backgroundBytesPerSecond?: number;
+}
 
 export type PeerCommand =
-  /** Listen at `uri` and keep what comes. `reads`: touch every page in order once the guest has been handed over. */
-  | { readonly do: 'listen'; readonly uri: string; readonly mode: Mode; readonly reads: boolean }
+  /** Listen at `uri` and keep what comes. */
+  | { readonly do: 'listen'; readonly uri: string; readonly settings: ListenSettings }
   /** Wait until what was listened for has completed. */
   | { readonly do: 'await-received' }
-  /** Send what is kept. `running`: it runs until then, and postcopy is begun by asking for it, as a user does. */
-  | { readonly do: 'send'; readonly uri: string; readonly mode: Mode; readonly running: boolean }
+  /** Send what is kept. */
+  | { readonly do: 'send'; readonly uri: string; readonly settings: SendSettings }
   /** Send what is kept by postcopy, until the destination has gone. */
   | { readonly do: 'send-until-lost'; readonly uri: string; readonly preempt: boolean }
   /** Tell what a kept block holds. */
@@ -15,11 +33,20 @@ export type PeerCommand =
   /** Hold a kept block against a file. */
   | { readonly do: 'compare'; readonly idstr: string; readonly path: string };
 
-/** What has come of a receive; times in milliseconds, 0 where there was none. */
+/** Of all touches, in microseconds: from before a touch to when its thread went on. */
+export interface TouchTimes {
+  /** Milliseconds until all pages were touched. */
+  readonly allMs: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly p999Us: number;
+  readonly mostUs: number;
+}
+
+/** What has come of a receive. */
 export interface Received {
-  /** From the reader's start to its first page, and to its last. */
-  readonly firstReadMs: number;
-  readonly allReadMs: number;
+  readonly touched?: TouchTimes;
+  readonly faults: FaultInfo;
   readonly requests: number;
   /** When the guest was started here, in milliseconds since 1970. */
   readonly startedMs: number;

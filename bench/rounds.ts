@@ -71,7 +71,10 @@ function heldAgainst(
   const theirs = throughputsOf(samples, baseline);
   const most = throughputsOf(samples, limit);
   const isCompared = baseline !== undefined && baseline !== name;
-  const told = compared.filter((figure) => figuresOf(samples, name, figure).every((value) => value !== undefined));
+  // Of a figure that is 0, or that only one of the two has, nothing is told.
+  const isTold = (figure: string): boolean =>
+    [name, baseline ?? name].every((each) => figuresOf(samples, each, figure).every((value) => value > 0));
+  const told = compared.filter(isTold);
   const ratioOf = (figure: string) =>
     ratiosTo(figuresOf(samples, baseline ?? name, figure), figuresOf(samples, name, figure));
   return {
