@@ -1,6 +1,6 @@
 /**
  * How many page faults are served a second, and how long each takes: threads of a destination of ours touch every page
- * from when the guest has come, while next to nothing is sent that nobody has asked for, or all else as fast as it goes.
+ * from when the guest has come, while next to nothing else is sent, or all else as fast as it goes.
  */
 import { setUp, type Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Comparison, MIB, type Sample } from './benchmark.ts';

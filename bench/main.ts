@@ -9,12 +9,22 @@ import { faults, faultsUnderLoad } from './faults.ts';
 import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
 import { limits } from './limits.ts';
+import { memory } from './memory.ts';
 import { type BenchmarkResult, hostLine, type Report, textOf } from './report.ts';
 import { type ComparisonResult, runRounds } from './rounds.ts';
 import { throughput } from './throughput.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, dirty, faults, faultsUnderLoad, latency];
+const benchmarks: readonly Benchmark[] = [
+  limits,
+  throughput,
+  downtime,
+  dirty,
+  faults,
+  faultsUnderLoad,
+  memory,
+  latency,
+];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;
@@ -55,12 +65,12 @@ function chosen(names: readonly string[]): readonly Benchmark[] {
   return names.length === 0 ? benchmarks : benchmarks.filter(({ name }) => names.includes(name));
 }
 
-function optionsOf({ quick = false, memory, rounds, transport, mode, content }: Given): BenchOptions {
+function optionsOf({ quick = false, memory: mib, rounds, transport, mode, content }: Given): BenchOptions {
   const contents = content ?? (quick ? ['half-zero'] : ['incompressible', 'half-zero', 'all-zero']);
   const transports = transport ?? (quick ? ['unix'] : ['unix', 'tcp']);
   const common = { transports, modes: mode, contents, quick };
   if (quick) return { ...common, memoryBytes: 64 * MIB + ODD_BYTES, rounds: 1 };
-  return { ...common, memoryBytes: memory * MIB + ODD_BYTES, rounds };
+  return { ...common, memoryBytes: mib * MIB + ODD_BYTES, rounds };
 }
 
 async function compare({ open }: Benchmark, options: BenchOptions, content: Content): Promise<ComparisonResult[]> {

@@ -1,6 +1,7 @@
 /** What a bench says to a process of ours, and hears from it: commands with one reply each, by IPC. */
 import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { Mode } from './benchmark.ts';
+import type { ResidentMemory } from './resident-memory.ts';
 import type { TouchOptions } from './toucher.ts';
 
 export interface ListenSettings {
@@ -8,6 +9,8 @@ export interface ListenSettings {
   readonly preempt?: boolean;
   /** Touch every page of that block once the guest has been handed over. */
   readonly touch?: TouchOptions & { readonly idstr: string };
+  /** A guest of ours is to come, with so many bytes of RAM. Absent: a QEMU's. */
+  readonly memory?: number;
 }
 
 export interface SendSettings {
@@ -28,6 +31,12 @@ export type PeerCommand =
   | { readonly do: 'send'; readonly uri: string; readonly settings: SendSettings }
   /** Send what is kept by postcopy, until the destination has gone. */
   | { readonly do: 'send-until-lost'; readonly uri: string; readonly preempt: boolean }
+  /** Make a guest of ours to send, with so many bytes of RAM, nearly all of them zero. */
+  | { readonly do: 'make-guest'; readonly memory: number }
+  /** Check a guest of ours that has come. */
+  | { readonly do: 'verify' }
+  /** Tell how much memory this process has, without the guest's. */
+  | { readonly do: 'memory' }
   /** Tell what a kept block holds. */
   | { readonly do: 'hash'; readonly idstr: string }
   /** Hold a kept block against a file. */
@@ -65,6 +74,9 @@ export interface PeerReplies {
   readonly 'await-received': Received;
   readonly send: Sent;
   readonly 'send-until-lost': Readonly<Record<string, never>>;
+  readonly 'make-guest': Readonly<Record<string, never>>;
+  readonly verify: { readonly badPages: number };
+  readonly memory: ResidentMemory;
   readonly hash: { readonly sha256: string };
   /** Where they begin to differ; -1 where they don't. */
   readonly compare: { readonly difference: number };

@@ -15,6 +15,7 @@ import type {
   SendSettings,
   Sent,
 } from './peer-messages.ts';
+import type { ResidentMemory } from './resident-memory.ts';
 
 export class PeerProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
@@ -45,6 +46,22 @@ export class PeerProcess implements AsyncDisposable {
 
   send(uri: string, settings: SendSettings): Promise<Sent> {
     return this.#ask({ do: 'send', uri, settings });
+  }
+
+  /** Of ours, with nearly nothing but zeroes in its RAM; it is sent from then on. */
+  async makeGuest(memory: number): Promise<void> {
+    await this.#ask({ do: 'make-guest', memory });
+  }
+
+  /** Throws unless the guest of ours that has come is as it was. */
+  async verify(): Promise<void> {
+    const { badPages } = await this.#ask({ do: 'verify' });
+    if (badPages > 0) throw new Error(`the guest that we have received has ${badPages} wrong pages`);
+  }
+
+  /** What the process has besides a guest of ours. */
+  memory(): Promise<ResidentMemory> {
+    return this.#ask({ do: 'memory' });
   }
 
   /** SHA-256 of a block that was received. */
