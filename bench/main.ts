@@ -37,6 +37,7 @@ interface Given {
   readonly mode: readonly Mode[];
   readonly content?: readonly Content[];
   readonly json?: string;
+  readonly html?: string;
 }
 
 function positive(text: string): number {
@@ -57,7 +58,8 @@ const program = new Command('bench')
     ),
   )
   .option('--quick', 'one round of 64 MiB over unix, half of it zero: that all of it works, not how fast')
-  .option('--json <file>', 'write every figure to a file too');
+  .option('--json <file>', 'write every figure to a file too')
+  .option('--html <file>', 'write plots and tables to a file too');
 
 function chosen(names: readonly string[]): readonly Benchmark[] {
   const unknown = names.find((wanted) => !benchmarks.some(({ name }) => name === wanted));
@@ -103,3 +105,8 @@ for (const benchmark of chosen(args)) results.push(await measure(benchmark, opti
 const report: Report = { host, options, benchmarks: results };
 console.log(textOf(report));
 if (given.json !== undefined) writeFileSync(given.json, `${JSON.stringify(report, undefined, 2)}\n`);
+if (given.html !== undefined) {
+  // What draws takes a second to load.
+  const { htmlOf } = await import('./html.ts');
+  writeFileSync(given.html, htmlOf(report));
+}

@@ -21,6 +21,8 @@ export interface ComparisonResult {
   readonly name: string;
   readonly unit: string;
   readonly baseline?: string;
+  readonly limit?: string;
+  readonly compared: readonly string[];
   readonly contenders: readonly ContenderResult[];
 }
 
@@ -85,7 +87,7 @@ function heldAgainst(
 }
 
 function resultOf(comparison: Comparison, samples: Samples): ComparisonResult {
-  const { name, unit = 'MiB', baseline, contenders } = comparison;
+  const { name, unit = 'MiB', baseline, limit, compared = [], contenders } = comparison;
   const results = contenders.map((contender): ContenderResult => {
     const own = samples.get(contender.name) ?? [];
     const throughputs = throughputsOf(samples, contender.name);
@@ -101,5 +103,6 @@ function resultOf(comparison: Comparison, samples: Samples): ComparisonResult {
       ...heldAgainst(comparison, contender.name, samples),
     };
   });
-  return { name, unit, contenders: results, ...(baseline === undefined ? {} : { baseline }) };
+  const held = { ...(baseline === undefined ? {} : { baseline }), ...(limit === undefined ? {} : { limit }) };
+  return { name, unit, ...held, compared, contenders: results };
 }
