@@ -5,7 +5,7 @@ import type { Transport } from '../testing/qemu/migrate.ts';
 export interface Sample {
   /** How much a second, in the comparison's unit: more is better. Absent where only figures are told. */
   readonly throughput?: number;
-  /** By name with its unit, such as `downtime ms`; each contender of a comparison may have others. Less is better. */
+  /** By name with its unit, such as `downtime ms`; each contender of a comparison may have others. */
   readonly figures: Readonly<Record<string, number>>;
 }
 

@@ -42,7 +42,7 @@ async function qemuSource(guest: RunningGuest, mode: Mode): Promise<SourceEnd> {
 }
 
 const ourSource = async (us: PeerProcess, mode: Mode): Promise<SourceEnd> => ({
-  send: (uri) => us.send(uri, mode, true),
+  send: (uri) => us.send(uri, { mode, running: true }),
   hash: () => us.hash(GUEST_RAM),
   [Symbol.asyncDispose]: async () => {},
 });
@@ -63,7 +63,7 @@ async function qemuDestination(guest: RunningGuest, mode: Mode, transport: Trans
 async function ourDestination(mode: Mode, transport: Transport): Promise<DestinationEnd> {
   const us = PeerProcess.start();
   return {
-    uri: await us.listen(transport, mode),
+    uri: await us.listen(transport, { mode }),
     startedMs: async () => (await us.received()).startedMs,
     requireSound: async (source) => {
       const [sent, come] = await Promise.all([source.hash(), us.hash(GUEST_RAM)]);
@@ -109,7 +109,7 @@ function comparisonOf(guest: RunningGuest, us: PeerProcess, mode: Mode, transpor
 async function startOurSource(guest: RunningGuest): Promise<PeerProcess> {
   const us = PeerProcess.start();
   try {
-    const uri = await us.listen('unix', 'precopy');
+    const uri = await us.listen('unix', { mode: 'precopy' });
     await using source = await guest.startSource('precopy');
     await Promise.all([sendFromQemu(source, uri, 'precopy'), us.received()]);
     return us;

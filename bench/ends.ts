@@ -41,7 +41,7 @@ export async function qemuSource(image: MemoryImage, mode: Mode): Promise<Source
 
 /** `us` has the guest, also when it has been sent: it is left as it is. */
 export function ourSource(us: PeerProcess, mode: Mode): SourceEnd {
-  return { pid: us.pid, send: (uri) => us.send(uri, mode), [Symbol.asyncDispose]: async () => {} };
+  return { pid: us.pid, send: (uri) => us.send(uri, { mode }), [Symbol.asyncDispose]: async () => {} };
 }
 
 export async function qemuDestination(image: MemoryImage, mode: Mode, transport: Transport): Promise<DestinationEnd> {
@@ -57,7 +57,7 @@ export async function qemuDestination(image: MemoryImage, mode: Mode, transport:
 
 export async function ourDestination(image: MemoryImage, mode: Mode, transport: Transport): Promise<DestinationEnd> {
   const us = PeerProcess.start();
-  const uri = await us.listen(transport, mode);
+  const uri = await us.listen(transport, { mode });
   return {
     pid: us.pid,
     uri,

@@ -5,15 +5,26 @@ import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Content, MIB, type Mode, zeroShares } from './benchmark.ts';
 import { dirty } from './dirty.ts';
 import { downtime } from './downtime.ts';
+import { faults, faultsUnderLoad } from './faults.ts';
 import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
 import { limits } from './limits.ts';
+import { memory } from './memory.ts';
 import { type BenchmarkResult, hostLine, type Report, textOf } from './report.ts';
 import { type ComparisonResult, runRounds } from './rounds.ts';
 import { throughput } from './throughput.ts';
 
 /** In the order they run. */
-const benchmarks: readonly Benchmark[] = [limits, throughput, downtime, dirty, latency];
+const benchmarks: readonly Benchmark[] = [
+  limits,
+  throughput,
+  downtime,
+  dirty,
+  faults,
+  faultsUnderLoad,
+  memory,
+  latency,
+];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */
 const ODD_BYTES = 8192;
@@ -26,6 +37,7 @@ interface Given {
   readonly mode: readonly Mode[];
   readonly content?: readonly Content[];
   readonly json?: string;
+  readonly html?: string;
 }
 
 function positive(text: string): number {
@@ -46,7 +58,8 @@ const program = new Command('bench')
     ),
   )
   .option('--quick', 'one round of 64 MiB over unix, half of it zero: that all of it works, not how fast')
-  .option('--json <file>', 'write every figure to a file too');
+  .option('--json <file>', 'write every figure to a file too')
+  .option('--html <file>', 'write plots and tables to a file too');
 
 function chosen(names: readonly string[]): readonly Benchmark[] {
   const unknown = names.find((wanted) => !benchmarks.some(({ name }) => name === wanted));
@@ -54,12 +67,12 @@ function chosen(names: readonly string[]): readonly Benchmark[] {
   return names.length === 0 ? benchmarks : benchmarks.filter(({ name }) => names.includes(name));
 }
 
-function optionsOf({ quick = false, memory, rounds, transport, mode, content }: Given): BenchOptions {
+function optionsOf({ quick = false, memory: mib, rounds, transport, mode, content }: Given): BenchOptions {
   const contents = content ?? (quick ? ['half-zero'] : ['incompressible', 'half-zero', 'all-zero']);
   const transports = transport ?? (quick ? ['unix'] : ['unix', 'tcp']);
   const common = { transports, modes: mode, contents, quick };
   if (quick) return { ...common, memoryBytes: 64 * MIB + ODD_BYTES, rounds: 1 };
-  return { ...common, memoryBytes: memory * MIB + ODD_BYTES, rounds };
+  return { ...common, memoryBytes: mib * MIB + ODD_BYTES, rounds };
 }
 
 async function compare({ open }: Benchmark, options: BenchOptions, content: Content): Promise<ComparisonResult[]> {
@@ -92,3 +105,8 @@ for (const benchmark of chosen(args)) results.push(await measure(benchmark, opti
 const report: Report = { host, options, benchmarks: results };
 console.log(textOf(report));
 if (given.json !== undefined) writeFileSync(given.json, `${JSON.stringify(report, undefined, 2)}\n`);
+if (given.html !== undefined) {
+  // What draws takes a second to load.
+  const { htmlOf } = await import('./html.ts');
+  writeFileSync(given.html, htmlOf(report));
+}

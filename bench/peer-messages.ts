@@ -1,25 +1,61 @@
 /** What a bench says to a process of ours, and hears from it: commands with one reply each, by IPC. */
+import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { Mode } from './benchmark.ts';
+import type { ResidentMemory } from './resident-memory.ts';
+import type { TouchOptions } from './toucher.ts';
+
+export interface ListenSettings {
+  readonly mode: Mode;
+  readonly preempt?: boolean;
+  /** Touch every page of that block once the guest has been handed over. */
+  readonly touch?: TouchOptions & { readonly idstr: string };
+  /** A guest of ours is to come, with so many bytes of RAM. Absent: a QEMU's. */
+  readonly memory?: number;
+}
+
+export interface SendSettings {
+  readonly mode: Mode;
+  readonly preempt?: boolean;
+  /** The guest runs until then, and postcopy is begun by asking for it, as a user does. */
+  readonly running?: boolean;
+  /** Bytes a second of what nobody has asked for, in postcopy; no limit when absent. */
+  readonly backgroundBytesPerSecond?: number;
+}
 
 export type PeerCommand =
-  /** Listen at `uri` and keep what comes. `reads`: touch every page in order once the guest has been handed over. */
-  | { readonly do: 'listen'; readonly uri: string; readonly mode: Mode; readonly reads: boolean }
+  /** Listen at `uri` and keep what comes. */
+  | { readonly do: 'listen'; readonly uri: string; readonly settings: ListenSettings }
   /** Wait until what was listened for has completed. */
   | { readonly do: 'await-received' }
-  /** Send what is kept. `running`: it runs until then, and postcopy is begun by asking for it, as a user does. */
-  | { readonly do: 'send'; readonly uri: string; readonly mode: Mode; readonly running: boolean }
+  /** Send what is kept. */
+  | { readonly do: 'send'; readonly uri: string; readonly settings: SendSettings }
   /** Send what is kept by postcopy, until the destination has gone. */
   | { readonly do: 'send-until-lost'; readonly uri: string; readonly preempt: boolean }
+  /** Make a guest of ours to send, with so many bytes of RAM, nearly all of them zero. */
+  | { readonly do: 'make-guest'; readonly memory: number }
+  /** Check a guest of ours that has come. */
+  | { readonly do: 'verify' }
+  /** Tell how much memory this process has, without the guest's. */
+  | { readonly do: 'memory' }
   /** Tell what a kept block holds. */
   | { readonly do: 'hash'; readonly idstr: string }
   /** Hold a kept block against a file. */
   | { readonly do: 'compare'; readonly idstr: string; readonly path: string };
 
-/** What has come of a receive; times in milliseconds, 0 where there was none. */
+/** Of all touches, in microseconds: from before a touch to when its thread went on. */
+export interface TouchTimes {
+  /** Milliseconds until all pages were touched. */
+  readonly allMs: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly p999Us: number;
+  readonly mostUs: number;
+}
+
+/** What has come of a receive. */
 export interface Received {
-  /** From the reader's start to its first page, and to its last. */
-  readonly firstReadMs: number;
-  readonly allReadMs: number;
+  readonly touched?: TouchTimes;
+  readonly faults: FaultInfo;
   readonly requests: number;
   /** When the guest was started here, in milliseconds since 1970. */
   readonly startedMs: number;
@@ -38,6 +74,9 @@ export interface PeerReplies {
   readonly 'await-received': Received;
   readonly send: Sent;
   readonly 'send-until-lost': Readonly<Record<string, never>>;
+  readonly 'make-guest': Readonly<Record<string, never>>;
+  readonly verify: { readonly badPages: number };
+  readonly memory: ResidentMemory;
   readonly hash: { readonly sha256: string };
   /** Where they begin to differ; -1 where they don't. */
   readonly compare: { readonly difference: number };

@@ -6,8 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Transport } from '../testing/qemu/migrate.ts';
-import type { Mode } from './benchmark.ts';
-import type { PeerCommand, PeerReplies, PeerReply, Received, Sent } from './peer-messages.ts';
+import type {
+  ListenSettings,
+  PeerCommand,
+  PeerReplies,
+  PeerReply,
+  Received,
+  SendSettings,
+  Sent,
+} from './peer-messages.ts';
+import type { ResidentMemory } from './resident-memory.ts';
 
 export class PeerProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
@@ -26,19 +34,34 @@ export class PeerProcess implements AsyncDisposable {
     return this.#child.pid ?? 0;
   }
 
-  /** The URI to send to. `reads`: see {@link PeerCommand}. */
-  async listen(transport: Transport, mode: Mode, reads = false): Promise<string> {
+  /** The URI to send to. */
+  async listen(transport: Transport, settings: ListenSettings): Promise<string> {
     const uri = transport === 'unix' ? `unix:${join(this.#folder, 'migration.socket')}` : 'tcp:127.0.0.1:0';
-    return (await this.#ask({ do: 'listen', uri, mode, reads })).uri;
+    return (await this.#ask({ do: 'listen', uri, settings })).uri;
   }
 
   received(): Promise<Received> {
     return this.#ask({ do: 'await-received' });
   }
 
-  /** `running`: see {@link PeerCommand}. */
-  send(uri: string, mode: Mode, running = false): Promise<Sent> {
-    return this.#ask({ do: 'send', uri, mode, running });
+  send(uri: string, settings: SendSettings): Promise<Sent> {
+    return this.#ask({ do: 'send', uri, settings });
+  }
+
+  /** Of ours, with nearly nothing but zeroes in its RAM; it is sent from then on. */
+  async makeGuest(memory: number): Promise<void> {
+    await this.#ask({ do: 'make-guest', memory });
+  }
+
+  /** Throws unless the guest of ours that has come is as it was. */
+  async verify(): Promise<void> {
+    const { badPages } = await this.#ask({ do: 'verify' });
+    if (badPages > 0) throw new Error(`the guest that we have received has ${badPages} wrong pages`);
+  }
+
+  /** What the process has besides a guest of ours. */
+  memory(): Promise<ResidentMemory> {
+    return this.#ask({ do: 'memory' });
   }
 
   /** SHA-256 of a block that was received. */

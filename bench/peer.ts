@@ -1,49 +1,77 @@
 /** A process of ours at one end, as a user would run it: forked by peer-process.ts, told what to do by IPC. */
 import { createHash } from 'node:crypto';
 import type { IncomingMigration } from '#lib/destination/incoming.js';
+import { StressGuest } from '#lib/guest/stress-guest.js';
 import { listen } from '#lib/migration/listen.js';
 import { migrate } from '#lib/migration/migrate.js';
 import { native } from '#lib/native.js';
-import type { Mode } from './benchmark.ts';
 import { epochMs } from './epoch.ts';
 import { findDifference } from './memory-image.ts';
-import type { PeerCommand, PeerReplies, PeerReply } from './peer-messages.ts';
-import { type ReadTimes, readAllPages } from './reader.ts';
+import type { ListenSettings, PeerCommand, PeerReplies, PeerReply, SendSettings, TouchTimes } from './peer-messages.ts';
+import { residentMemory } from './resident-memory.ts';
+import { quantileOf } from './statistics.ts';
 import { TimedMachineReceiver } from './timed-machine.ts';
-
-const NOT_READ: ReadTimes = { firstReadMs: 0, allReadMs: 0 };
+import { type Touched, Touchers } from './toucher.ts';
 
 let incoming: IncomingMigration | undefined;
 let keeper = new TimedMachineReceiver();
-let reading: Promise<ReadTimes> = Promise.resolve(NOT_READ);
+/** In place of a machine of a QEMU's. */
+let stress: StressGuest | undefined;
+let touching: Promise<Touched> | undefined;
 
-async function startListening(uri: string, mode: Mode, reads: boolean): Promise<PeerReplies['listen']> {
+async function startListening(
+  uri: string,
+  { mode, preempt = false, touch, memory }: ListenSettings,
+): Promise<PeerReplies['listen']> {
+  const touchers = touch === undefined ? undefined : await Touchers.start(touch);
   keeper = new TimedMachineReceiver((guest) => {
-    if (reads) reading = readAllPages(guest.ramBlocks);
+    const block = guest.ramBlocks.find(({ idstr }) => idstr === touch?.idstr);
+    if (block !== undefined) touching = touchers?.touchAll(block.descriptor);
   });
-  incoming = await listen(uri, { guest: keeper, capabilities: { postcopyRam: mode === 'postcopy' } });
+  stress = memory === undefined ? undefined : StressGuest.empty({ memory });
+  incoming = await listen(uri, {
+    guest: stress ?? keeper,
+    capabilities: { postcopyRam: mode === 'postcopy', postcopyPreempt: preempt },
+  });
   return { uri: incoming.uri };
+}
+
+function touchTimes({ allMs, eachUs }: Touched): TouchTimes {
+  const sorted = Float64Array.from(eachUs.flatMap((each) => Array.from(each))).sort();
+  const at = (part: number): number => quantileOf(sorted, part);
+  return { allMs, p50Us: at(0.5), p99Us: at(0.99), p999Us: at(0.999), mostUs: at(1) };
 }
 
 async function awaitReceived(): Promise<PeerReplies['await-received']> {
   if (incoming === undefined) throw new Error('not listening');
-  const { ram } = await incoming.finished;
-  return { ...(await reading), requests: ram.postcopyRequests, startedMs: keeper.kept.startedMs };
+  const { ram, faults } = await incoming.finished;
+  const touched = await touching;
+  return {
+    ...(touched === undefined ? {} : { touched: touchTimes(touched) }),
+    faults,
+    requests: ram.postcopyRequests,
+    startedMs: stress === undefined ? keeper.kept.startedMs : stress.stats.startedUs / 1000,
+  };
 }
 
-async function send(uri: string, mode: Mode, running: boolean): Promise<PeerReplies['send']> {
-  const { kept } = keeper;
+async function send(uri: string, settings: SendSettings): Promise<PeerReplies['send']> {
+  const { mode, preempt = false, running = false, backgroundBytesPerSecond = 0 } = settings;
   const postcopy = mode === 'postcopy';
-  if (running) await kept.start();
-  const outgoing = await migrate(kept, uri, {
-    capabilities: { postcopyRam: postcopy },
-    parameters: { maxBandwidth: 0 },
+  if (running) await keeper.kept.start();
+  const outgoing = await migrate(stress ?? keeper.kept, uri, {
+    capabilities: { postcopyRam: postcopy, postcopyPreempt: preempt },
+    parameters: { maxBandwidth: 0, maxPostcopyBandwidth: backgroundBytesPerSecond },
     ...(postcopy && !running ? { postcopyAfterPasses: 0 } : {}),
   });
   const postcopyAskedMs = epochMs();
   if (postcopy && running) await outgoing.startPostcopy();
   const { totalTime, downtime } = await outgoing.finished;
-  return { totalMs: totalTime, downtimeMs: downtime, postcopyAskedMs, stoppedMs: kept.stoppedMs };
+  return {
+    totalMs: totalTime,
+    downtimeMs: downtime,
+    postcopyAskedMs,
+    stoppedMs: stress === undefined ? keeper.kept.stoppedMs : 0,
+  };
 }
 
 async function sendUntilLost(uri: string, preempt: boolean): Promise<PeerReplies['send-until-lost']> {
@@ -68,6 +96,17 @@ async function compare(idstr: string, path: string): Promise<PeerReplies['compar
   return { difference };
 }
 
+async function makeGuest(memory: number): Promise<PeerReplies['make-guest']> {
+  stress = await StressGuest.create({ memory, filledShare: 0, workingSetShare: 0 });
+  return {};
+}
+
+async function verify(): Promise<PeerReplies['verify']> {
+  if (stress === undefined) throw new Error('no guest of ours is here');
+  const { lostPages, tornPages, stalePages } = await stress.verify();
+  return { badPages: lostPages + tornPages + stalePages };
+}
+
 async function hash(idstr: string): Promise<PeerReplies['hash']> {
   return { sha256: createHash('sha256').update(keeper.kept.bytesOf(idstr)).digest('hex') };
 }
@@ -75,13 +114,19 @@ async function hash(idstr: string): Promise<PeerReplies['hash']> {
 async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerReplies]> {
   switch (command.do) {
     case 'listen':
-      return startListening(command.uri, command.mode, command.reads);
+      return startListening(command.uri, command.settings);
     case 'await-received':
       return awaitReceived();
     case 'send':
-      return send(command.uri, command.mode, command.running);
+      return send(command.uri, command.settings);
     case 'send-until-lost':
       return sendUntilLost(command.uri, command.preempt);
+    case 'make-guest':
+      return makeGuest(command.memory);
+    case 'verify':
+      return verify();
+    case 'memory':
+      return residentMemory(stress?.ramBlocks ?? []);
     case 'hash':
       return hash(command.idstr);
     case 'compare':

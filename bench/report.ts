@@ -31,7 +31,7 @@ function show({ least, median, most }: Spread, format = plain): string {
 const shown = (spread: Spread | undefined, format = plain): string =>
   spread === undefined ? '' : show(spread, format);
 
-const columns = [
+export const columns = [
   'comparison',
   'who',
   'a second (least … most)',
@@ -50,6 +50,10 @@ function rowOf({ name: comparison, unit }: ComparisonResult, contender: Contende
   return [comparison, name, rate, shown(ratio, factor), shown(ofLimit, factor), others.join(', ')];
 }
 
+export function rowsOf({ comparisons }: BenchmarkResult): string[][] {
+  return comparisons.flatMap((each) => each.contenders.map((contender) => rowOf(each, contender)));
+}
+
 export function hostLine({ host, options }: Report): string {
   const { cores, processor, memoryMib, kernel, transparentHugepages, node, qemu } = host;
   return [
@@ -61,8 +65,7 @@ export function hostLine({ host, options }: Report): string {
 }
 
 /** In Markdown's form, so that it can be kept as it was printed. */
-export function tableOf({ comparisons }: BenchmarkResult): string {
-  const rows = comparisons.flatMap((each) => each.contenders.map((contender) => rowOf(each, contender)));
+export function tableOf(benchmark: BenchmarkResult): string {
   const border = { left: '| ', middle: ' | ', right: ' |' };
   const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' };
   const table = new Table({
@@ -81,7 +84,7 @@ export function tableOf({ comparisons }: BenchmarkResult): string {
   table.push(
     columns,
     columns.map(() => '---'),
-    ...rows,
+    ...rowsOf(benchmark),
   );
   return table.toString();
 }

@@ -21,6 +21,8 @@ export interface ComparisonResult {
   readonly name: string;
   readonly unit: string;
   readonly baseline?: string;
+  readonly limit?: string;
+  readonly compared: readonly string[];
   readonly contenders: readonly ContenderResult[];
 }
 
@@ -71,7 +73,10 @@ function heldAgainst(
   const theirs = throughputsOf(samples, baseline);
   const most = throughputsOf(samples, limit);
   const isCompared = baseline !== undefined && baseline !== name;
-  const told = compared.filter((figure) => figuresOf(samples, name, figure).every((value) => value !== undefined));
+  // Of a figure that is 0, or that only one of the two has, nothing is told.
+  const isTold = (figure: string): boolean =>
+    [name, baseline ?? name].every((each) => figuresOf(samples, each, figure).every((value) => value > 0));
+  const told = compared.filter(isTold);
   const ratioOf = (figure: string) =>
     ratiosTo(figuresOf(samples, baseline ?? name, figure), figuresOf(samples, name, figure));
   return {
@@ -82,7 +87,7 @@ function heldAgainst(
 }
 
 function resultOf(comparison: Comparison, samples: Samples): ComparisonResult {
-  const { name, unit = 'MiB', baseline, contenders } = comparison;
+  const { name, unit = 'MiB', baseline, limit, compared = [], contenders } = comparison;
   const results = contenders.map((contender): ContenderResult => {
     const own = samples.get(contender.name) ?? [];
     const throughputs = throughputsOf(samples, contender.name);
@@ -98,5 +103,6 @@ function resultOf(comparison: Comparison, samples: Samples): ComparisonResult {
       ...heldAgainst(comparison, contender.name, samples),
     };
   });
-  return { name, unit, contenders: results, ...(baseline === undefined ? {} : { baseline }) };
+  const held = { ...(baseline === undefined ? {} : { baseline }), ...(limit === undefined ? {} : { limit }) };
+  return { name, unit, ...held, compared, contenders: results };
 }

@@ -7,7 +7,7 @@ import { prepareToSend, sendFromQemu, startQemuSource } from './qemu-peer.ts';
 async function startSource(image: MemoryImage): Promise<PeerProcess> {
   const us = PeerProcess.start();
   try {
-    const uri = await us.listen('unix', 'precopy');
+    const uri = await us.listen('unix', { mode: 'precopy' });
     await using source = await startQemuSource(image);
     await prepareToSend(source, 'precopy');
     await Promise.all([sendFromQemu(source, uri, 'precopy'), us.received()]);

@@ -29,6 +29,13 @@ export function ratiosTo(baseline: readonly number[], values: readonly number[])
 /** The least value that at least that part of `values` does not exceed. */
 export function quantile(values: readonly number[], part: number): number {
   if (values.length === 0) throw new RangeError('a quantile of no values');
-  const sorted = [...values].sort((a, b) => a - b);
+  return quantileOf(
+    [...values].sort((a, b) => a - b),
+    part,
+  );
+}
+
+/** The same of values that are sorted. */
+export function quantileOf(sorted: ArrayLike<number>, part: number): number {
   return sorted[Math.max(0, Math.ceil(part * sorted.length) - 1)];
 }

@@ -235,6 +235,8 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',
   'test/bench/rounds.test.ts': 'bench/rounds.ts',
+  'test/bench/resident-memory.test.ts': 'bench/resident-memory.ts',
+  'test/bench/html.test.ts': 'bench/html.ts',
   'test/bench/limits-program.test.ts': 'bench/limits-program.ts',
   'test/bench/throughput-limit.test.ts': 'bench/throughput-limit.ts',
   'test/bench/quick.test.ts': 'npm run bench -- --quick',

@@ -1,6 +1,6 @@
 /** What rounds come to. */
 import { expect, test } from 'vitest';
-import { ratiosTo, spreadOf } from '../../bench/statistics.ts';
+import { quantile, quantileOf, ratiosTo, spreadOf } from '../../bench/statistics.ts';
 
 test('the spread of an odd and of an even number of values, in whatever order they come', () => {
   expect(spreadOf([30, 10, 200])).toEqual({ least: 10, median: 30, most: 200 });
@@ -13,4 +13,11 @@ test('ratios are taken round by round, so that a slow moment which both had does
   expect(ratiosTo([100, 10, 50], [200, 20, 100])).toEqual({ least: 2, median: 2, most: 2 });
   expect(ratiosTo([100, 100], [50, 150])).toEqual({ least: 0.5, median: 1, most: 1.5 });
   expect(() => ratiosTo([1], [1, 2])).toThrow(RangeError);
+});
+
+test('a quantile is a value that was measured, and none of it is below the least', () => {
+  const hundred = Array.from({ length: 100 }, (_, index) => 100 - index);
+  expect([0, 0.5, 0.99, 1].map((part) => quantile(hundred, part))).toEqual([1, 50, 99, 100]);
+  expect(quantileOf(Float64Array.of(3, 5, 9), 0.5)).toBe(5);
+  expect(() => quantile([], 0.5)).toThrow(RangeError);
 });
