@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -382,8 +383,10 @@ Napi::Value PlaceZeroPages(const Napi::CallbackInfo& info) {
   std::fill_n(outcomes.data(), pages.size(), kNotTried);
   // The kernel has no zero page to map for hugetlb: copy one.
   const bool copies = block->kind == kMemoryHugetlb;
-  const ZeroSource zeroes(page_size);
-  if (zeroes.base() == nullptr) return Throw(info.Env(), {ENOMEM, "mmap", {}});
+  std::optional<ZeroSource> zeroes;
+  if (copies && zeroes.emplace(page_size).base() == nullptr) {
+    return Throw(info.Env(), {ENOMEM, "mmap", {}});
+  }
   const char* syscall = copies ? "ioctl(UFFDIO_COPY)" : "ioctl(UFFDIO_ZEROPAGE)";
   for (size_t first = 0; first < pages.size();) {
     const size_t count = copies ? 1 : RunLength(pages, first, 1);
@@ -391,7 +394,7 @@ Napi::Value PlaceZeroPages(const Napi::CallbackInfo& info) {
     const Outcome failure =
         PlaceRun(*uffd, syscall, address, page_size, count, &outcomes[first],
                  [&](uint64_t done, uint64_t length) {
-                   if (copies) return Copy(*uffd, address + done, zeroes.base(), length, 0);
+                   if (copies) return Copy(*uffd, address + done, zeroes->base(), length, 0);
                    uffdio_zeropage request{{address + done, length}, 0, 0};
                    const int result = ioctl(uffd->fd.get(), UFFDIO_ZEROPAGE, &request);
                    return Progress(result, request.zeropage);
