@@ -36,6 +36,7 @@ interface Given {
   readonly transport?: readonly Transport[];
   readonly mode: readonly Mode[];
   readonly content?: readonly Content[];
+  readonly only?: readonly string[];
   readonly json?: string;
   readonly html?: string;
 }
@@ -57,9 +58,13 @@ const program = new Command('bench')
       Object.keys(zeroShares),
     ),
   )
+  .option('--only <text...>', 'of the comparisons those with such a text in their name')
   .option('--quick', 'one round of 64 MiB over unix, half of it zero: that all of it works, not how fast')
   .option('--json <file>', 'write every figure to a file too')
   .option('--html <file>', 'write plots and tables to a file too');
+
+const { args } = program.parse();
+const given = program.opts<Given>();
 
 function chosen(names: readonly string[]): readonly Benchmark[] {
   const unknown = names.find((wanted) => !benchmarks.some(({ name }) => name === wanted));
@@ -75,10 +80,12 @@ function optionsOf({ quick = false, memory: mib, rounds, transport, mode, conten
   return { ...common, memoryBytes: mib * MIB + ODD_BYTES, rounds };
 }
 
+const isWanted = (comparison: string): boolean => given.only?.some((text) => comparison.includes(text)) ?? true;
+
 async function compare({ open }: Benchmark, options: BenchOptions, content: Content): Promise<ComparisonResult[]> {
   await using benchmark = await open(options, content);
   const results: ComparisonResult[] = [];
-  for (const comparison of benchmark.comparisons) {
+  for (const comparison of benchmark.comparisons.filter(({ name }) => isWanted(name))) {
     const result = await runRounds(comparison, options.rounds, (contender, round) => {
       console.error(`${comparison.name}, round ${round + 1} of ${options.rounds}: ${contender.name}`);
     });
@@ -95,8 +102,6 @@ async function measure(benchmark: Benchmark, options: BenchOptions): Promise<Ben
   return { name: benchmark.name, title: benchmark.title, comparisons };
 }
 
-const { args } = program.parse();
-const given = program.opts<Given>();
 const options = optionsOf(given);
 const host = describeHost();
 const results: BenchmarkResult[] = [];

@@ -9,7 +9,7 @@ import { timedMigration } from './timed.ts';
 
 const PAGE = 4096;
 const SIZES = [64 * MIB, GIB, 10 * GIB];
-const SIZES_QUICK = [64 * MIB, 512 * MIB];
+const SIZES_QUICK = [64 * MIB, 256 * MIB];
 
 const sizeOf = (bytes: number): string => (bytes < GIB ? `${bytes / MIB} MiB` : `${bytes / GIB} GiB`);
 

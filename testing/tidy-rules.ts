@@ -235,6 +235,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',
   'test/bench/rounds.test.ts': 'bench/rounds.ts',
+  'test/bench/dirtied-memory.test.ts': 'bench/dirtied-memory.ts',
   'test/bench/resident-memory.test.ts': 'bench/resident-memory.ts',
   'test/bench/html.test.ts': 'bench/html.ts',
   'test/bench/limits-program.test.ts': 'bench/limits-program.ts',

@@ -11,6 +11,7 @@ import { describeError, MigrationError } from '../errors.js';
 import { probeKvm } from '../host/kvm.js';
 import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import { addBenchCommand } from './bench-command.js';
 import { chooseGuest } from './choose-guest.js';
 import {
   argument,
@@ -152,6 +153,7 @@ function program(): Command {
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
+  addBenchCommand(postcopy);
   addInspectCommand(postcopy);
   addRelayCommand(postcopy);
   addReceiveCommand(postcopy);

@@ -1,0 +1,81 @@
+/**
+ * `postcopy bench`: how fast this host moves a guest of ours between two processes, in turn by each way. What needs a
+ * QEMU is measured by the benches of the repository. Exit code 0 where every page was right, else 1.
+ */
+import { type Command, Option } from 'commander';
+import { MigrationError } from '../errors.js';
+import { type BenchReport, type BenchWay, benchRow, benchTable, benchWays } from './bench-report.js';
+import { number, onInterrupt, printJson, sized } from './command-line.js';
+import { runDemo } from './demo.js';
+import type { DemoReport } from './demo-report.js';
+import { measurePlacementRate } from './placement-rate.js';
+import { parseSize } from './size.js';
+
+interface BenchCommandOptions {
+  readonly memory: number;
+  readonly rounds: number;
+  readonly transport: 'unix' | 'tcp';
+  readonly writesPerSecond: number;
+  readonly json?: boolean;
+}
+
+/** Bytes that placing alone is measured over, at most: enough of them to be steady. */
+const PLACEMENT_BYTES = 256 * 1024 * 1024;
+/** As a migration has it by default. */
+const DOWNTIME_LIMIT_MS = 300;
+
+async function moveOnce(way: BenchWay, options: BenchCommandOptions, interrupted: AbortSignal): Promise<DemoReport> {
+  const { memory, transport, writesPerSecond } = options;
+  const { precopyPasses, postcopyPreempt } = way;
+  const report = await runDemo(
+    {
+      ...{ guest: 'stress', memory, kind: 'anonymous', blocks: 1, vcpus: 1, writesPerSecond, workingSetShare: 0.25 },
+      ...{ transport, precopyPasses, postcopyPreempt, autoConverge: false, cutEvery: null },
+      ...{ maxBandwidth: 0, maxPostcopyBandwidth: 0, downtimeLimit: DOWNTIME_LIMIT_MS },
+    },
+    undefined,
+    interrupted,
+  );
+  if (!report.verified) throw new MigrationError('GUEST_FAILED', `${way.name}: not every page holds its last write`);
+  return report;
+}
+
+async function bench(given: BenchCommandOptions): Promise<void> {
+  const options = { ...given, memory: Math.ceil(given.memory / 4096) * 4096 };
+  const { memory, transport, rounds } = options;
+  const interrupted = onInterrupt();
+  const reports = new Map<BenchWay, DemoReport[]>(benchWays.map((way) => [way, []]));
+  // In turn, so that whatever disturbs this host disturbs all of them.
+  for (let round = 0; round < rounds; round += 1) {
+    for (const [way, done] of reports) done.push(await moveOnce(way, options, interrupted));
+  }
+  const report: BenchReport = {
+    memoryBytes: memory,
+    transport,
+    rounds,
+    placementBytesPerSecond: measurePlacementRate(Math.min(memory, PLACEMENT_BYTES)),
+    ways: [...reports].map(([{ name }, done]) => benchRow(name, done)),
+  };
+  if (options.json) printJson(report);
+  else process.stdout.write(`${benchTable(report)}\n`);
+}
+
+/** Adds the command to `program`. */
+export function addBenchCommand(program: Command): void {
+  program
+    .command('bench')
+    .description('how fast this host moves a guest between two processes, by each way in turn')
+    .addOption(sized('--memory <size>', "the guest's RAM, such as 256M or 1G", parseSize, '512M'))
+    .option('--rounds <n>', 'times that it is moved by each way', number(1, 1000), 3)
+    .addOption(
+      new Option('--transport <transport>', 'how the two processes talk').choices(['unix', 'tcp']).default('unix'),
+    )
+    .option(
+      '--writes-per-second <n>',
+      "the guest's page writes a second; 0 is as fast as it goes",
+      number(0, 1e9),
+      1000,
+    )
+    .option('--json', 'print one JSON object as the last line')
+    .action(bench);
+}
