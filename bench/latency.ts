@@ -1,7 +1,7 @@
 /**
  * How long a page takes that was asked for, while the source sends all else as fast as it can: a QEMU source beside
  * ours, which has the same guest from having received it. Asked and timed at the wire by a third (requester.ts). What a
- * preempt connection can do at most is beside them: a source that does nothing but answer (native/bare-source.cc).
+ * preempt connection can do at most is beside them: a source that does nothing but answer (native/bare_source.cc).
  */
 import { join } from 'node:path';
 import { execa, type ResultPromise } from 'execa';
@@ -81,7 +81,7 @@ async function fromUs(image: MemoryImage, us: PeerProcess, transport: Transport,
 }
 
 async function fromBare(image: MemoryImage, transport: Transport, kind: Kind): Promise<Sample> {
-  const program = await nativeProgram('bare-source');
+  const program = await nativeProgram('bare_source');
   let source: ResultPromise | undefined;
   const start = async (uri: string): Promise<void> => {
     // Of `tcp:127.0.0.1:PORT` the port, of `unix:PATH` the path.

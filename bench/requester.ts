@@ -23,7 +23,7 @@ export interface RequesterOptions {
   /** The block whose pages are asked for. */
   readonly idstr: string;
   readonly preempt: boolean;
-  /** The source is native/bare-source.cc: what comes over the main connection is no stream, and it runs at once. */
+  /** The source is native/bare_source.cc: what comes over the main connection is no stream, and it runs at once. */
   readonly bare?: true;
   /** Bytes a second that are read of the main connection in postcopy: what a link carries. Absent: no limit. */
   readonly linkBytesPerSecond: number | undefined;

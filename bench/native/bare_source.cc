@@ -1,11 +1,12 @@
-// The least that a source can do about requested pages: built and run by bare-source.ts of the benches.
+// The least that a source can do about requested pages: built and run by latency.ts of the
+// benches.
 //
-//   bare-source unix PATH | tcp PORT
+//   bare_source unix PATH | tcp PORT
 //
-// Connects twice. One thread sends bytes over the first connection as fast as they go; another one, as
-// far ahead of it as it may be, answers each REQ_PAGES that comes there with one page over the second
-// (qemu-stream.md: return path, page records). No bitmap, no memory of a guest, no checks. Ends, with
-// status 0, when the peer goes.
+// Connects twice. One thread sends bytes over the first connection as fast as they go; another one,
+// as far ahead of it as it may be, answers each REQ_PAGES that comes there with one page over the
+// second (qemu-stream.md: return path, page records). No bitmap, no memory of a guest, no checks.
+// Ends, with status 0, when the peer goes.
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/in.h>
@@ -122,7 +123,7 @@ void AnswerRequests(int requests, int pages) {
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::fprintf(stderr, "usage: see the head of bare-source.cc\n");
+    std::fprintf(stderr, "usage: see the head of bare_source.cc\n");
     return 2;
   }
   const int main_connection = Connect(argv[1], argv[2]);
