@@ -66,7 +66,10 @@ export async function handOver(successor, outgoing, { guest, server, clients }) 
   const [{ downtime, ram }] = await Promise.all([outgoing.finished, serves]);
   guest.close();
   const count = await handed; // which is longer where a client is slow to read
-  successor.disconnect();
+  // The successor ends the channel, once it has read all: at an end that comes behind a socket, libuv may take what
+  // lies before it for nothing.
+  successor.send({ kind: 'end' });
+  await once(successor, 'disconnect');
   successor.unref();
   return { clients: count, downtime, pages: ram.normal + ram.duplicate };
 }
@@ -81,6 +84,8 @@ export async function takeOver(guest, { onListener, onClient }) {
       hasListener = true;
       onListener(handle);
       process.send({ serves: true });
+    } else if (message.kind === 'end') {
+      process.disconnect();
     } else if (handle !== undefined) onClient(handle, message); // one that has gone meanwhile has none
   });
   process.once('disconnect', () => hasListener || incoming.abort()); // the old process has gone, and never will come
