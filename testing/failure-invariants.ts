@@ -28,6 +28,8 @@ export type Whereabout = 'source' | 'destination' | 'lost' | 'paused';
 
 export interface Ending {
   readonly where: Whereabout;
+  /** Whether the guest was handed over before all of its memory was there. */
+  readonly postcopy: boolean;
   /** Why each side failed; undefined where it completed. */
   readonly sourceError: Error | undefined;
   readonly destinationError: Error | undefined;
@@ -65,8 +67,10 @@ export async function survives(
   try {
     await within(MEANWHILE_WITHIN_MS, run, meanwhile(run));
     const [sourceError, destinationError] = await within(END_WITHIN_MS, run, bothEnd(run));
-    const { warnings, relay } = run;
-    ending = { where: whereabout(run), sourceError, destinationError, warnings, pauses: reasons, cut: relay.isCut };
+    const { warnings, relay, incoming } = run;
+    const { postcopy } = incoming.info();
+    const went = { where: whereabout(run), postcopy, cut: relay.isCut };
+    ending = { ...went, sourceError, destinationError, warnings, pauses: reasons };
     await judge(run, ending, violations);
     const mayPause = faults.guestAtSource !== undefined;
     violations.require(ending.where !== 'paused' || mayPause, 'the guest is left stopped at the source');

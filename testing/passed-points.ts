@@ -2,7 +2,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { type TracePointName, tracePointNames, tracePoints } from '#lib/trace/trace-points.js';
 import type { TraceMessage } from '#lib/trace/trace-session.js';
-import { survives } from './failure-invariants.ts';
+import { cleanRun } from './clean-run.ts';
 import type { Scenario } from './failure-scenarios.ts';
 
 export interface PassedPoint {
@@ -35,7 +35,10 @@ export async function passedOnce(scenario: Scenario): Promise<ReadonlyMap<string
   };
   for (const name of tracePointNames) subscribe(`postcopy:${name}`, listener);
   try {
-    await survives(scenario);
+    await cleanRun(scenario, () => {
+      passed.clear();
+      return async () => {};
+    });
   } finally {
     for (const name of tracePointNames) unsubscribe(`postcopy:${name}`, listener);
   }
