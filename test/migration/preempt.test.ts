@@ -47,7 +47,11 @@ test('pauses and recovers, three times', () =>
   move(async (outgoing, incoming) => {
     for (let round = 0; round < 3; round += 1) {
       const served = incoming.info().ram.postcopyRequestsServed;
-      await until('pages come', () => incoming.info().ram.postcopyRequestsServed > served);
+      // A page may be counted before this side has heard that the guest runs.
+      await until('both are in postcopy, and pages come', () => {
+        const areActive = [outgoing.status, incoming.status].every((status) => status === 'postcopy-active');
+        return areActive && incoming.info().ram.postcopyRequestsServed > served;
+      });
       expect(round % 2 === 0 ? incoming.pause() : outgoing.pause()).toBe(true);
       await until('both have paused', () =>
         [outgoing.status, incoming.status].every((status) => status === 'postcopy-paused'),
