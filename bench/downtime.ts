@@ -11,6 +11,7 @@ import type { Sent } from './peer-messages.ts';
 import { PeerProcess } from './peer-process.ts';
 import { completed, sendFromQemu } from './qemu-peer.ts';
 import { hashOf, RunningGuest, requireSoundGuest } from './running-guest.ts';
+import { startWithGuestOf } from './source-with-guest.ts';
 
 interface SourceEnd extends AsyncDisposable {
   send(uri: string): Promise<Sent>;
@@ -105,35 +106,13 @@ function comparisonOf(guest: RunningGuest, us: PeerProcess, mode: Mode, transpor
   };
 }
 
-/** A process of ours that has the guest as it was saved, to be sent again and again. */
-async function startOurSource(guest: RunningGuest): Promise<PeerProcess> {
-  const us = PeerProcess.start();
-  try {
-    const uri = await us.listen('unix', { mode: 'precopy' });
-    await using source = await guest.startSource('precopy');
-    await Promise.all([sendFromQemu(source, uri, 'precopy'), us.received()]);
-    return us;
-  } catch (error) {
-    await us[Symbol.asyncDispose]();
-    throw error;
-  }
-}
-
 async function openDowntime({ modes, transports }: BenchOptions): Promise<OpenBenchmark> {
   const guest = await RunningGuest.boot();
-  try {
-    const us = await startOurSource(guest);
-    return {
-      comparisons: modes.flatMap((mode) => transports.map((transport) => comparisonOf(guest, us, mode, transport))),
-      [Symbol.asyncDispose]: async () => {
-        await us[Symbol.asyncDispose]();
-        guest[Symbol.dispose]();
-      },
-    };
-  } catch (error) {
-    guest[Symbol.dispose]();
-    throw error;
-  }
+  const us = await startWithGuestOf(() => guest.startSource('precopy')); // it is sent again and again
+  return {
+    comparisons: modes.flatMap((mode) => transports.map((transport) => comparisonOf(guest, us, mode, transport))),
+    [Symbol.asyncDispose]: () => us[Symbol.asyncDispose](),
+  };
 }
 
 export const downtime: Benchmark = {

@@ -24,7 +24,7 @@ const machineArguments = (bytes: number, backend: string): string[] => [
   ...['-object', `${backend},id=${RAM_ID},size=${bytes}`],
 ];
 
-export const capabilitiesOf = (mode: Mode): readonly string[] => (mode === 'postcopy' ? ['postcopy-ram'] : []);
+const capabilitiesOf = (mode: Mode): readonly string[] => (mode === 'postcopy' ? ['postcopy-ram'] : []);
 
 /** One that has the content of `image`. */
 export function startQemuSource({ path, bytes }: MemoryImage): Promise<QemuProcess> {
@@ -37,8 +37,16 @@ export async function startQemuDestination(
   mode: Mode,
   transport: Transport,
 ): Promise<{ readonly qemu: QemuProcess; readonly uri: string }> {
-  const args = [...machineArguments(bytes, 'memory-backend-ram'), '-incoming', 'defer'];
-  const qemu = await QemuProcess.start('the destination', args);
+  return await startListening(machineArguments(bytes, 'memory-backend-ram'), mode, transport);
+}
+
+/** A QEMU with these arguments that listens. */
+export async function startListening(
+  args: readonly string[],
+  mode: Mode,
+  transport: Transport,
+): Promise<{ readonly qemu: QemuProcess; readonly uri: string }> {
+  const qemu = await QemuProcess.start('the destination', [...args, '-incoming', 'defer']);
   try {
     await setUp(qemu, capabilitiesOf(mode));
     return { qemu, uri: await listenForMigration(qemu, transport) };

@@ -1,14 +1,16 @@
 /** A process of ours that has a guest to send: QEMU's, which it has received, so that both send the same. */
+import type { QemuProcess } from '../testing/qemu/qemu-process.ts';
 import type { Comparison, Content, OpenBenchmark } from './benchmark.ts';
 import { MemoryImage } from './memory-image.ts';
 import { PeerProcess } from './peer-process.ts';
 import { prepareToSend, sendFromQemu, startQemuSource } from './qemu-peer.ts';
 
-async function startSource(image: MemoryImage): Promise<PeerProcess> {
+/** One that has received what the QEMU has that `start` starts. */
+export async function startWithGuestOf(start: () => Promise<QemuProcess>): Promise<PeerProcess> {
   const us = PeerProcess.start();
   try {
     const uri = await us.listen('unix', { mode: 'precopy' });
-    await using source = await startQemuSource(image);
+    await using source = await start();
     await prepareToSend(source, 'precopy');
     await Promise.all([sendFromQemu(source, uri, 'precopy'), us.received()]);
     return us;
@@ -26,7 +28,7 @@ export async function openWithSource(
 ): Promise<OpenBenchmark> {
   const image = await MemoryImage.create(memoryBytes, content);
   try {
-    const us = await startSource(image);
+    const us = await startWithGuestOf(() => startQemuSource(image));
     return {
       comparisons: comparisons(image, us),
       [Symbol.asyncDispose]: async () => {

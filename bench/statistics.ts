@@ -1,18 +1,12 @@
 /** What rounds of measurements come to. Pure. */
+import { type BenchSpread, benchSpread } from '#lib/cli/bench-report.js';
 
-export interface Spread {
-  readonly least: number;
-  readonly median: number;
-  readonly most: number;
-}
+export type Spread = BenchSpread;
 
 /** Of at least one value. */
 export function spreadOf(values: readonly number[]): Spread {
   if (values.length === 0) throw new RangeError('the spread of no values');
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  const median = sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  return { least: sorted[0], median, most: sorted[sorted.length - 1] };
+  return benchSpread(values);
 }
 
 /**

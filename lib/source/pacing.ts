@@ -16,11 +16,11 @@ import type { SourceSignals } from './source-signals.js';
 export const PRECOPY_BATCH_PAGES = 128;
 const QUIET_BATCH_PAGES = 64;
 const BATCH_PAGES = 16;
+const KIB = 1024;
 /**
  * Bytes of background pages between two pings: longer ones cost both ends less, and keep who asks waiting longer. With
  * a preempt channel that is only who asks for a page that is on its way already.
  */
-const KIB = 1024;
 const stepBytes = {
   oneConnection: { asked: 128 * KIB, quiet: 256 * KIB },
   preempt: { asked: 512 * KIB, quiet: 1024 * KIB },
