@@ -104,7 +104,13 @@ class SmallStream {
       // Captures of broken connections end early.
       if (!(error instanceof WireError) || error.code !== 'TRUNCATED') throw error;
     }
-    const context = { targetPageSize: PAGE, pageSizeSummary: 0, ignoreShared: false, sections: [...sections.values()] };
+    const context = {
+      targetPageSize: PAGE,
+      pageSizeSummary: 0,
+      ignoreShared: false,
+      isOwnMachine: false,
+      sections: [...sections.values()],
+    };
     this.full = { ...context, blocks: this.#captured };
     this.small = { ...context, blocks: [...this.#blocks.values()] };
     mendPackages(this.#pieces);

@@ -27,6 +27,27 @@ namespace {
 constexpr int kAdvices[] = {MADV_DONTNEED,       MADV_REMOVE,   MADV_NOHUGEPAGE, MADV_HUGEPAGE,
                             MADV_POPULATE_WRITE, MADV_DONTFORK, MADV_DOFORK};
 
+// What one entry of a higher page table maps, and a transparent huge page is.
+constexpr uint64_t kHugePageSize = uint64_t{2} << 20;
+
+// Address space for the block that begins where a huge page can: one that is moved in as a whole
+// must lie on the same boundaries in the block as in memory. Null where it is small, or as
+// MAP_FAILED where there is no room.
+void* ReserveAligned(uint64_t size) {
+  if (size < kHugePageSize) return nullptr;
+  const uint64_t reserved = size + kHugePageSize;
+  void* start =
+      mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (start == MAP_FAILED) return start;
+  const uint64_t first = reinterpret_cast<uint64_t>(start);
+  const uint64_t base = (first + kHugePageSize - 1) & ~(kHugePageSize - 1);
+  if (base > first) munmap(start, base - first);
+  if (first + reserved > base + size) {
+    munmap(reinterpret_cast<void*>(base + size), first + reserved - (base + size));
+  }
+  return reinterpret_cast<void*>(base);
+}
+
 // Maps the block; on failure leaves `base` null.
 Outcome Map(RamBlock& block) {
   int flags = 0;
@@ -48,9 +69,15 @@ Outcome Map(RamBlock& block) {
               (__builtin_ctzll(block.page_size) << MAP_HUGE_SHIFT);
       break;
   }
-  void* base = mmap(nullptr, block.size, PROT_READ | PROT_WRITE, flags,
-                    block.memfd ? block.memfd.get() : -1, 0);
+  void* reserved = block.kind == kMemoryHugetlb ? nullptr : ReserveAligned(block.size);
+  void* base = reserved;
+  if (reserved != MAP_FAILED) {
+    if (reserved != nullptr) flags |= MAP_FIXED;
+    base = mmap(reserved, block.size, PROT_READ | PROT_WRITE, flags,
+                block.memfd ? block.memfd.get() : -1, 0);
+  }
   if (base == MAP_FAILED) {
+    if (reserved != nullptr && reserved != MAP_FAILED) munmap(reserved, block.size);
     return Failure{errno,
                    "mmap",
                    {{"size", static_cast<double>(block.size)},

@@ -14,6 +14,8 @@ export interface ChannelPair {
   closeFar(): void;
   /** In another thread: all that comes out of the far end until the near one is shut. */
   drainFar(): Promise<Uint8Array>;
+  /** In another thread: sends all of this from the far end, however long the near one takes to read it. */
+  sendFar(bytes: Uint8Array): Promise<unknown>;
   /** Shuts the near end down, so that the far one reads to its end. */
   shutNear(): void;
   close(): void;
@@ -38,6 +40,10 @@ export function channelPair(peer = 'the peer'): ChannelPair {
     kick,
     closeFar,
     drainFar: () => drain(farSocket, farKick),
+    sendFar: (bytes) =>
+      onThread('test/send', { socket: farSocket, kick: farKick, bytes }, (nn, { socket, kick: kicked, bytes: all }) =>
+        nn.socketSend(socket, kicked, all, 0, all.length),
+      ).result,
     shutNear: () => n.socketShutdown(nearSocket),
     close: () => {
       n.socketClose(nearSocket);

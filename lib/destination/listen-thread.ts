@@ -27,6 +27,7 @@ import {
   RECOVER_NEVER,
 } from './destination-signals.js';
 import { sayCompleted, sayFailed } from './farewell.js';
+import { HugePage } from './huge-page.js';
 import type { DestinationEvent } from './main-thread.js';
 import { requireAllPages } from './missing-pages.js';
 import { type IntakeAccounts, type IntakeMemory, PageIntake } from './page-intake.js';
@@ -84,6 +85,7 @@ class ListenThread {
   #reader: StreamReader;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #before: MemoryBefore;
+  readonly #hugePage: HugePage | undefined;
   readonly #intake: PageIntake;
   readonly #preempt: PreemptControl;
   /** Bytes of the stream before the switch. */
@@ -105,7 +107,8 @@ class ListenThread {
     this.#reader.peerTimeoutMs = this.#peerTimeoutMs;
     this.#blocks = work.blocks;
     this.#before = work.before;
-    this.#intake = new PageIntake(data, work, this.#reader.bytes, thread.trace);
+    this.#hugePage = data.isOwnSource ? new HugePage() : undefined;
+    this.#intake = new PageIntake(data, work, this.#reader.bytes, thread.trace, this.#hugePage);
     this.#preempt = new PreemptControl(this.#signals, data.preempt?.kick);
   }
 
@@ -116,6 +119,10 @@ class ListenThread {
     this.#thread.emit({ kind: 'all-here' });
     this.#awaitPackage();
     this.#end();
+  }
+
+  close(): void {
+    this.#hugePage?.close();
   }
 
   /** Tells the source, if it can be told, that there will be no more, and waits for it to close. */
@@ -161,6 +168,9 @@ class ListenThread {
     switch (record.type) {
       case 'page':
         this.#intake.add(record, this.#reader.recordOffset);
+        return false;
+      case 'page-run':
+        this.#intake.addRun(record, this.#reader); // or its pages come next
         return false;
       case 'ram-eos':
         this.#intake.flush();
@@ -359,6 +369,7 @@ runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread)
     listening?.fail();
     throw error;
   } finally {
+    listening?.close();
     signals.set('STREAM_LEFT', 1);
   }
 });

@@ -20,7 +20,7 @@ import { runThread, type ThreadContext } from '../threads/thread.js';
 import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
-import { Command, Ping } from '../wire/protocol.js';
+import { Command, Ping, PONG_RUNS } from '../wire/protocol.js';
 import { nameOf, requireHandled } from './capability-check.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
@@ -214,6 +214,8 @@ class MainThread {
       case 'page':
         this.#needCollector(record.type).add(record, this.#reader.recordOffset);
         return;
+      case 'page-run':
+        return; // its pages come next
       case 'ram-eos':
         this.#collector?.flush();
         this.#lookForConnections();
@@ -287,6 +289,7 @@ class MainThread {
         if (!this.#returnPath) throw this.#illegal('PING', 'before OPEN_RETURN_PATH');
         trace.at('loadvm_process_command_ping', record.value);
         this.#pong(record.value);
+        if (record.value === Ping.SETUP && this.#data.machine === 'own') this.#pong(PONG_RUNS);
         return;
       case 'SWITCHOVER_START':
         return; // the source stops its guest now, which changes nothing here

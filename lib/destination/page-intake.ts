@@ -4,20 +4,22 @@
  */
 import { MigrationError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
-import { pageCount, pageIndexOf } from '../memory/page.js';
+import { HUGE_PAGE_SIZE, pageCount, pageIndexOf } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type UserfaultfdHandle } from '../native.js';
 import type { Trace } from '../trace/trace.js';
-import type { PageRecord } from '../wire/messages.js';
+import type { PageRecord, PageRunRecord } from '../wire/messages.js';
 import { Blocktime } from './blocktime.js';
 import { createDestinationCounters } from './destination-counters.js';
 import { createDestinationSignals } from './destination-signals.js';
 import { FaultLatency } from './fault-latency.js';
 import { HostPageAssembly } from './host-page.js';
+import type { HugePage } from './huge-page.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { PlacePage } from './place-page.js';
 import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
+import type { StreamReader } from './stream-reader.js';
 
 /** What a thread has from its start. */
 export interface IntakeAccounts {
@@ -40,6 +42,9 @@ export interface IntakeMemory {
   readonly removed: RemovedPagesDescriptor;
 }
 
+/** Where the bytes of a run come from. */
+export type RunReader = Pick<StreamReader, 'recordOffset' | 'takeRun' | 'takeRunBytes'>;
+
 export class PageIntake {
   readonly #blocks: readonly RAMBlockDescriptor[];
   /** Pages that the source has sent: it must not send one twice, as the guest may have written it since. */
@@ -48,11 +53,12 @@ export class PageIntake {
   readonly #place: PlacePage;
   #collector: PageCollector;
   #hostPages: HostPageAssembly;
+  readonly #hugePage: HugePage | undefined;
   readonly received: readonly PageBitmap[];
   readonly requested: PageRequested;
 
-  /** `arena` is where the content of pages lies. */
-  constructor(accounts: IntakeAccounts, memory: IntakeMemory, arena: Uint8Array, trace: Trace) {
+  /** `arena` is where the content of pages lies. `hugePage`: for huge pages that are moved in, where they may come. */
+  constructor(accounts: IntakeAccounts, memory: IntakeMemory, arena: Uint8Array, trace: Trace, hugePage?: HugePage) {
     const { blocks } = memory;
     const sizes = blocks.map(({ size }) => size);
     const bitmaps = (buffers: readonly SharedArrayBuffer[]) =>
@@ -60,6 +66,7 @@ export class PageIntake {
     const signals = createDestinationSignals(accounts.signals);
     this.#blocks = blocks;
     this.#arena = arena;
+    this.#hugePage = hugePage;
     this.#arrived = bitmaps(memory.arrived);
     this.received = bitmaps(memory.received);
     this.requested = new PageRequested(sizes, memory.requested);
@@ -89,12 +96,44 @@ export class PageIntake {
   add(record: PageRecord, recordOffset: number): void {
     const { index, idstr } = record.block;
     const page = pageIndexOf(record.offset);
-    if (!this.#arrived[index].set(page)) {
-      const text = `page ${page} of RAM block ${idstr} comes a second time at offset ${recordOffset}, after LISTEN`;
-      throw new MigrationError('STREAM_CORRUPT', text, { offset: recordOffset, record: 'page' });
-    }
+    if (!this.#arrived[index].set(page)) throw this.#again(idstr, page, recordOffset);
     if (this.#hostPages.takes(index)) this.#hostPages.add(record, this.#arena, recordOffset);
     else this.#collector.add(record, recordOffset);
+  }
+
+  /**
+   * A run of pages whose begin is `record`, as a whole where that is quicker: huge pages that are moved into place, and
+   * zeroes. False where its pages are to be read one by one. Throws as {@link add} does.
+   */
+  addRun(record: PageRunRecord, reader: RunReader): boolean {
+    const { index, idstr } = record.block;
+    const { kind, offset } = record;
+    const isWhole =
+      kind === 'zero' ? !this.#hostPages.takes(index) : this.#hugePage?.canTake(this.#blocks[index], record);
+    if (!isWhole) return false;
+    this.flush();
+    const arrived = this.#arrived[index];
+    const first = pageIndexOf(offset);
+    const end = first + record.pages;
+    const again = arrived.findNext(first, end);
+    if (again < end) throw this.#again(idstr, again, reader.recordOffset);
+    arrived.setRange(first, record.pages);
+    reader.takeRun();
+    if (kind === 'zero') this.#place.zeroRun(index, first, record.pages);
+    else this.#takeHugePage(index, first, reader);
+    return true;
+  }
+
+  #takeHugePage(index: number, first: number, reader: RunReader): void {
+    const hugePage = this.#hugePage as HugePage;
+    reader.takeRunBytes(hugePage.bytes, HUGE_PAGE_SIZE);
+    this.bytesArrived();
+    this.#place.hugePage(index, first, hugePage);
+  }
+
+  #again(idstr: string, page: number, offset: number): MigrationError {
+    const text = `page ${page} of RAM block ${idstr} comes a second time at offset ${offset}, after LISTEN`;
+    return new MigrationError('STREAM_CORRUPT', text, { offset, record: 'page' });
   }
 
   /** Places what is gathered, before the arena is filled anew. */

@@ -67,9 +67,9 @@ export class PageRequested {
     return this.#bitmaps[blockIndex].set(page);
   }
 
-  /** The first page asked for at or after `from`, or the block's number of pages. */
-  findNext(blockIndex: number, from: number): number {
-    return this.#bitmaps[blockIndex].findNext(from);
+  /** The first page asked for at or after `from` and before `end`, or `end`: absent, the block's number of pages. */
+  findNext(blockIndex: number, from: number, end?: number): number {
+    return this.#bitmaps[blockIndex].findNext(from, end);
   }
 
   /** Fault thread: the page added last was asked for at `nowUs`. Only this thread gives slots anew. */

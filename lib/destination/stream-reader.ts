@@ -14,6 +14,9 @@ import type { DestinationCounters } from './destination-counters.js';
 /** The largest record but for packages and device bodies, which come in pieces, must fit. */
 export const ARENA_BYTES = 1024 * 1024;
 
+/** Enough for whatever stands between two runs of pages, and little beside a run. */
+const BETWEEN_RUNS_BYTES = 32 * 1024;
+
 /** Where one thread stopped reading and the next goes on; survives structured clone. */
 export interface StreamPosition {
   readonly start: number;
@@ -38,6 +41,8 @@ export class StreamReader {
   #hasEnded = false;
   /** Where page and device data of the last record lies. Valid until the next {@link fill}. */
   readonly bytes: Uint8Array;
+  /** What the next {@link fill} receives at most. */
+  #mostBytes: number;
   /** Milliseconds for which the peer may send nothing; 0 is no limit. */
   peerTimeoutMs = 0;
   readonly #view: DataView;
@@ -47,6 +52,7 @@ export class StreamReader {
     this.#counters = counters;
     this.bytes = new Uint8Array(arena);
     this.#view = new DataView(arena);
+    this.#mostBytes = this.bytes.length;
     this.#start = position?.start ?? 0;
     this.#end = position?.end ?? 0;
     this.#decoder = new StreamDecoder(
@@ -84,7 +90,8 @@ export class StreamReader {
    * PEER_GONE where the rest of it will not come.
    */
   tryNext(): StreamRecord | undefined {
-    if (this.#start === this.#end && !this.#hasEnded) return undefined; // at no cost, as somebody may wait for a page
+    const isEmpty = this.#start === this.#end && !this.#hasEnded && !this.#decoder.isInRun;
+    if (isEmpty) return undefined; // at no cost, as somebody may wait for a page
     const record = asMigrationError(() => this.#decode());
     this.#start += this.#decoder.consumed;
     this.#counters.add('transferred', this.#decoder.consumed);
@@ -98,6 +105,29 @@ export class StreamReader {
       if (this.#hasEnded && error instanceof WireError && error.code === 'TRUNCATED') throw this.#gone();
       throw error;
     }
+  }
+
+  /**
+   * Behind the begin of a run: its pages are taken by the caller, from {@link takeRunBytes} where they have any bytes,
+   * and not by records.
+   */
+  takeRun(): void {
+    this.#decoder.takeRun();
+  }
+
+  /** Receives the `length` bytes of a run that was taken into `target`. Throws PEER_GONE. */
+  takeRunBytes(target: Uint8Array, length: number): void {
+    const buffered = Math.min(length, this.#end - this.#start);
+    target.set(this.bytes.subarray(this.#start, this.#start + buffered));
+    this.#start += buffered;
+    for (let filled = buffered; filled < length; ) {
+      const received = this.#receive(target, filled, length - filled);
+      if (received === 0) throw this.#gone();
+      filled += received;
+    }
+    this.#counters.add('transferred', length);
+    // What comes next is another such run, most likely, and what lands in the arena of it has to be copied.
+    this.#mostBytes = BETWEEN_RUNS_BYTES;
   }
 
   /**
@@ -118,7 +148,9 @@ export class StreamReader {
         },
       );
     }
-    const received = this.#receive();
+    const most = Math.min(this.bytes.length - this.#end, this.#mostBytes);
+    this.#mostBytes = this.bytes.length;
+    const received = this.#receive(this.bytes, this.#end, most);
     this.#end += received;
     if (received > 0) return true;
     this.#hasEnded = true;
@@ -179,10 +211,10 @@ export class StreamReader {
     return { start: 0, end: 0, offset: 0, context: this.#decoder.context(), lastBlock: undefined };
   }
 
-  #receive(): number {
+  #receive(target: Uint8Array, at: number, length: number): number {
     try {
       if (this.peerTimeoutMs > 0 && !this.#channel.awaitBytes(this.peerTimeoutMs)) throw this.#silent();
-      return this.#channel.receive(this.bytes, this.#end, this.bytes.length - this.#end);
+      return this.#channel.receive(target, at, length);
     } catch (error) {
       if (!(error instanceof MigrationError) || error.code !== 'PEER_GONE') throw error;
       const offset = this.#decoder.offset + this.#end - this.#start;

@@ -35,6 +35,7 @@ export class RecordLog {
       this.#page(record, offset, packaged);
       return;
     }
+    if (record.type === 'page-run') return; // its pages follow, which are told together
     this.end();
     if (record.type === 'configuration' && record.targetPageBits !== undefined)
       this.#pageSize = 2 ** record.targetPageBits;

@@ -97,6 +97,7 @@ const names: Readonly<Record<Exclude<StreamRecord['type'], 'command' | 'section-
   vmdescription: 'VMDESCRIPTION',
   'ram-blocks': 'MEM_SIZE',
   page: 'page',
+  'page-run': 'run of pages',
   'ram-eos': 'EOS',
   'multifd-flush': 'MULTIFD_FLUSH',
   'device-data': 'device data',

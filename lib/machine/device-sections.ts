@@ -34,6 +34,7 @@ function sectionDecoder(): StreamDecoder {
       targetPageSize: DEFAULT_TARGET_PAGE_SIZE,
       pageSizeSummary: 0,
       ignoreShared: false,
+      isOwnMachine: false,
       sections: [],
       blocks: [],
     },

@@ -55,14 +55,14 @@ export class PageBitmap {
     this.#eachWord(start, count, (word, mask) => Atomics.and(this.words, word, ~mask));
   }
 
-  /** The first set bit at or after `from`, or `pageCount`. */
-  findNext(from: number): number {
-    return this.#find(from, 0);
+  /** The first set bit at or after `from` and before `end`, or `end`. */
+  findNext(from: number, end = this.pageCount): number {
+    return this.#find(from, end, 0);
   }
 
-  /** The first clear bit at or after `from`, or `pageCount`. */
-  findNextClear(from: number): number {
-    return this.#find(from, 0xffffffff);
+  /** The first clear bit at or after `from` and before `end`, or `end`. */
+  findNextClear(from: number, end = this.pageCount): number {
+    return this.#find(from, end, 0xffffffff);
   }
 
   /** How many bits are set. */
@@ -100,17 +100,18 @@ export class PageBitmap {
     }
   }
 
-  #find(from: number, flip: number): number {
-    const { words, pageCount } = this;
-    if (from >= pageCount) return pageCount;
+  #find(from: number, end: number, flip: number): number {
+    const { words } = this;
+    if (from >= end) return end;
+    const last = (end - 1) >>> 5;
     let index = from >>> 5;
     let word = (words[index] ^ flip) & (0xffffffff << (from & 31));
     while (word === 0) {
+      if (index === last) return end;
       index += 1;
-      if (index >= words.length) return pageCount;
       word = words[index] ^ flip;
     }
-    return Math.min(index * 32 + 31 - Math.clz32(word & -word), pageCount);
+    return Math.min(index * 32 + 31 - Math.clz32(word & -word), end);
   }
 }
 

@@ -6,6 +6,9 @@
 /** Bytes of a target page: the unit of the stream and of every bitmap. x86-64's, as QEMU's TARGET_PAGE_SIZE. */
 export const TARGET_PAGE_SIZE = 4096;
 
+/** Bytes of memory that one entry of a higher page table maps: x86-64's, and what transparent huge pages are. */
+export const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
+
 /** How many target pages `bytes` fill. `bytes` must be whole pages. */
 export function pageCount(bytes: number): number {
   if (bytes % TARGET_PAGE_SIZE !== 0) throw new RangeError(`${bytes} bytes are not whole pages of ${TARGET_PAGE_SIZE}`);

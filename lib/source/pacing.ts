@@ -2,6 +2,7 @@
  * How fast the migration thread may send: the rate limit, in postcopy also the credit for background
  * pages, and neither while somebody waits for pages. Migration thread only.
  */
+import { HUGE_PAGE_SIZE, pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
 import { native } from '../native.js';
 import type { Trace } from '../trace/trace.js';
 import { Ping } from '../wire/protocol.js';
@@ -13,9 +14,12 @@ import { RateLimit } from './rate-limit.js';
 import type { SourceSignals } from './source-signals.js';
 
 /** Pages sent at once: many while nobody waits for one, few once somebody may, as that one goes behind them. */
-export const PRECOPY_BATCH_PAGES = 128;
+const PRECOPY_BATCH_PAGES = 128;
 const QUIET_BATCH_PAGES = 64;
 const BATCH_PAGES = 16;
+/** Where runs are understood, a huge page, which the destination can move in as a whole. */
+const RUN_BATCH_PAGES = HUGE_PAGE_SIZE / TARGET_PAGE_SIZE;
+export const MAX_BATCH_PAGES = RUN_BATCH_PAGES;
 const KIB = 1024;
 /**
  * Bytes of background pages between two pings: longer ones cost both ends less, and keep who asks waiting longer. With
@@ -25,7 +29,11 @@ const stepBytes = {
   oneConnection: { asked: 128 * KIB, quiet: 256 * KIB },
   preempt: { asked: 512 * KIB, quiet: 1024 * KIB },
 } as const;
-/** Bytes of background pages in postcopy without a request among them, after which it is quiet. */
+/** With a rate limit below this, 10 ms for a huge page, runs stay short: it is kept from one batch to the next. */
+const RUN_BYTES_PER_SECOND = 100 * HUGE_PAGE_SIZE;
+/** The same while it is quiet and runs are understood. */
+const RUN_STEP_BYTES = HUGE_PAGE_SIZE;
+/** Bytes of memory sent in the background in postcopy without a request among them, after which it is quiet. */
 const QUIET_BYTES = 8 * 1024 * 1024;
 
 type Phase = 'precopy' | 'lifted' | 'postcopy';
@@ -85,8 +93,20 @@ export class Pacing {
 
   /** The most pages to send in one go. */
   get batchPages(): number {
-    if (this.#phase !== 'postcopy') return PRECOPY_BATCH_PAGES;
-    return this.#isQuiet ? QUIET_BATCH_PAGES : BATCH_PAGES;
+    if (this.#phase !== 'postcopy') return this.#sendsHugePages ? RUN_BATCH_PAGES : PRECOPY_BATCH_PAGES;
+    if (!this.#isQuiet) return BATCH_PAGES;
+    return this.#sendsHugePages ? RUN_BATCH_PAGES : QUIET_BATCH_PAGES;
+  }
+
+  /** Whether a run may be as long as a huge page: one is nothing beside what the rate limit lets go in a moment. */
+  get #sendsHugePages(): boolean {
+    const limit = this.#wantedBytesPerSecond;
+    return this.sendsRuns && (limit === 0 || limit >= RUN_BYTES_PER_SECOND);
+  }
+
+  /** Whether the destination understands runs of pages. */
+  get sendsRuns(): boolean {
+    return this.#signals.get('RUNS') === 1;
   }
 
   /** The guest stands still at the end of a precopy: nothing holds back the rest. */
@@ -105,12 +125,12 @@ export class Pacing {
     return this.#heldMs === 0 && this.#restMs() === 0 && this.#hasCredit && !this.#credit.pingIsDue;
   }
 
-  /** Pages that nobody waits for were sent. */
-  count(bytes: number): void {
+  /** Pages that nobody waits for were sent: so many, as so many bytes. */
+  count(bytes: number, pages: number): void {
     this.#limit.count(bytes);
     if (this.#phase !== 'postcopy') return;
     this.#credit.count(bytes);
-    this.#bytesSinceRequest += bytes;
+    this.#bytesSinceRequest += pageOffset(pages);
     if (this.#wasAsked()) this.#bytesSinceRequest = 0;
     this.#setStep();
   }
@@ -156,7 +176,8 @@ export class Pacing {
 
   #setStep(): void {
     const steps = this.#signals.get('PREEMPT') === 0 ? stepBytes.oneConnection : stepBytes.preempt;
-    this.#credit.stepBytes = this.#isQuiet ? steps.quiet : steps.asked;
+    const quiet = this.#sendsHugePages ? RUN_STEP_BYTES : steps.quiet;
+    this.#credit.stepBytes = this.#isQuiet ? quiet : steps.asked;
   }
 
   /** With a preempt channel requests don't come by the queue. */

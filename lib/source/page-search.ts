@@ -9,9 +9,12 @@
  * ones (urgent-pages.ts).
  */
 import type { PageBitmap } from '../memory/bitmap.js';
-import { alignDown, alignUp, pageOffset } from '../memory/page.js';
+import { alignDown, alignUp, HUGE_PAGE_SIZE, pageCount, pageOffset } from '../memory/page.js';
 import type { Trace } from '../trace/trace.js';
 import type { PageRequest, PageRequestQueue } from './page-request-queue.js';
+
+/** Target pages of a huge page. */
+const HUGE_PAGE_PAGES = pageCount(HUGE_PAGE_SIZE);
 
 /** Pages of one block, in ascending order. Reused from one batch to the next. */
 export interface PageBatch {
@@ -112,7 +115,7 @@ export class PageSearch {
       this.#begin(batch, this.#blockIndex, false);
       const hostPages = this.#hostPages[this.#blockIndex];
       let page = bitmap.findNext(this.#page);
-      while (page < bitmap.pageCount && batch.count < limit) {
+      while (page < bitmap.pageCount && batch.count < limit && !endsHugePage(batch, page)) {
         const begins = !this.#wholeHostPages || page % hostPages === 0;
         if (!begins && page >= this.#ownedEnd) {
           page = bitmap.findNext(alignUp(page, hostPages)); // the rest of it is sent by whoever has begun it
@@ -148,4 +151,9 @@ export class PageSearch {
     batch.count += 1;
     return true;
   }
+}
+
+/** Pages without a gap up to the begin of a huge page: what comes next may go as a whole one. */
+function endsHugePage({ pages, count }: PageBatch, page: number): boolean {
+  return count > 0 && page % HUGE_PAGE_PAGES === 0 && page - pages[0] === count;
 }

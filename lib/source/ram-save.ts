@@ -14,17 +14,19 @@ import {
   encodePageHeader,
   encodeRamBlockList,
   encodeRamEos,
+  encodeRunLength,
   encodeSectionPart,
   encodeSectionStart,
   MAX_PAGE_HEADER_BYTES,
+  RUN_LENGTH_BYTES,
 } from '../wire/encode.js';
 import type { SectionEntry } from '../wire/messages.js';
-import { RamFlag } from '../wire/protocol.js';
+import { RamFlag, RUN_FLAG } from '../wire/protocol.js';
 import type { OutgoingStream } from './outgoing-stream.js';
 import type { PageBatch } from './page-search.js';
 
-/** A page header and the fill byte behind it. */
-const HEADER_BYTES_MAX = MAX_PAGE_HEADER_BYTES + 1;
+/** A page header and, behind it, the fill byte or the length of a run. */
+const HEADER_BYTES_MAX = MAX_PAGE_HEADER_BYTES + RUN_LENGTH_BYTES;
 const NOTHING = new Uint8Array();
 
 /** Where page records are counted, with content and without. */
@@ -49,6 +51,8 @@ export class RamSave {
   #head: Uint8Array = NOTHING;
   /** The block named last on the stream, which CONTINUE refers to. */
   #lastBlock = -1;
+  /** Neighbouring pages go with one header, to a destination that has said it understands that. */
+  asRuns = false;
 
   /** `section`: as which RAM is sent. `batchPages`: the most pages of one batch. */
   constructor(
@@ -113,22 +117,36 @@ export class RamSave {
     this.#arena.set(this.#head);
     let at = this.#head.length;
     this.#head = NOTHING;
-    for (let i = 0; i < batch.count; i += 1) {
+    // What is put together of host pages comes a target page at a time.
+    const asRuns = this.asRuns && block.pageSize === constants.HOST_PAGE_SIZE;
+    for (let i = 0; i < batch.count; ) {
       const isZero = this.#zero[i] === 1;
-      at = this.#putHeader(at, batch.blockIndex, batch.pages[i], isZero);
-      this.#ends[i] = at;
-      this.#bodies[i] = isZero ? constants.NO_PAGE : batch.pages[i];
+      const end = asRuns ? this.#runEnd(batch, i) : i + 1;
+      at = this.#putHeader(at, batch.blockIndex, batch.pages[i], isZero, end - i);
+      for (; i < end; i += 1) {
+        this.#ends[i] = at;
+        this.#bodies[i] = isZero ? constants.NO_PAGE : batch.pages[i];
+      }
     }
     this.#stream.sendPages(this.#arena, this.#ends, block.handle, TARGET_PAGE_SIZE, this.#bodies, batch.count);
     this.#counters.add('normal', batch.count - zeroPages);
     this.#counters.add('duplicate', zeroPages);
   }
 
-  #putHeader(at: number, blockIndex: number, page: number, isZero: boolean): number {
+  /** Behind the last of the neighbours of page `first` of the batch that are zero as it is, or are not. */
+  #runEnd({ pages, count }: PageBatch, first: number): number {
+    let end = first + 1;
+    while (end < count && pages[end] === pages[end - 1] + 1 && this.#zero[end] === this.#zero[first]) end += 1;
+    return end;
+  }
+
+  #putHeader(at: number, blockIndex: number, page: number, isZero: boolean, count: number): number {
     const name = this.#lastBlock === blockIndex ? undefined : this.#names[blockIndex];
     this.#lastBlock = blockIndex;
-    const flags = (isZero ? RamFlag.ZERO : RamFlag.PAGE) | (name === undefined ? RamFlag.CONTINUE : 0);
+    const kind = (isZero ? RamFlag.ZERO : RamFlag.PAGE) | (name === undefined ? RamFlag.CONTINUE : 0);
+    const flags = count > 1 ? kind | RUN_FLAG : kind;
     const end = encodePageHeader(this.#view, at, pageOffset(page), flags, name);
+    if (count > 1) return encodeRunLength(this.#view, end, count);
     if (!isZero) return end;
     this.#arena[end] = 0; // the fill byte
     return end + 1;

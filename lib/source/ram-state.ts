@@ -13,7 +13,7 @@ import type { SectionEntry } from '../wire/messages.js';
 import { nowMs } from './clock.js';
 import { canonicalize, discardCommands, newlyDirty } from './discard-bitmap.js';
 import type { OutgoingStream } from './outgoing-stream.js';
-import { type Pacing, PRECOPY_BATCH_PAGES } from './pacing.js';
+import { MAX_BATCH_PAGES, type Pacing } from './pacing.js';
 import type { PageRequestQueue } from './page-request-queue.js';
 import { createPageBatch, PageSearch } from './page-search.js';
 import { RamSave } from './ram-save.js';
@@ -45,7 +45,7 @@ export class RamState {
   readonly #hostPages: readonly number[];
   readonly #search: PageSearch;
   readonly #save: RamSave;
-  readonly #batch = createPageBatch(PRECOPY_BATCH_PAGES);
+  readonly #batch = createPageBatch(MAX_BATCH_PAGES);
   /** Target pages still to send at the last count, less those sent since by this thread. */
   #remaining = 0;
   /** How many the return path thread had sent at the last count. */
@@ -70,7 +70,7 @@ export class RamState {
     this.#bitmaps = new SourceBitmaps(sizes, bitmaps);
     this.#hostPages = blocks.map(({ pageSize }) => pageCount(pageSize));
     this.#search = new PageSearch(this.#dirty, queue, this.#hostPages, trace);
-    this.#save = new RamSave(stream, section, blocks, counters, PRECOPY_BATCH_PAGES);
+    this.#save = new RamSave(stream, section, blocks, counters, MAX_BATCH_PAGES);
   }
 
   /** Begins to log what the guest writes. Throws what {@link startWriteLog} does. */
@@ -170,6 +170,7 @@ export class RamState {
 
   #pages(kind: 'PART' | 'END', phase: RamPhase, pacing: Pacing, goesOn: () => boolean): void {
     const before = this.#stream.offset;
+    this.#save.asRuns = pacing.sendsRuns;
     this.#inSection(() => {
       this.#save.beginSection(kind);
       while (goesOn() && this.#search.next(this.#batch, pacing.batchPages)) {
@@ -177,7 +178,7 @@ export class RamState {
         this.#save.savePages(this.#batch);
         this.#remaining -= this.#batch.count;
         // What somebody waits for is never held back, so it does not count.
-        if (!this.#batch.urgent) pacing.count(this.#stream.offset - batchStart);
+        if (!this.#batch.urgent) pacing.count(this.#stream.offset - batchStart, this.#batch.count);
       }
       this.#save.endSection();
     });

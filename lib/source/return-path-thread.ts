@@ -11,7 +11,7 @@ import type { EventfdHandle, SocketHandle } from '../native.js';
 import { runThread } from '../threads/thread.js';
 import { createTraceWords, Trace } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
-import { Ping, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
+import { Ping, PONG_RUNS, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
 import { MigrationStateCell, type MigrationStatus } from './migration-state.js';
 import { checkPageRequest, PageRequestQueue } from './page-request-queue.js';
@@ -89,7 +89,8 @@ class ReturnPath {
         return true;
       case 'PONG':
         this.#trace.at('source_return_path_thread_pong', message.value);
-        this.#signals.set(message.value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', message.value);
+        if (message.value === PONG_RUNS) this.#signals.set('RUNS', 1);
+        else this.#signals.set(message.value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', message.value);
         this.#signals.bump('ATTENTION');
         return false;
       case 'REQ_PAGES':

@@ -17,6 +17,8 @@ export const sourceSignalNames = [
    * destination answer pings, and the pong of one may overtake that of the other.
    */
   'PONG_PLACED',
+  /** Return path thread: 1 once the destination has said that it understands runs of pages. */
+  'RUNS',
   /** Migration thread: 1 from when the destination may have all it needs to run the guest. */
   'HANDED_OVER',
   /** Return path thread: bumped at each message, which is a sign of life of the destination. */

@@ -11,12 +11,14 @@
 import { Cursor, SHORTAGE } from './cursor.js';
 import { WireError, type WireErrorCode } from './errors.js';
 import { type Ending, scanDeviceBody } from './footer-scan.js';
+import { MACHINE_NAME } from './machine.js';
 import type {
   CommandRecord,
   ConfigurationRecord,
   DiscardRange,
   PageKind,
   PageRecord,
+  PageRunRecord,
   RamBlockEntry,
   SectionEntry,
   StreamRecord,
@@ -35,6 +37,7 @@ import {
   MULTIFD_MAGIC,
   RAM_SECTION,
   RamFlag,
+  RUN_FLAG,
   SectionType,
   STREAM_MAGIC,
   STREAM_VERSION,
@@ -51,6 +54,8 @@ export interface StreamContext {
   /** Of a POSTCOPY_ADVISE for RAM; 0 without one. */
   readonly pageSizeSummary: number;
   readonly ignoreShared: boolean;
+  /** Whether the machine is our own: its source may send runs of pages. */
+  readonly isOwnMachine: boolean;
   readonly sections: readonly SectionEntry[];
   readonly blocks: readonly RamBlockEntry[];
 }
@@ -120,6 +125,7 @@ interface Shared {
   targetPageSize: number;
   pageSizeSummary: number;
   ignoreShared: boolean;
+  isOwnMachine: boolean;
   readonly sections: Map<number, SectionEntry>;
   readonly blocks: Map<string, BlockName>;
 }
@@ -142,6 +148,8 @@ type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 const TWO_32 = 2 ** 32;
 const WORD_BYTES = 8;
+/** How many pages a run has. */
+const RUN_LENGTH_BYTES = 4;
 /** The length of a self-sized device body. */
 const LENGTH_BYTES = 4;
 const SUBSECTION_PREFIX = 'configuration/';
@@ -194,6 +202,8 @@ export class StreamDecoder {
     dataLength: 0,
   };
   private targetPageSize: number;
+  /** The run that is being read: its next page, and how many are left. */
+  private readonly run = { block: noBlock, kind: 'normal' as PageRunRecord['kind'], offset: 0, pages: 0 };
   /** The block of the last page record on this connection. */
   private lastBlock: BlockName | undefined;
   /** The section whose body or footer comes next. */
@@ -260,13 +270,28 @@ export class StreamDecoder {
     return inner;
   }
 
+  /** Whether the next record may need no more bytes: pages of a run of zeroes are to come. */
+  get isInRun(): boolean {
+    return this.run.pages > 0;
+  }
+
+  /**
+   * The last record was the begin of a run, and its pages are not asked for: the caller takes their bytes from the
+   * stream, all of them, before it calls `next()` again.
+   */
+  takeRun(): void {
+    if (this.run.kind === 'normal') this.offset += this.run.pages * this.targetPageSize;
+    this.run.pages = 0;
+  }
+
   /** What has been learned so far, for the decoders of this migration's other connections. */
   context(): StreamContext {
-    const { targetPageSize, pageSizeSummary, ignoreShared, sections, blocks } = this.shared;
+    const { targetPageSize, pageSizeSummary, ignoreShared, isOwnMachine, sections, blocks } = this.shared;
     return {
       targetPageSize,
       pageSizeSummary,
       ignoreShared,
+      isOwnMachine,
       sections: [...sections.values()],
       blocks: [...blocks.values()].map((block) => block.entry),
     };
@@ -286,11 +311,13 @@ export class StreamDecoder {
 
   private ramRecord(bytes: Uint8Array, view: DataView, start: number, end: number): StreamRecord | undefined {
     const available = end - start;
+    if (this.run.pages > 0) return this.pageOfRun(start, available);
     if (available < WORD_BYTES) return this.short(WORD_BYTES, available);
     const high = view.getUint32(start);
     const low = view.getUint32(start + 4);
     const flags = low & (this.targetPageSize - 1);
-    const kindFlag = flags & ~RamFlag.CONTINUE;
+    const isRun = (flags & RUN_FLAG) !== 0 && this.shared.isOwnMachine;
+    const kindFlag = flags & ~(isRun ? RamFlag.CONTINUE | RUN_FLAG : RamFlag.CONTINUE);
     if (
       kindFlag !== RamFlag.PAGE &&
       kindFlag !== RamFlag.ZERO &&
@@ -318,7 +345,57 @@ export class StreamDecoder {
     if (offset + this.targetPageSize > block.entry.usedLength) {
       throw this.fail('PAGE_OUT_OF_RANGE', 'page', `page ${offset} is not inside block ${block.entry.idstr}`, start);
     }
-    return this.pageOf(block, offset, kindFlag, view, start, at, end);
+    return isRun
+      ? this.runOf(block, offset, kindFlag, view, start, at, end)
+      : this.pageOf(block, offset, kindFlag, view, start, at, end);
+  }
+
+  /** The rest of what begins a run; its pages come next. */
+  private runOf(
+    block: BlockName,
+    offset: number,
+    kindFlag: number,
+    view: DataView,
+    start: number,
+    at: number,
+    end: number,
+  ): StreamRecord | undefined {
+    if (kindFlag !== RamFlag.PAGE && kindFlag !== RamFlag.ZERO) {
+      throw this.fail('BAD_FLAGS', 'page run', `kind 0x${kindFlag.toString(16)}`, start);
+    }
+    if (at + RUN_LENGTH_BYTES > end) return this.short(at + RUN_LENGTH_BYTES - start, end - start);
+    const pages = view.getUint32(at);
+    const { idstr, usedLength } = block.entry;
+    if (pages === 0) throw this.fail('BAD_LENGTH', 'page run', 'no pages', at);
+    if (offset + pages * this.targetPageSize > usedLength) {
+      const detail = `${pages} pages from ${offset} are not inside block ${idstr}`;
+      throw this.fail('PAGE_OUT_OF_RANGE', 'page run', detail, at);
+    }
+    this.lastBlock = block;
+    const { run } = this;
+    run.block = block.entry;
+    run.kind = kindFlag === RamFlag.ZERO ? 'zero' : 'normal';
+    run.offset = offset;
+    run.pages = pages;
+    return this.taken(at + RUN_LENGTH_BYTES - start, { type: 'page-run', ...run });
+  }
+
+  /** The next page of a run; one of zeroes takes no bytes. */
+  private pageOfRun(start: number, available: number): StreamRecord | undefined {
+    const { run, page } = this;
+    const dataLength = run.kind === 'zero' ? 0 : this.targetPageSize;
+    if (available < dataLength) return this.short(dataLength, available);
+    page.kind = run.kind;
+    page.block = run.block;
+    page.offset = run.offset;
+    page.fill = 0;
+    page.dataStart = start;
+    page.dataLength = dataLength;
+    run.offset += this.targetPageSize;
+    run.pages -= 1;
+    this.consumed = dataLength;
+    this.offset += dataLength;
+    return page;
   }
 
   /** The rest of a page record: what lies behind its header, at `at`. */
@@ -483,6 +560,7 @@ export class StreamDecoder {
     const seen = new Set<string>();
     while (cursor.peek() === SectionType.SUBSECTION) this.subsection(found, seen);
 
+    this.shared.isOwnMachine = machine === MACHINE_NAME;
     this.shared.ignoreShared = found.capabilities?.includes(CAPABILITY_IGNORE_SHARED) ?? false;
     if (found.targetPageBits !== undefined) this.shared.targetPageSize = 2 ** found.targetPageBits;
     this.targetPageSize = this.shared.targetPageSize;
@@ -903,6 +981,7 @@ function shareContext(options: StreamDecoderOptions): Shared {
     targetPageSize,
     pageSizeSummary: context?.pageSizeSummary ?? 0,
     ignoreShared: context?.ignoreShared ?? false,
+    isOwnMachine: context?.isOwnMachine ?? false,
     sections: new Map(context?.sections.map((section) => [section.id, section])),
     blocks: new Map(context?.blocks.map((entry) => [entry.idstr, { entry, name: encodeIdstr(entry.idstr) }])),
   };

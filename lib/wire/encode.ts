@@ -32,6 +32,8 @@ export { encodeIdstr };
 const TWO_32 = 2 ** 32;
 
 /** Most bytes a page header takes: the word, and a name with its length. */
+/** How many pages a run has, behind the header of its first. */
+export const RUN_LENGTH_BYTES = 4;
 export const MAX_PAGE_HEADER_BYTES = 8 + 1 + MAX_IDSTR_BYTES;
 /** Most bytes a REQ_PAGES_ID takes. */
 export const MAX_REQ_PAGES_BYTES = 4 + 12 + 1 + MAX_IDSTR_BYTES;
@@ -153,6 +155,15 @@ export function encodePageHeader(
   if ((flags & RamFlag.CONTINUE) !== 0) return at + 8;
   if (idstr === undefined) throw new RangeError('idstr is missing in a page header without CONTINUE');
   return putName(view, at + 8, idstr);
+}
+
+/**
+ * Behind a page header with RUN: how many target pages the run has, from 1. The content follows, of all of them.
+ * Four bytes. Returns the index behind.
+ */
+export function encodeRunLength(view: DataView, at: number, pages: number): number {
+  view.setUint32(at, pages);
+  return at + RUN_LENGTH_BYTES;
 }
 
 // --- commands ------------------------------------------------------------------------------------------------

@@ -96,6 +96,20 @@ export interface PageRecord {
   readonly dataLength: number;
 }
 
+/**
+ * The begin of a run between two of our own: its pages follow, each as a page record, those of a `zero` run without
+ * any bytes of the stream. Or whoever reads the stream takes them itself: `StreamDecoder.takeRun`.
+ */
+export interface PageRunRecord {
+  readonly type: 'page-run';
+  readonly kind: 'normal' | 'zero';
+  readonly block: RamBlockEntry;
+  /** Of the first page in the block: a multiple of the target page size, the whole run inside the used length. */
+  readonly offset: number;
+  /** At least 1. */
+  readonly pages: number;
+}
+
 export interface RamEosRecord {
   readonly type: 'ram-eos';
 }
@@ -152,6 +166,7 @@ export type StreamRecord =
   | VmDescriptionRecord
   | RamBlocksRecord
   | PageRecord
+  | PageRunRecord
   | RamEosRecord
   | MultifdFlushRecord
   | CommandRecord

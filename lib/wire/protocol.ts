@@ -61,6 +61,8 @@
  *     COMPRESS_PAGE  ┌ u64 offset|100 ┬ str idstr ┬ u32 n ┬ n bytes zlib ┐
  *     EOS            ┌ u64 10 ┐
  *     MULTIFD_FLUSH  ┌ u64 200 ┐
+ *     run, of ours   ┌ u64 offset|800|(08 or 02) ┬ str idstr ┬ u32 pages ┐, then for 08 so many target pages
+ *                      only where the machine is our own and the destination has sent PONG RUNS
  *
  * Command payloads that are more than a number:
  *
@@ -221,6 +223,12 @@ export const RamFlag = {
   MULTIFD_FLUSH: 0x200,
 } as const;
 
+/**
+ * A flag of ours, with PAGE or ZERO: the record is of many neighbouring pages. It lies below our own target page of
+ * 4 KiB. Flags of QEMU's lie below its smallest one, 1 KiB, so it will never be one of them.
+ */
+export const RUN_FLAG = 0x800;
+
 /** The only encoding an XBZRLE record may name. */
 export const XBZRLE_ENCODING = 1;
 
@@ -241,6 +249,9 @@ export const Ping = {
   /** Ours, plus a count: behind a step of background pages; the PONG says that they are placed. */
   PLACED: 0x10000,
 } as const;
+
+/** A PONG of ours that answers no ping, behind that of SETUP to a source of our own: runs of pages are understood. */
+export const PONG_RUNS = 0x52554e53;
 
 export const DISCARD_VERSION = 0;
 /** Ranges in one POSTCOPY_RAM_DISCARD that is sent. One that is received may hold all that fit its length. */

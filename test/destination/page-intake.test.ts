@@ -1,9 +1,13 @@
-/** Pages of two connections into one memory: each once, whichever it comes over; what is not placed is forgotten. */
-import { afterEach, beforeEach, expect, test } from 'vitest';
+/**
+ * Pages of two connections into one memory: each once, whichever it comes over; what is not placed is forgotten; runs
+ * as a whole.
+ */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createDestinationCounters } from '#lib/destination/destination-counters.js';
 import { createDestinationSignals } from '#lib/destination/destination-signals.js';
 import { FaultLatency } from '#lib/destination/fault-latency.js';
-import { PageIntake } from '#lib/destination/page-intake.js';
+import { HugePage } from '#lib/destination/huge-page.js';
+import { PageIntake, type RunReader } from '#lib/destination/page-intake.js';
 import { PageRequested } from '#lib/destination/page-requested.js';
 import { RemovedPages } from '#lib/destination/removed-pages.js';
 import { RAMBlock } from '#lib/index.js';
@@ -11,24 +15,29 @@ import { PageBitmap } from '#lib/memory/bitmap.js';
 import { openUserfaultfd } from '#lib/memory/userfaultfd.js';
 import { native, type UserfaultfdHandle } from '#lib/native.js';
 import { createTraceWords, Trace } from '#lib/trace/trace.js';
-import type { PageRecord } from '#lib/wire/messages.js';
+import type { PageRecord, PageRunRecord } from '#lib/wire/messages.js';
 
 const PAGE = 4096;
-const PAGES = 8;
+const HUGE_PAGES = 512;
+const PAGES = 2 * HUGE_PAGES;
+/** Of a plain page's content in the arena. */
+const ARENA_PAGES = 8;
 const n = native();
 
 let block: RAMBlock;
 let uffd: UserfaultfdHandle;
 let arena: Uint8Array;
 let received: PageBitmap;
+let hugePage: HugePage;
 let intakes: readonly PageIntake[];
 
 beforeEach(() => {
+  hugePage = new HugePage();
   block = RAMBlock.create({ idstr: 'ram', size: PAGES * PAGE });
   uffd = openUserfaultfd(0n).handle;
   n.userfaultfdRegister(uffd, block.handle, 0, block.size, n.constants.UFFDIO_REGISTER_MODE_MISSING);
-  arena = new Uint8Array(new SharedArrayBuffer(PAGES * PAGE));
-  for (let page = 0; page < PAGES; page += 1) arena.fill(page + 1, page * PAGE, (page + 1) * PAGE);
+  arena = new Uint8Array(new SharedArrayBuffer(ARENA_PAGES * PAGE));
+  for (let page = 0; page < ARENA_PAGES; page += 1) arena.fill(page + 1, page * PAGE, (page + 1) * PAGE);
   const signals = createDestinationSignals();
   signals.set('USERFAULTFD', uffd);
   received = new PageBitmap(PAGES);
@@ -43,12 +52,14 @@ beforeEach(() => {
   const trace = new Trace({ words: createTraceWords(), ring: undefined });
   intakes = [0, 1].map(() => {
     const counters = createDestinationCounters().buffer;
-    return new PageIntake({ signals: signals.buffer, counters, latency, blocktime: undefined }, memory, arena, trace);
+    const accounts = { signals: signals.buffer, counters, latency, blocktime: undefined };
+    return new PageIntake(accounts, memory, arena, trace, hugePage);
   });
 });
 afterEach(() => {
   n.userfaultfdClose(uffd);
   block.close();
+  hugePage.close();
 });
 
 const record = (page: number): PageRecord => ({
@@ -99,4 +110,79 @@ test('what was dropped is not placed, and may come again once what is missing is
   intakes[1].flush();
   expect(here()).toEqual([5, 6]);
   expect(() => intakes[0].add(record(6), 0)).toThrow(expect.objectContaining({ code: 'STREAM_CORRUPT' }));
+});
+
+describe('runs', () => {
+  const run = (kind: 'normal' | 'zero', first: number, pages: number): PageRunRecord => ({
+    type: 'page-run',
+    kind,
+    block: { index: 0, idstr: 'ram', usedLength: PAGES * PAGE },
+    offset: first * PAGE,
+    pages,
+  });
+  const upTo = (first: number, end: number): number[] => Array.from({ length: end - first }, (_, i) => first + i);
+
+  /** A reader whose bytes are all `fill`; `taken`: what was taken of it. */
+  function reader(fill = 0): RunReader & { readonly taken: (number | 'run')[] } {
+    const taken: (number | 'run')[] = [];
+    return {
+      recordOffset: 99,
+      taken,
+      takeRun: () => void taken.push('run'),
+      takeRunBytes: (target, length) => {
+        target.fill(fill, 0, length);
+        taken.push(length);
+      },
+    };
+  }
+
+  test('a huge page is received and moved in whole, in front of it whatever came before', () => {
+    const bytes = reader(0x5a);
+    intakes[0].add(record(2), 0);
+    expect(intakes[0].addRun(run('normal', HUGE_PAGES, HUGE_PAGES), bytes)).toBe(true);
+    expect(bytes.taken).toEqual(['run', HUGE_PAGES * PAGE]);
+    expect(here()).toEqual([2, ...upTo(HUGE_PAGES, PAGES)]);
+    const content = new Uint8Array(HUGE_PAGES * PAGE);
+    n.ramBlockRead(block.handle, HUGE_PAGES * PAGE, content);
+    expect(content.every((byte) => byte === 0x5a)).toBe(true);
+  });
+
+  test('a huge page of which the guest has a part by other means is copied around that', () => {
+    const one = new Uint8Array(1);
+    n.placeZeroPages(uffd, block.handle, PAGE, Uint32Array.of(7), 1, one);
+    expect(intakes[0].addRun(run('normal', 0, HUGE_PAGES), reader(0x5a))).toBe(true);
+    expect(here()).toEqual(upTo(0, HUGE_PAGES));
+    for (const [page, byte] of [
+      [6, 0x5a],
+      [7, 0],
+      [8, 0x5a],
+      [511, 0x5a],
+    ]) {
+      n.ramBlockRead(block.handle, page * PAGE, one);
+      expect(one[0], `page ${page}`).toBe(byte);
+    }
+  });
+
+  test('zeroes are placed as a run', () => {
+    const bytes = reader();
+    expect(intakes[0].addRun(run('zero', 3, 700), bytes)).toBe(true);
+    expect(bytes.taken).toEqual(['run']);
+    expect(here()).toEqual(upTo(3, 703));
+  });
+
+  test('a run of another size is read page by page', () => {
+    const bytes = reader();
+    expect(intakes[0].addRun(run('normal', 0, 100), bytes)).toBe(false);
+    expect(intakes[0].addRun(run('normal', 1, HUGE_PAGES), bytes)).toBe(false);
+    expect(bytes.taken).toEqual([]);
+  });
+
+  test.each(['normal', 'zero'] as const)('a run of which one page has come is an error: %s', (kind) => {
+    intakes[1].add(record(5), 0);
+    const bytes = reader();
+    expect(() => intakes[0].addRun(run(kind, 0, HUGE_PAGES), bytes)).toThrow(
+      expect.objectContaining({ code: 'STREAM_CORRUPT', message: expect.stringMatching(/page 5 .* at offset 99/) }),
+    );
+    expect(bytes.taken).toEqual([]);
+  });
 });

@@ -97,6 +97,18 @@ describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory', (kind) => {
     expect(counters.snapshot()).toMatchObject({ normal: 0, duplicate: 3 });
   });
 
+  test('a run of zeroes is placed but for what is there, and who asked for some of it is served', () => {
+    place.pages(0, Uint32Array.of(9), 1, Uint32Array.of(PAGE));
+    requested.add(0, 12, n.monotonicUs());
+    requested.add(0, 40, n.monotonicUs());
+    place.zeroRun(0, 4, 20);
+    expect(receivedPages()).toEqual(Array.from({ length: 20 }, (_, i) => 4 + i));
+    expect(read(9).equals(arena.subarray(PAGE, 2 * PAGE))).toBe(true);
+    expect([...new Set(read(23))]).toEqual([0]);
+    expect([requested.findNext(0, 0), counters.get('requestsServed')]).toEqual([40, 1]);
+    expect(counters.snapshot()).toMatchObject({ normal: 1, duplicate: 20 });
+  });
+
   test('a page that is there stays as it is, and counts as received', () => {
     place.fills(0, Uint32Array.of(5), 1, Uint8Array.of(0));
     n.ramBlockWrite(block.handle, 5 * PAGE + 7, Uint8Array.of(77)); // the guest runs and writes

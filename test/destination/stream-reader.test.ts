@@ -7,9 +7,9 @@ import { concatenate } from '#lib/memory/bytes.js';
 import { decodeAll } from '#lib/wire/decode-all.js';
 import * as encode from '#lib/wire/encode.js';
 import { WireError } from '#lib/wire/errors.js';
-import { GUEST_STATE_SECTION, RAM_SECTION } from '#lib/wire/machine.js';
+import { GUEST_STATE_SECTION, MACHINE_NAME, RAM_SECTION } from '#lib/wire/machine.js';
 import type { StreamRecord } from '#lib/wire/messages.js';
-import { RamFlag } from '#lib/wire/protocol.js';
+import { RamFlag, RUN_FLAG } from '#lib/wire/protocol.js';
 import { type ChannelPair, channelPair } from '../../testing/channel-pair.ts';
 
 const PAGE = 4096;
@@ -186,6 +186,57 @@ test('a stream larger than the arena goes through it', async () => {
   }
   expect(read).toBe(pages + 1);
   own.close();
+});
+
+describe('a run', () => {
+  const PAGES = 512;
+  const own = concatenate([encode.encodeHeader(), encode.encodeConfiguration({ machine: MACHINE_NAME })]);
+  const blockList = concatenate([
+    encode.encodeSectionStart({ type: 'START', ...RAM_SECTION }),
+    encode.encodeRamBlockList([{ idstr: 'pc.ram', usedLength: 2 * PAGES * PAGE }]),
+    encode.encodeRamEos(),
+    encode.encodeFooter(RAM_SECTION.id),
+    encode.encodeSectionPart('PART', RAM_SECTION.id),
+  ]);
+  const begin = (first: number, flags: number): Uint8Array =>
+    pageRecord(first * PAGE, RUN_FLAG | flags, 'pc.ram', Uint8Array.of(0, 0, PAGES >> 8, PAGES & 0xff));
+  const content = Uint8Array.from({ length: PAGES * PAGE }, (_, i) => (i * 7 + (i >> 12)) & 0xff);
+
+  test('that is taken leaves the arena alone, wherever it was cut, and the stream goes on behind it', async () => {
+    const counters = createDestinationCounters();
+    const reader = new StreamReader(pair.near, newArena(), counters);
+    const stream = concatenate([
+      ...[own, blockList, begin(0, RamFlag.PAGE), content, begin(PAGES, RamFlag.ZERO)],
+      ...[encode.encodeRamEos(), encode.encodeFooter(RAM_SECTION.id), encode.encodePing(5)],
+    ]);
+    const target = new Uint8Array(content.length);
+    const source = pair.sendFar(stream);
+    let record: StreamRecord;
+    do record = reader.next();
+    while (record.type !== 'page-run');
+    reader.takeRun();
+    reader.takeRunBytes(target, content.length);
+    expect(Buffer.compare(target, content)).toBe(0);
+    expect(reader.next()).toMatchObject({ type: 'page-run', kind: 'zero', pages: PAGES });
+    expect(reader.tryNext()).toMatchObject({ type: 'page', kind: 'zero', offset: PAGES * PAGE });
+    reader.takeRun();
+    expect(reader.next()).toEqual({ type: 'ram-eos' });
+    expect(reader.next()).toMatchObject({ type: 'section-end' });
+    expect(reader.next()).toEqual({ type: 'command', command: 'PING', value: 5 });
+    expect(reader.recordOffset).toBe(stream.length - encode.encodePing(5).length);
+    expect(counters.get('transferred')).toBe(stream.length);
+    await source;
+  });
+
+  test('that the source leaves in is PEER_GONE', () => {
+    const reader = new StreamReader(pair.near, newArena(), createDestinationCounters());
+    pair.far.send(concatenate([own, blockList, begin(0, RamFlag.PAGE), content.subarray(0, 5000)]));
+    pair.closeFar();
+    while (reader.next().type !== 'page-run');
+    reader.takeRun();
+    const take = () => reader.takeRunBytes(new Uint8Array(content.length), content.length);
+    expect(take).toThrow(expect.objectContaining({ code: 'PEER_GONE' }));
+  });
 });
 
 describe('a package', () => {

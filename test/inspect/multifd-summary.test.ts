@@ -37,7 +37,14 @@ test('counts packets, synchronisations, pages and how they are compressed', () =
 
 test('knows the blocks of the main connection', () => {
   const blocks = [{ index: 0, idstr: 'pc.ram', usedLength: 64 * 16_384 }];
-  const context = { targetPageSize: 16_384, pageSizeSummary: 0, ignoreShared: false, sections: [], blocks };
+  const context = {
+    targetPageSize: 16_384,
+    pageSizeSummary: 0,
+    ignoreShared: false,
+    isOwnMachine: false,
+    sections: [],
+    blocks,
+  };
   const summary = new MultifdSummary(context);
   summary.take({ ...packet, normal: [16_384], zero: [] }, 0);
   expect(summary.parts().blocks).toMatchObject([{ idstr: 'pc.ram', pages: 64, distinct: 1 }]);

@@ -62,7 +62,14 @@ test('a section is counted with all its records and bytes, and told while it is 
 test('a recovery goes on with what the context has', () => {
   const section = { id: 2, idstr: 'ram', instanceId: 0, versionId: 4 };
   const blocks = [{ index: 0, idstr: 'pc.ram', usedLength: 8192 }];
-  const context = { targetPageSize: 4096, pageSizeSummary: 4096, ignoreShared: false, sections: [section], blocks };
+  const context = {
+    targetPageSize: 4096,
+    pageSizeSummary: 4096,
+    ignoreShared: false,
+    isOwnMachine: false,
+    sections: [section],
+    blocks,
+  };
   const summary = new StreamSummary(context);
   summary.take({ type: 'section-part', kind: 'PART', id: 2, idstr: 'ram' }, 0, 5, false, nothing);
   const page = { type: 'page', kind: 'xbzrle', block: blocks[0], offset: 4096, fill: 0, dataStart: 0, dataLength: 3 };

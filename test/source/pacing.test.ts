@@ -21,10 +21,15 @@ function rig(bytesPerSecond: number) {
   return { queue, signals, parameters, pacing: new Pacing(queue, signals, trace, parameters, SIGN_OF_LIFE_MS) };
 }
 
+/** Pages with content were sent, as so many bytes. */
+function sent(pacing: Pacing, bytes: number): void {
+  pacing.count(bytes, bytes / 4096);
+}
+
 test('the rate limit holds back until it is lifted', () => {
   const { pacing } = rig(1);
   expect(pacing.maySend()).toBe(true);
-  pacing.count(MiB);
+  sent(pacing, MiB);
   expect(pacing.maySend()).toBe(false);
   pacing.lift();
   expect(pacing.maySend()).toBe(true);
@@ -32,17 +37,17 @@ test('the rate limit holds back until it is lifted', () => {
 
 test('in precopy no credit is needed, in postcopy a ping is due behind 128 KiB', () => {
   const { pacing, signals } = rig(0);
-  pacing.count(64 * MiB);
+  sent(pacing, 64 * MiB);
   expect(pacing.maySend()).toBe(true);
   expect(pacing.duePing()).toBeUndefined();
   pacing.enterPostcopy();
-  pacing.count(127 * 1024);
+  sent(pacing, 127 * 1024);
   expect(pacing.maySend()).toBe(true);
-  pacing.count(1024);
+  sent(pacing, 1024);
   expect(pacing.maySend()).toBe(false);
   expect(pacing.duePing()).toBe(Ping.PLACED);
   expect(pacing.maySend()).toBe(true);
-  pacing.count(128 * 1024);
+  sent(pacing, 128 * 1024);
   expect(pacing.duePing()).toBe(Ping.PLACED + 1);
   expect(pacing.maySend()).toBe(false); // 256 KiB are on their way
   signals.set('PONG_PLACED', Ping.PLACED);
@@ -55,18 +60,18 @@ test('with a preempt channel steps are longer, and longest after 8 MiB without a
   const { pacing, signals } = rig(0);
   signals.set('PREEMPT', 1);
   pacing.enterPostcopy();
-  pacing.count(1);
-  pacing.count(512 * 1024 - 2);
+  sent(pacing, 1);
+  sent(pacing, 512 * 1024 - 2);
   expect(pacing.duePing()).toBeUndefined();
-  pacing.count(1);
+  sent(pacing, 1);
   expect(pacing.duePing()).toBe(Ping.PLACED);
-  for (let step = 0; step < 15; step += 1) pacing.count(512 * 1024);
+  for (let step = 0; step < 15; step += 1) sent(pacing, 512 * 1024);
   expect(pacing.batchPages).toBe(64);
   expect(pacing.duePing()).toBe(Ping.PLACED + 1);
-  pacing.count(1024 * 1024 - 1);
+  sent(pacing, 1024 * 1024 - 1);
   expect(pacing.duePing()).toBeUndefined();
   signals.bump('ASKED');
-  pacing.count(1);
+  sent(pacing, 1);
   expect(pacing.batchPages).toBe(16);
   expect(pacing.duePing()).toBe(Ping.PLACED + 2);
 });
@@ -76,20 +81,52 @@ test('batches are long in precopy, short from the switch on, and longer after 8 
   expect(pacing.batchPages).toBe(128);
   pacing.enterPostcopy();
   expect(pacing.batchPages).toBe(16);
-  pacing.count(8 * MiB - 1);
+  sent(pacing, 8 * MiB - 1);
   expect(pacing.batchPages).toBe(16);
-  pacing.count(1);
+  sent(pacing, 1);
   expect(pacing.batchPages).toBe(64);
   queue.push(0, 0, 1);
   expect(pacing.maySend()).toBe(true);
   expect(pacing.batchPages).toBe(16);
 });
 
+test('where runs are understood, a batch is a huge page while nobody broke in, and so is a step', () => {
+  const { pacing, queue, parameters, signals } = rig(0);
+  signals.set('RUNS', 1);
+  expect(pacing.sendsRuns).toBe(true);
+  expect(pacing.batchPages).toBe(512);
+  pacing.enterPostcopy();
+  expect(pacing.batchPages).toBe(16);
+  for (let step = 0; step < 4; step += 1) {
+    sent(pacing, 2 * MiB);
+    expect(pacing.duePing()).toBe(Ping.PLACED + step);
+  }
+  expect(pacing.batchPages).toBe(512);
+  sent(pacing, 2 * MiB - 1);
+  expect(pacing.duePing()).toBeUndefined();
+  sent(pacing, 1);
+  expect(pacing.duePing()).toBe(Ping.PLACED + 4);
+  parameters.set({ ...parameters.all(), maxPostcopyBandwidth: 200 * MiB - 1 });
+  expect(pacing.batchPages).toBe(64);
+  parameters.set({ ...parameters.all(), maxPostcopyBandwidth: 200 * MiB });
+  expect(pacing.batchPages).toBe(512);
+  queue.push(0, 0, 1);
+  expect(pacing.maySend()).toBe(true);
+  expect(pacing.batchPages).toBe(16);
+});
+
+test('it is quiet after so much memory, not after so many bytes: pages of zeroes take few', () => {
+  const { pacing } = rig(0);
+  pacing.enterPostcopy();
+  pacing.count(1000, (8 * MiB) / 4096);
+  expect(pacing.batchPages).toBe(64);
+});
+
 test('a page request is never held back', () => {
   const { pacing, queue, parameters } = rig(1);
   parameters.set({ ...parameters.all(), maxPostcopyBandwidth: 1 });
   pacing.enterPostcopy();
-  pacing.count(MiB);
+  sent(pacing, MiB);
   expect(pacing.maySend()).toBe(false);
   queue.push(0, 0, 1);
   expect(pacing.maySend()).toBe(true);
@@ -99,7 +136,7 @@ test('a page request is never held back', () => {
 test('what has changed since the last look ends a rest before it begins', () => {
   const { pacing, signals } = rig(0);
   pacing.enterPostcopy();
-  pacing.count(MiB);
+  sent(pacing, MiB);
   pacing.duePing();
   const attention = signals.get('ATTENTION');
   signals.bump('ATTENTION');
@@ -109,16 +146,16 @@ test('what has changed since the last look ends a rest before it begins', () => 
 
 test('a limit that is changed holds from then on, in each phase its own', () => {
   const { pacing, parameters } = rig(1);
-  pacing.count(MiB);
+  sent(pacing, MiB);
   expect(pacing.maySend()).toBe(false);
   parameters.set({ ...parameters.all(), maxBandwidth: 0 });
   expect(pacing.maySend()).toBe(true);
   pacing.enterPostcopy();
-  pacing.count(1);
+  sent(pacing, 1);
   expect(pacing.maySend()).toBe(true);
   parameters.set({ ...parameters.all(), maxPostcopyBandwidth: 1 });
   expect(pacing.maySend()).toBe(true); // of a new window nothing is used up
-  pacing.count(1);
+  sent(pacing, 1);
   expect(pacing.maySend()).toBe(false);
 });
 
@@ -127,7 +164,7 @@ test('a destination that has answered no ping is not waited for', () => {
   signals.set('PONG', 0);
   pacing.enterPostcopy();
   for (let step = 0; step < 60; step += 1) {
-    pacing.count(128 * 1024);
+    sent(pacing, 128 * 1024);
     expect(pacing.duePing()).toBeDefined();
     expect(pacing.maySend()).toBe(true);
   }

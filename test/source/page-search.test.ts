@@ -340,3 +340,35 @@ describe('beside somebody who takes host pages too', () => {
     expect(pagesOf(batch)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   });
 });
+
+describe('a scan', () => {
+  const HUGE = 512;
+  const trace = new Trace({ words: createTraceWords(), ring: undefined });
+
+  /** What the batches of a scan are, as first page and count, where `dirty` is and up to `limit` pages each. */
+  function scan(dirty: (bitmap: PageBitmap) => void, limit: number): (readonly [first: number, count: number])[] {
+    const bitmap = new PageBitmap(4 * HUGE);
+    dirty(bitmap);
+    const search = new PageSearch([bitmap], new PageRequestQueue(), [1], trace);
+    const batch = createPageBatch(HUGE);
+    const batches: (readonly [number, number])[] = [];
+    while (search.next(batch, limit)) batches.push([batch.pages[0], batch.count]);
+    return batches;
+  }
+
+  test('that begins inside a huge page ends with it, so that the next ones go whole', () => {
+    expect(scan((bitmap) => bitmap.setRange(100, 3 * HUGE), HUGE)).toEqual([
+      [100, HUGE - 100],
+      [HUGE, HUGE],
+      [2 * HUGE, HUGE],
+      [3 * HUGE, 100],
+    ]);
+  });
+
+  test('of pages with gaps goes on over the begin of a huge page', () => {
+    const sparse = (bitmap: PageBitmap) => {
+      for (let page = 0; page < bitmap.pageCount; page += 64) bitmap.set(page);
+    };
+    expect(scan(sparse, HUGE)).toEqual([[0, 32]]);
+  });
+});

@@ -8,6 +8,7 @@ import { RamSave } from '#lib/source/ram-save.js';
 import { createSourceCounters } from '#lib/source/source-counters.js';
 import { StreamDecoder } from '#lib/wire/decode.js';
 import { encodeConfiguration, encodeEof, encodeHeader } from '#lib/wire/encode.js';
+import { MACHINE_NAME } from '#lib/wire/machine.js';
 import { RamFlag } from '#lib/wire/protocol.js';
 import { channelPair } from '../../testing/channel-pair.ts';
 import { feed, type Plain, text } from '../../testing/feed.ts';
@@ -46,13 +47,13 @@ interface Saved {
 }
 
 /** A whole stream of a block list and what `save` puts behind it. */
-async function saveStream(blocks: readonly RAMBlock[], save: (ram: RamSave) => void): Promise<Saved> {
+async function saveStream(blocks: readonly RAMBlock[], save: (ram: RamSave) => void, machine = 'test'): Promise<Saved> {
   const pair = channelPair();
   const counters = createSourceCounters();
   const stream = new OutgoingStream(pair.near, counters);
   const received = pair.drainFar();
   stream.send(encodeHeader());
-  stream.send(encodeConfiguration({ machine: 'test' }));
+  stream.send(encodeConfiguration({ machine }));
   const ram = new RamSave(stream, SECTION, blocks, counters, BATCH);
   ram.sendBlockList(PAGE);
   const pagesFrom = stream.offset;
@@ -79,21 +80,29 @@ const batches = fc.array(
   { maxLength: 6 },
 );
 
-test('pages decode to what they are: content, or a zero record (property)', async () => {
+test.each([
+  ['one by one', false],
+  ['as runs', true],
+])('pages sent %s decode to what they are: content, or a zero record (property)', async (_how, asRuns) => {
   const blocks = createBlocks();
   await fc.assert(
     fc.asyncProperty(batches, async (given) => {
       const batch = createPageBatch(BATCH);
-      const { records, counters } = await saveStream(blocks, (ram) => {
-        ram.beginSection('PART');
-        for (const { blockIndex, pages } of given) {
-          batch.blockIndex = blockIndex;
-          batch.count = pages.length;
-          batch.pages.set(pages);
-          ram.savePages(batch);
-        }
-        ram.endSection();
-      });
+      const { records, counters } = await saveStream(
+        blocks,
+        (ram) => {
+          ram.asRuns = asRuns;
+          ram.beginSection('PART');
+          for (const { blockIndex, pages } of given) {
+            batch.blockIndex = blockIndex;
+            batch.count = pages.length;
+            batch.pages.set(pages);
+            ram.savePages(batch);
+          }
+          ram.endSection();
+        },
+        MACHINE_NAME,
+      );
       const expected = given.flatMap(({ blockIndex, pages }) =>
         pages.map((page) => {
           const isZero = page % 3 === 0;
@@ -109,11 +118,40 @@ test('pages decode to what they are: content, or a zero record (property)', asyn
       );
       expect(records.filter(({ type }) => type === 'page')).toEqual(expected);
       const zeroes = expected.filter(({ kind }) => kind === 'zero').length;
+      const begins = records.filter(({ type }) => type === 'page-run');
+      expect(begins.every(({ pages }) => (pages as number) > 1)).toBe(true);
+      if (!asRuns) expect(begins).toEqual([]);
       expect(counters).toMatchObject({ normal: expected.length - zeroes, duplicate: zeroes });
     }),
     { numRuns: 25 },
   );
   for (const block of blocks) block.close();
+});
+
+test('neighbours that are alike go as one run, and a page alone as it always does', async () => {
+  const block = RAMBlock.create({ idstr: 'pc.ram', size: 8 * PAGE });
+  for (const page of [2, 3, 4, 7]) block.bytes().fill(page, page * PAGE, (page + 1) * PAGE);
+  const { records } = await saveStream(
+    [block],
+    (ram) => {
+      ram.asRuns = true;
+      ram.beginSection('PART');
+      const batch = createPageBatch(BATCH);
+      batch.pages.set([0, 1, 2, 3, 4, 6, 7]);
+      batch.count = 7;
+      ram.savePages(batch);
+      ram.endSection();
+    },
+    MACHINE_NAME,
+  );
+  block.close();
+  const begins = records.filter(({ type }) => type === 'page-run');
+  expect(begins.map(({ kind, offset, pages }) => [kind, (offset as number) / PAGE, pages])).toEqual([
+    ['zero', 0, 2],
+    ['normal', 2, 3],
+  ]);
+  const pages = records.filter(({ type }) => type === 'page');
+  expect(pages.map(({ offset }) => (offset as number) / PAGE)).toEqual([0, 1, 2, 3, 4, 6, 7]);
 });
 
 test('sections open and close as they should around the block list and the pages', async () => {

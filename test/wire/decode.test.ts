@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { StreamDecoder, type StreamDecoderOptions } from '#lib/wire/decode.js';
 import * as encode from '#lib/wire/encode.js';
 import { WireError, type WireErrorCode } from '#lib/wire/errors.js';
-import { RamFlag } from '#lib/wire/protocol.js';
+import { RamFlag, RUN_FLAG } from '#lib/wire/protocol.js';
 import { type Fed, feed, joined, type Plain, text } from '../../testing/feed.js';
 import { naiveRamSection } from '../../testing/naive-codec.js';
 import { type ArbitraryStream, arbitraryStream, SELF_SIZED } from '../../testing/stream-arbitrary.js';
@@ -796,6 +796,93 @@ test('a device body above the limit fails where the limit lies, however it is cu
   for (const cut of [1, 7, 100, 101, 250]) expect(feed(limited(), stream, { cuts: [cut] }).error).toEqual(whole);
 });
 
+describe('runs of pages, of our own machine', () => {
+  const own = [encode.encodeHeader(), encode.encodeConfiguration({ machine: 'postcopy' }), ...part.slice(2)];
+  const run = (offset: number, flags: number, idstr: string | undefined, pages: number) =>
+    joined([page(offset, flags | RUN_FLAG, idstr), bytes(0, 0, 0, pages)]);
+  const zeroRun = run(PAGE, RamFlag.ZERO, 'pc.ram', 3);
+  const content = joined([new Uint8Array(PAGE).fill(7), new Uint8Array(PAGE).fill(8)]);
+
+  test('a run is its begin and, behind that, pages like any others, however it is cut', () => {
+    const stream = joined([
+      ...own,
+      run(0, RamFlag.PAGE, 'pc.ram', 2),
+      content,
+      page(2 * PAGE, RamFlag.ZERO | RamFlag.CONTINUE, undefined, [5]),
+      run(PAGE, RamFlag.ZERO | RamFlag.CONTINUE, undefined, 3),
+      encode.encodeRamEos(),
+      encode.encodeFooter(2),
+      encode.encodeEof(),
+    ]);
+    const whole = feed(new StreamDecoder(), stream);
+    expect(whole).toMatchObject({ error: undefined, left: 0 });
+    const begin = { type: 'page-run', block: { index: 0, ...block } };
+    const common = { type: 'page', idstr: 'pc.ram' };
+    const zero = { ...common, kind: 'zero', fill: 0, data: '' };
+    expect(whole.records.slice(7, -3)).toEqual([
+      { ...begin, kind: 'normal', offset: 0, pages: 2 },
+      { ...common, kind: 'normal', offset: 0, fill: 0, data: text(content.subarray(0, PAGE)) },
+      { ...common, kind: 'normal', offset: PAGE, fill: 0, data: text(content.subarray(PAGE)) },
+      { ...zero, offset: 2 * PAGE, fill: 5 },
+      { ...begin, kind: 'zero', offset: PAGE, pages: 3 },
+      { ...zero, offset: PAGE },
+      { ...zero, offset: 2 * PAGE },
+      { ...zero, offset: 3 * PAGE },
+    ]);
+    for (const cuts of [[1], [7], [PAGE], [3, 5000]]) {
+      expect(feed(new StreamDecoder(), stream, { cuts, poison: 0xa5 })).toEqual(whole);
+    }
+  });
+
+  test('a run that is taken is passed over, whoever reads its bytes', () => {
+    const decoder = new StreamDecoder();
+    feed(decoder, joined(own), { ends: false });
+    const stream = joined([run(0, RamFlag.PAGE, 'pc.ram', 2), content, encode.encodeRamEos()]);
+    const view = new DataView(stream.buffer);
+    const begin = decoder.offset;
+    expect(decoder.next(stream, view, 0, 30)).toMatchObject({ type: 'page-run', pages: 2 });
+    const head = decoder.consumed;
+    expect(decoder.isInRun).toBe(true);
+    decoder.takeRun();
+    expect([decoder.isInRun, decoder.offset]).toEqual([false, begin + head + content.length]);
+    expect(decoder.next(stream, view, head + content.length, stream.length)).toEqual({ type: 'ram-eos' });
+  });
+
+  test.each<[string, Uint8Array, WireErrorCode]>([
+    ['of no pages', run(0, RamFlag.PAGE, 'pc.ram', 0), 'BAD_LENGTH'],
+    ['beyond its block', run(0, RamFlag.ZERO, 'pc.ram', 5), 'PAGE_OUT_OF_RANGE'],
+    [
+      'of four billion pages',
+      joined([page(0, RamFlag.ZERO | RUN_FLAG, 'pc.ram'), bytes(255, 255, 255, 255)]),
+      'PAGE_OUT_OF_RANGE',
+    ],
+    ['of xbzrle', run(0, RamFlag.XBZRLE, 'pc.ram', 1), 'BAD_FLAGS'],
+    ['without a kind', run(0, 0, 'pc.ram', 1), 'BAD_FLAGS'],
+  ])('a run %s is refused', (_what, bad, code) => {
+    expect(feed(new StreamDecoder(), joined([...own, bad])).error).toMatchObject({ code });
+  });
+
+  test('a run that the input ends in is cut', () => {
+    const cut = joined([...own, run(0, RamFlag.PAGE, 'pc.ram', 2), content.subarray(0, -1)]);
+    expect(feed(new StreamDecoder(), cut).error).toMatchObject({ code: 'TRUNCATED' });
+  });
+
+  test('of any other machine it is no record', () => {
+    expect(feed(new StreamDecoder(), joined([...part, zeroRun])).error).toMatchObject({ code: 'BAD_FLAGS' });
+    const context = {
+      targetPageSize: PAGE,
+      pageSizeSummary: 0,
+      ignoreShared: false,
+      sections: [],
+      blocks: [{ index: 0, ...block }],
+    };
+    const read = (isOwnMachine: boolean) =>
+      feed(new StreamDecoder({ channel: 'preempt', context: { ...context, isOwnMachine } }), zeroRun).error;
+    expect(read(false)).toMatchObject({ code: 'BAD_FLAGS' });
+    expect(read(true)).toBeUndefined();
+  });
+});
+
 describe('options', () => {
   test('a context carries blocks and sections to a preempt channel and a resumed connection', () => {
     const first = new StreamDecoder();
@@ -805,6 +892,7 @@ describe('options', () => {
       targetPageSize: PAGE,
       pageSizeSummary: 0,
       ignoreShared: false,
+      isOwnMachine: false,
       sections: [ram],
       blocks: [{ index: 0, ...block }],
     });
