@@ -181,7 +181,7 @@ function readAnything(main: SocketHandle, kick: EventfdHandle, shared: Int32Arra
 /** What is known of the stream where only pages of one block come, each with its name. */
 function contextOf(idstr: string, usedLength: number): StreamContext {
   const blocks = [{ idstr, usedLength, index: 0 }];
-  return { targetPageSize: PAGE, pageSizeSummary: 0, ignoreShared: false, isOwnMachine: false, sections: [], blocks };
+  return { targetPageSize: PAGE, pageSizeSummary: 0, ignoreShared: false, mayHaveRuns: false, sections: [], blocks };
 }
 
 /** Asks for pages, from the end of the block down, that have not come. */

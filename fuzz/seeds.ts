@@ -108,7 +108,7 @@ class SmallStream {
       targetPageSize: PAGE,
       pageSizeSummary: 0,
       ignoreShared: false,
-      isOwnMachine: false,
+      mayHaveRuns: false,
       sections: [...sections.values()],
     };
     this.full = { ...context, blocks: this.#captured };

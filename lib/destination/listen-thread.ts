@@ -107,7 +107,7 @@ class ListenThread {
     this.#reader.peerTimeoutMs = this.#peerTimeoutMs;
     this.#blocks = work.blocks;
     this.#before = work.before;
-    this.#hugePage = data.isOwnSource ? new HugePage() : undefined;
+    this.#hugePage = work.position.context.mayHaveRuns ? new HugePage() : undefined;
     this.#intake = new PageIntake(data, work, this.#reader.bytes, thread.trace, this.#hugePage);
     this.#preempt = new PreemptControl(this.#signals, data.preempt?.kick);
   }

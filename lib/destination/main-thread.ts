@@ -289,7 +289,7 @@ class MainThread {
         if (!this.#returnPath) throw this.#illegal('PING', 'before OPEN_RETURN_PATH');
         trace.at('loadvm_process_command_ping', record.value);
         this.#pong(record.value);
-        if (record.value === Ping.SETUP && this.#data.machine === 'own') this.#pong(PONG_RUNS);
+        if (record.value === Ping.RUNS) this.#pong(PONG_RUNS);
         return;
       case 'SWITCHOVER_START':
         return; // the source stops its guest now, which changes nothing here

@@ -34,7 +34,7 @@ function sectionDecoder(): StreamDecoder {
       targetPageSize: DEFAULT_TARGET_PAGE_SIZE,
       pageSizeSummary: 0,
       ignoreShared: false,
-      isOwnMachine: false,
+      mayHaveRuns: false,
       sections: [],
       blocks: [],
     },

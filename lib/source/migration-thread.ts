@@ -75,6 +75,7 @@ class MigrationThread {
       trace.at('savevm_send_open_return_path');
       stream.send(encode.encodeOpenReturnPath());
       this.#source.ping(Ping.SETUP);
+      this.#source.ping(Ping.RUNS);
     }
     if (data.capabilities.postcopyRam) {
       const { pageSizeSummary } = new RAMList(data.blocks);

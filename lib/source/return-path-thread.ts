@@ -89,9 +89,7 @@ class ReturnPath {
         return true;
       case 'PONG':
         this.#trace.at('source_return_path_thread_pong', message.value);
-        if (message.value === PONG_RUNS) this.#signals.set('RUNS', 1);
-        else this.#signals.set(message.value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', message.value);
-        this.#signals.bump('ATTENTION');
+        this.#pong(message.value);
         return false;
       case 'REQ_PAGES':
         this.#request(message.start, message.length, message.idstr);
@@ -105,6 +103,13 @@ class ReturnPath {
       default:
         throw this.#unexpected(message.type);
     }
+  }
+
+  #pong(value: number): void {
+    if (value === Ping.RUNS) return; // which any destination says
+    if (value === PONG_RUNS) this.#signals.set('RUNS', 1);
+    else this.#signals.set(value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', value);
+    this.#signals.bump('ATTENTION');
   }
 
   /** In whichever order; those of all blocks. Which blocks there are, and their sizes, the decoder has checked. */

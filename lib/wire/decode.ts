@@ -11,7 +11,6 @@
 import { Cursor, SHORTAGE } from './cursor.js';
 import { WireError, type WireErrorCode } from './errors.js';
 import { type Ending, scanDeviceBody } from './footer-scan.js';
-import { MACHINE_NAME } from './machine.js';
 import type {
   CommandRecord,
   ConfigurationRecord,
@@ -35,6 +34,7 @@ import {
   type Limits,
   lengthAllowed,
   MULTIFD_MAGIC,
+  Ping,
   RAM_SECTION,
   RamFlag,
   RUN_FLAG,
@@ -54,8 +54,8 @@ export interface StreamContext {
   /** Of a POSTCOPY_ADVISE for RAM; 0 without one. */
   readonly pageSizeSummary: number;
   readonly ignoreShared: boolean;
-  /** Whether the machine is our own: its source may send runs of pages. */
-  readonly isOwnMachine: boolean;
+  /** Whether the source has asked if runs of pages are understood: it is one of ours, and may send them. */
+  readonly mayHaveRuns: boolean;
   readonly sections: readonly SectionEntry[];
   readonly blocks: readonly RamBlockEntry[];
 }
@@ -125,7 +125,7 @@ interface Shared {
   targetPageSize: number;
   pageSizeSummary: number;
   ignoreShared: boolean;
-  isOwnMachine: boolean;
+  mayHaveRuns: boolean;
   readonly sections: Map<number, SectionEntry>;
   readonly blocks: Map<string, BlockName>;
 }
@@ -286,12 +286,12 @@ export class StreamDecoder {
 
   /** What has been learned so far, for the decoders of this migration's other connections. */
   context(): StreamContext {
-    const { targetPageSize, pageSizeSummary, ignoreShared, isOwnMachine, sections, blocks } = this.shared;
+    const { targetPageSize, pageSizeSummary, ignoreShared, mayHaveRuns, sections, blocks } = this.shared;
     return {
       targetPageSize,
       pageSizeSummary,
       ignoreShared,
-      isOwnMachine,
+      mayHaveRuns,
       sections: [...sections.values()],
       blocks: [...blocks.values()].map((block) => block.entry),
     };
@@ -316,7 +316,7 @@ export class StreamDecoder {
     const high = view.getUint32(start);
     const low = view.getUint32(start + 4);
     const flags = low & (this.targetPageSize - 1);
-    const isRun = (flags & RUN_FLAG) !== 0 && this.shared.isOwnMachine;
+    const isRun = (flags & RUN_FLAG) !== 0 && this.shared.mayHaveRuns;
     const kindFlag = flags & ~(isRun ? RamFlag.CONTINUE | RUN_FLAG : RamFlag.CONTINUE);
     if (
       kindFlag !== RamFlag.PAGE &&
@@ -560,7 +560,6 @@ export class StreamDecoder {
     const seen = new Set<string>();
     while (cursor.peek() === SectionType.SUBSECTION) this.subsection(found, seen);
 
-    this.shared.isOwnMachine = machine === MACHINE_NAME;
     this.shared.ignoreShared = found.capabilities?.includes(CAPABILITY_IGNORE_SHARED) ?? false;
     if (found.targetPageBits !== undefined) this.shared.targetPageSize = 2 ** found.targetPageBits;
     this.targetPageSize = this.shared.targetPageSize;
@@ -841,7 +840,7 @@ export class StreamDecoder {
 
   private readonly commandPayloads: Readonly<Record<CommandName, (length: number) => CommandRecord>> = {
     OPEN_RETURN_PATH: () => ({ type: 'command', command: 'OPEN_RETURN_PATH' }),
-    PING: () => ({ type: 'command', command: 'PING', value: this.cursor.u32() }),
+    PING: () => this.ping(),
     POSTCOPY_ADVISE: (length) => this.postcopyAdvise(length),
     POSTCOPY_LISTEN: () => ({ type: 'command', command: 'POSTCOPY_LISTEN' }),
     POSTCOPY_RUN: () => ({ type: 'command', command: 'POSTCOPY_RUN' }),
@@ -852,6 +851,12 @@ export class StreamDecoder {
     RECV_BITMAP: (length) => this.recvBitmap(length),
     SWITCHOVER_START: () => ({ type: 'command', command: 'SWITCHOVER_START' }),
   };
+
+  private ping(): CommandRecord {
+    const value = this.cursor.u32();
+    if (value === Ping.RUNS) this.shared.mayHaveRuns = true;
+    return { type: 'command', command: 'PING', value };
+  }
 
   private postcopyAdvise(length: number): CommandRecord {
     if (length === 0) return { type: 'command', command: 'POSTCOPY_ADVISE' };
@@ -981,7 +986,7 @@ function shareContext(options: StreamDecoderOptions): Shared {
     targetPageSize,
     pageSizeSummary: context?.pageSizeSummary ?? 0,
     ignoreShared: context?.ignoreShared ?? false,
-    isOwnMachine: context?.isOwnMachine ?? false,
+    mayHaveRuns: context?.mayHaveRuns ?? false,
     sections: new Map(context?.sections.map((section) => [section.id, section])),
     blocks: new Map(context?.blocks.map((entry) => [entry.idstr, { entry, name: encodeIdstr(entry.idstr) }])),
   };

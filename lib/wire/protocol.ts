@@ -62,7 +62,7 @@
  *     EOS            ┌ u64 10 ┐
  *     MULTIFD_FLUSH  ┌ u64 200 ┐
  *     run, of ours   ┌ u64 offset|800|(08 or 02) ┬ str idstr ┬ u32 pages ┐, then for 08 so many target pages
- *                      only where the machine is our own and the destination has sent PONG RUNS
+ *                      only behind a PING RUNS, and where the destination has answered PONG_RUNS too
  *
  * Command payloads that are more than a number:
  *
@@ -248,10 +248,12 @@ export const Ping = {
   DISCARDED: 0x100,
   /** Ours, plus a count: behind a step of background pages; the PONG says that they are placed. */
   PLACED: 0x10000,
+  /** Ours, behind SETUP: whether runs of pages are understood. Any destination answers it; one of ours says more. */
+  RUNS: 0x52554e53,
 } as const;
 
-/** A PONG of ours that answers no ping, behind that of SETUP to a source of our own: runs of pages are understood. */
-export const PONG_RUNS = 0x52554e53;
+/** What a destination of ours says in a PONG of its own, behind that for Ping.RUNS: it understands runs of pages. */
+export const PONG_RUNS = 0x52554e54;
 
 export const DISCARD_VERSION = 0;
 /** Ranges in one POSTCOPY_RAM_DISCARD that is sent. One that is received may hold all that fit its length. */

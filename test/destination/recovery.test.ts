@@ -64,7 +64,7 @@ describe('answerRecovery', () => {
       targetPageSize: 4096,
       pageSizeSummary: 4096,
       ignoreShared: false,
-      isOwnMachine: false,
+      mayHaveRuns: false,
       sections: [],
       blocks: blocks.map(({ idstr }, index) => ({ index, idstr, usedLength: received[index].pageCount * 4096 })),
     },

@@ -7,9 +7,9 @@ import { concatenate } from '#lib/memory/bytes.js';
 import { decodeAll } from '#lib/wire/decode-all.js';
 import * as encode from '#lib/wire/encode.js';
 import { WireError } from '#lib/wire/errors.js';
-import { GUEST_STATE_SECTION, MACHINE_NAME, RAM_SECTION } from '#lib/wire/machine.js';
+import { GUEST_STATE_SECTION, RAM_SECTION } from '#lib/wire/machine.js';
 import type { StreamRecord } from '#lib/wire/messages.js';
-import { RamFlag, RUN_FLAG } from '#lib/wire/protocol.js';
+import { Ping, RamFlag, RUN_FLAG } from '#lib/wire/protocol.js';
 import { type ChannelPair, channelPair } from '../../testing/channel-pair.ts';
 
 const PAGE = 4096;
@@ -190,7 +190,11 @@ test('a stream larger than the arena goes through it', async () => {
 
 describe('a run', () => {
   const PAGES = 512;
-  const own = concatenate([encode.encodeHeader(), encode.encodeConfiguration({ machine: MACHINE_NAME })]);
+  const own = concatenate([
+    encode.encodeHeader(),
+    encode.encodeConfiguration({ machine: 'test' }),
+    encode.encodePing(Ping.RUNS),
+  ]);
   const blockList = concatenate([
     encode.encodeSectionStart({ type: 'START', ...RAM_SECTION }),
     encode.encodeRamBlockList([{ idstr: 'pc.ram', usedLength: 2 * PAGES * PAGE }]),

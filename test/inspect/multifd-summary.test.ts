@@ -41,7 +41,7 @@ test('knows the blocks of the main connection', () => {
     targetPageSize: 16_384,
     pageSizeSummary: 0,
     ignoreShared: false,
-    isOwnMachine: false,
+    mayHaveRuns: false,
     sections: [],
     blocks,
   };

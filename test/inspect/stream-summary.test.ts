@@ -66,7 +66,7 @@ test('a recovery goes on with what the context has', () => {
     targetPageSize: 4096,
     pageSizeSummary: 4096,
     ignoreShared: false,
-    isOwnMachine: false,
+    mayHaveRuns: false,
     sections: [section],
     blocks,
   };

@@ -56,7 +56,7 @@ function decode(
       targetPageSize: PAGE,
       pageSizeSummary: PAGE,
       ignoreShared: false,
-      isOwnMachine: false,
+      mayHaveRuns: false,
       sections: [],
       blocks: [{ index: 0, idstr, usedLength: SIZE * PAGE }],
     },

@@ -7,9 +7,8 @@ import { createPageBatch } from '#lib/source/page-search.js';
 import { RamSave } from '#lib/source/ram-save.js';
 import { createSourceCounters } from '#lib/source/source-counters.js';
 import { StreamDecoder } from '#lib/wire/decode.js';
-import { encodeConfiguration, encodeEof, encodeHeader } from '#lib/wire/encode.js';
-import { MACHINE_NAME } from '#lib/wire/machine.js';
-import { RamFlag } from '#lib/wire/protocol.js';
+import { encodeConfiguration, encodeEof, encodeHeader, encodePing } from '#lib/wire/encode.js';
+import { Ping, RamFlag } from '#lib/wire/protocol.js';
 import { channelPair } from '../../testing/channel-pair.ts';
 import { feed, type Plain, text } from '../../testing/feed.ts';
 
@@ -47,13 +46,14 @@ interface Saved {
 }
 
 /** A whole stream of a block list and what `save` puts behind it. */
-async function saveStream(blocks: readonly RAMBlock[], save: (ram: RamSave) => void, machine = 'test'): Promise<Saved> {
+async function saveStream(blocks: readonly RAMBlock[], save: (ram: RamSave) => void): Promise<Saved> {
   const pair = channelPair();
   const counters = createSourceCounters();
   const stream = new OutgoingStream(pair.near, counters);
   const received = pair.drainFar();
   stream.send(encodeHeader());
-  stream.send(encodeConfiguration({ machine }));
+  stream.send(encodeConfiguration({ machine: 'test' }));
+  stream.send(encodePing(Ping.RUNS));
   const ram = new RamSave(stream, SECTION, blocks, counters, BATCH);
   ram.sendBlockList(PAGE);
   const pagesFrom = stream.offset;
@@ -88,21 +88,17 @@ test.each([
   await fc.assert(
     fc.asyncProperty(batches, async (given) => {
       const batch = createPageBatch(BATCH);
-      const { records, counters } = await saveStream(
-        blocks,
-        (ram) => {
-          ram.asRuns = asRuns;
-          ram.beginSection('PART');
-          for (const { blockIndex, pages } of given) {
-            batch.blockIndex = blockIndex;
-            batch.count = pages.length;
-            batch.pages.set(pages);
-            ram.savePages(batch);
-          }
-          ram.endSection();
-        },
-        MACHINE_NAME,
-      );
+      const { records, counters } = await saveStream(blocks, (ram) => {
+        ram.asRuns = asRuns;
+        ram.beginSection('PART');
+        for (const { blockIndex, pages } of given) {
+          batch.blockIndex = blockIndex;
+          batch.count = pages.length;
+          batch.pages.set(pages);
+          ram.savePages(batch);
+        }
+        ram.endSection();
+      });
       const expected = given.flatMap(({ blockIndex, pages }) =>
         pages.map((page) => {
           const isZero = page % 3 === 0;
@@ -131,19 +127,15 @@ test.each([
 test('neighbours that are alike go as one run, and a page alone as it always does', async () => {
   const block = RAMBlock.create({ idstr: 'pc.ram', size: 8 * PAGE });
   for (const page of [2, 3, 4, 7]) block.bytes().fill(page, page * PAGE, (page + 1) * PAGE);
-  const { records } = await saveStream(
-    [block],
-    (ram) => {
-      ram.asRuns = true;
-      ram.beginSection('PART');
-      const batch = createPageBatch(BATCH);
-      batch.pages.set([0, 1, 2, 3, 4, 6, 7]);
-      batch.count = 7;
-      ram.savePages(batch);
-      ram.endSection();
-    },
-    MACHINE_NAME,
-  );
+  const { records } = await saveStream([block], (ram) => {
+    ram.asRuns = true;
+    ram.beginSection('PART');
+    const batch = createPageBatch(BATCH);
+    batch.pages.set([0, 1, 2, 3, 4, 6, 7]);
+    batch.count = 7;
+    ram.savePages(batch);
+    ram.endSection();
+  });
   block.close();
   const begins = records.filter(({ type }) => type === 'page-run');
   expect(begins.map(({ kind, offset, pages }) => [kind, (offset as number) / PAGE, pages])).toEqual([
@@ -163,7 +155,7 @@ test('sections open and close as they should around the block list and the pages
     ram.endSection();
   });
   const { id, idstr, instanceId, versionId } = SECTION;
-  expect(records.slice(2)).toEqual([
+  expect(records.slice(3)).toEqual([
     { type: 'section-start', kind: 'START', id, idstr, instanceId, versionId },
     {
       type: 'ram-blocks',

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { StreamDecoder, type StreamDecoderOptions } from '#lib/wire/decode.js';
 import * as encode from '#lib/wire/encode.js';
 import { WireError, type WireErrorCode } from '#lib/wire/errors.js';
-import { RamFlag, RUN_FLAG } from '#lib/wire/protocol.js';
+import { Ping, RamFlag, RUN_FLAG } from '#lib/wire/protocol.js';
 import { type Fed, feed, joined, type Plain, text } from '../../testing/feed.js';
 import { naiveRamSection } from '../../testing/naive-codec.js';
 import { type ArbitraryStream, arbitraryStream, SELF_SIZED } from '../../testing/stream-arbitrary.js';
@@ -796,8 +796,8 @@ test('a device body above the limit fails where the limit lies, however it is cu
   for (const cut of [1, 7, 100, 101, 250]) expect(feed(limited(), stream, { cuts: [cut] }).error).toEqual(whole);
 });
 
-describe('runs of pages, of our own machine', () => {
-  const own = [encode.encodeHeader(), encode.encodeConfiguration({ machine: 'postcopy' }), ...part.slice(2)];
+describe('runs of pages', () => {
+  const own = [...start, encode.encodePing(Ping.RUNS), ...part.slice(2)];
   const run = (offset: number, flags: number, idstr: string | undefined, pages: number) =>
     joined([page(offset, flags | RUN_FLAG, idstr), bytes(0, 0, 0, pages)]);
   const zeroRun = run(PAGE, RamFlag.ZERO, 'pc.ram', 3);
@@ -819,7 +819,7 @@ describe('runs of pages, of our own machine', () => {
     const begin = { type: 'page-run', block: { index: 0, ...block } };
     const common = { type: 'page', idstr: 'pc.ram' };
     const zero = { ...common, kind: 'zero', fill: 0, data: '' };
-    expect(whole.records.slice(7, -3)).toEqual([
+    expect(whole.records.slice(8, -3)).toEqual([
       { ...begin, kind: 'normal', offset: 0, pages: 2 },
       { ...common, kind: 'normal', offset: 0, fill: 0, data: text(content.subarray(0, PAGE)) },
       { ...common, kind: 'normal', offset: PAGE, fill: 0, data: text(content.subarray(PAGE)) },
@@ -867,7 +867,7 @@ describe('runs of pages, of our own machine', () => {
     expect(feed(new StreamDecoder(), cut).error).toMatchObject({ code: 'TRUNCATED' });
   });
 
-  test('of any other machine it is no record', () => {
+  test('of a source that has not asked whether they are understood it is no record', () => {
     expect(feed(new StreamDecoder(), joined([...part, zeroRun])).error).toMatchObject({ code: 'BAD_FLAGS' });
     const context = {
       targetPageSize: PAGE,
@@ -876,8 +876,8 @@ describe('runs of pages, of our own machine', () => {
       sections: [],
       blocks: [{ index: 0, ...block }],
     };
-    const read = (isOwnMachine: boolean) =>
-      feed(new StreamDecoder({ channel: 'preempt', context: { ...context, isOwnMachine } }), zeroRun).error;
+    const read = (mayHaveRuns: boolean) =>
+      feed(new StreamDecoder({ channel: 'preempt', context: { ...context, mayHaveRuns } }), zeroRun).error;
     expect(read(false)).toMatchObject({ code: 'BAD_FLAGS' });
     expect(read(true)).toBeUndefined();
   });
@@ -892,7 +892,7 @@ describe('options', () => {
       targetPageSize: PAGE,
       pageSizeSummary: 0,
       ignoreShared: false,
-      isOwnMachine: false,
+      mayHaveRuns: false,
       sections: [ram],
       blocks: [{ index: 0, ...block }],
     });
