@@ -141,7 +141,7 @@ describe('the guest at the destination does not answer in time', () => {
     'to its %s in postcopy: its time counts once all pages are here',
     async (call) => {
       let missing = Number.NaN;
-      const faults = { guestAtDestination: [{ call, how: 'hangs' }], guestTimeoutMs: 1 } as const;
+      const faults = { guestAtDestination: [{ call, how: 'hangs' }], guestTimeoutAtDestinationMs: 1 } as const;
       const { where, destinationError } = await survives(atOnce, faults, async ({ incoming }) => {
         await incoming.finished.catch(() => {});
         missing = incoming.info().lost?.missingPages ?? Number.NaN;
