@@ -60,7 +60,7 @@ const endOfPrecopy = share({
   ownSteps: /^(S9|S1[0-2]|D8|D10)/,
   ownMessages: /^(PART|END|FULL|body|footer (guest|global)|eof|vmdescription|SHUT)/,
 });
-/** Nothing was sent before it: all of the memory is discarded, comes behind the switch, and is surely asked for. */
+/** Nothing was sent before it: all of the memory is discarded, comes behind the switch and is surely asked for. */
 const switchAtOnce = share({
   thorough: false,
   ownSteps: /^(S8|S9\.[14]|D6|D9)/,
