@@ -52,15 +52,15 @@ const ALL: Share = { thorough: true, ownSteps: /^/, ownMessages: /^/ };
 const share = (part: Share): Share => (process.env.POSTCOPY_EVERY_FAILURE === '1' ? ALL : part);
 
 /**
- * Until its end a precopy is what a postcopy is before the switch; then it stops, hands over and ends otherwise. Without
- * a return path the source finds a broken connection otherwise in the middle, too.
+ * Until its end a precopy is what a postcopy is before the switch; then it stops, hands over and ends otherwise. With
+ * no return path the source finds a broken connection otherwise in the middle, too.
  */
 const endOfPrecopy = share({
   thorough: false,
   ownSteps: /^(S9|S1[0-2]|D8|D10)/,
   ownMessages: /^(PART|END|FULL|body|footer (guest|global)|eof|vmdescription|SHUT)/,
 });
-/** Nothing was sent before it: all of the memory is discarded, comes behind the switch and is surely asked for. */
+/** Nothing was sent before it: all of the memory is discarded, comes behind the switch, and guests ask for it. */
 const switchAtOnce = share({
   thorough: false,
   ownSteps: /^(S8|S9\.[14]|D6|D9)/,
