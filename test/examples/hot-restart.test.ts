@@ -1,4 +1,4 @@
-/** examples/hot-restart: its parts, a server that is restarted under its clients, and the same with some memory and load. */
+/** examples/hot-restart: its parts, a server that is restarted under its clients, and one with memory and load. */
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
