@@ -1,10 +1,11 @@
-/** How vitest runs: each file of tests in a process of its own, over the compiled code as Node loads it. */
+/** How vitest runs: over the compiled code as Node loads it, each file in a process of its own but for some. */
 import { defineConfig } from 'vitest/config';
+
+/** Of code that only computes and leaves nothing in its process: these share one, as each start takes half a second. */
+const computing = ['test/{wire,inspect}/**/*.test.ts', 'test/cli/!(*-command|main).test.ts'];
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    // A process each, as a file may open userfaultfds, leave a vCPU blocked, or count open handles.
     pool: 'forks',
     // Each test drives several threads of its own; more at once only makes time limits unreliable.
     maxWorkers: 2,
@@ -12,5 +13,13 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Workers are started from dist/ by path, so the test must see the same instances of its modules.
     server: { deps: { external: [/\/dist\//, /\.node$/] } },
+    projects: [
+      {
+        extends: true,
+        // A process each, as a file may open userfaultfds, leave a vCPU blocked, or count open handles.
+        test: { name: 'alone', include: ['test/**/*.test.ts'], exclude: computing },
+      },
+      { extends: true, test: { name: 'together', include: computing, isolate: false } },
+    ],
   },
 });

@@ -143,7 +143,7 @@ async function compileTypeScript() {
   setStamp('typescript', current);
 }
 
-/** Node 20 runs no TypeScript, and the benchmarks run in processes of their own. */
+/** Node 20 runs no TypeScript, and the benchmarks run in processes of their own. Types are checked by lint. */
 async function compileBench() {
   const sources = ['bench', 'testing'].flatMap((folder) => filesBelow(folder, ['.ts']));
   const configurations = ['tsconfig.json', 'tsconfig.test.json', 'tsconfig.bench.json'];

@@ -9,7 +9,7 @@ import { drawPlan, MEMORY_MAX, migrationSeed } from '../testing/chaos/plan.ts';
 const all = { cuts: 100, hugepages: true, preempt: true };
 
 test('16 cuts cost nothing', { timeout: 600_000 }, async () => {
-  const figures = await withHugepagesIfAny((hugepages) => chaosCampaign({ ...all, seed: 2, cuts: 16, hugepages }));
+  const figures = await withHugepagesIfAny((hugepages) => chaosCampaign({ ...all, seed: 9, cuts: 16, hugepages }));
   expect(figures.cuts).toBeGreaterThanOrEqual(16);
   expect(figures.recoveries).toBeGreaterThan(5);
   expect(figures.worstPauseMs).toBeGreaterThan(0);

@@ -8,8 +8,6 @@ import type { Scenario } from './failure-scenarios.ts';
 const CLEAN_RUNS = 3;
 /** Of the pages of a section: which. */
 const SAMPLED_PAGES: ReadonlySet<number> = new Set([1, 2, 17]);
-/** Every so many messages one that ends another way. */
-const OTHER_KINDS_EVERY = 3;
 
 export interface CutPoint extends Cut {
   /** For the test's name. */
@@ -41,17 +39,20 @@ export async function cutPoints(scenario: Scenario): Promise<CutPoint[]> {
     });
   }
   const points: Cut[] = [];
-  const otherKind: CutKind[] = scenario.transport === 'tcp' ? ['half', 'reset'] : ['half'];
+  const kinds: CutKind[] = scenario.transport === 'tcp' ? ['close', 'half', 'reset'] : ['close', 'half'];
   for (const direction of ['stream', 'return path'] satisfies Direction[]) {
     const [first, ...others] = relays.map((relay) => relay.seen(direction));
     const messages = first.filter(
-      ({ name }) => isSampled(name, scenario) && others.every((seen) => seen.some((other) => other.name === name)),
+      ({ name }) =>
+        scenario.ownMessages.test(name) &&
+        isSampled(name, scenario) &&
+        others.every((seen) => seen.some((other) => other.name === name)),
     );
     for (const [index, { name: message, length }] of messages.entries()) {
       points.push({ direction, message, place: 'before', kind: 'close' });
-      if (length > 1 && scenario.thorough) points.push({ direction, message, place: 'within', kind: 'close' });
-      if (index % OTHER_KINDS_EVERY !== 0 || !scenario.thorough) continue;
-      for (const kind of otherKind) points.push({ direction, message, place: 'before', kind });
+      // Once more where it has begun, each in another of the ways in which a connection ends.
+      const kind = kinds[index % kinds.length];
+      if (scenario.thorough && length > 1) points.push({ direction, message, place: 'within', kind });
     }
   }
   return points.map((point) => ({ ...point, title: title(point) }));

@@ -60,11 +60,9 @@ async function bench(given: BenchCommandOptions): Promise<void> {
   else process.stdout.write(`${benchTable(report)}\n`);
 }
 
-/** Adds the command to `program`. */
-export function addBenchCommand(program: Command): void {
-  program
-    .command('bench')
-    .description('how fast this host moves a guest between two processes, by each way in turn')
+/** Gives the command its arguments and options, and what it does. */
+export function define(command: Command): void {
+  command
     .addOption(sized('--memory <size>', "the guest's RAM, such as 256M or 1G", parseSize, '512M'))
     .option('--rounds <n>', 'times that it is moved by each way', number(1, 1000), 3)
     .addOption(

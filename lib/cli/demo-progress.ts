@@ -2,10 +2,10 @@
  * The demo while it runs: a few live lines on a terminal, else a plain line whenever something has
  * changed or a second has passed. Always on stderr; stdout is for the result.
  */
-import { createLogUpdate } from 'log-update';
 import type { SideProgress } from './demo-messages.js';
 import { incomingText, outgoingText, recoveriesText } from './migration-lines.js';
 import { formatCount } from './size.js';
+import { type TerminalLines, terminalLines } from './terminal-lines.js';
 
 /** Milliseconds between two plain lines. */
 const PLAIN_MS = 1000;
@@ -36,8 +36,7 @@ export interface DemoProgress {
   end(): void;
 }
 
-function liveProgress(stream: NodeJS.WriteStream): DemoProgress {
-  const update = createLogUpdate(stream);
+function liveProgress(update: TerminalLines): DemoProgress {
   const lines = { source: '', destination: '' };
   let doing = '';
   const draw = () => update([doing, lines.source, lines.destination].filter((line) => line !== '').join('\n'));
@@ -69,7 +68,7 @@ function plainProgress(stream: NodeJS.WriteStream): DemoProgress {
   };
 }
 
-export function createDemoProgress(stream: NodeJS.WriteStream = process.stderr): DemoProgress {
-  // A terminal of no known width can't be drawn on.
-  return stream.isTTY && stream.columns > 0 ? liveProgress(stream) : plainProgress(stream);
+export async function createDemoProgress(stream: NodeJS.WriteStream = process.stderr): Promise<DemoProgress> {
+  const live = await terminalLines(stream);
+  return live === undefined ? plainProgress(stream) : liveProgress(live);
 }

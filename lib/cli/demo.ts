@@ -172,7 +172,8 @@ export async function runDemo(
   try {
     const uri = settings.transport === 'unix' ? `unix:${join(folder, 'migration.sock')}` : 'tcp:127.0.0.1:0';
     const tracedIn = trace === undefined ? undefined : folder;
-    const migration = () => run({ ...settings, uri, tracedIn }, createDemoProgress(), interrupted);
+    const progress = await createDemoProgress();
+    const migration = () => run({ ...settings, uri, tracedIn }, progress, interrupted);
     return await (trace === undefined ? migration() : runTraced(trace, folder, migration));
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -74,7 +74,7 @@ async function runInspect(file: string, options: InspectCommandOptions): Promise
   if (main === STDIN && file === STDIN) {
     throw new MigrationError('BAD_ARGUMENT', 'standard input can be only one of the two recordings');
   }
-  const progress = createInspectProgress();
+  const progress = await createInspectProgress();
   const output = new Output();
   let inspection: Inspection;
   try {
@@ -100,11 +100,9 @@ async function runInspect(file: string, options: InspectCommandOptions): Promise
   await output.flush();
 }
 
-/** Adds the command to `program`. */
-export function addInspectCommand(program: Command): void {
-  program
-    .command('inspect')
-    .description('what a recorded migration stream holds, and whether it is whole')
+/** Gives the command its arguments and options, and what it does. */
+export function define(command: Command): void {
+  command
     .argument('<file>', 'the bytes of one connection, as they are or gzipped; - is standard input')
     .option('--json', 'print one JSON object as the last line')
     .option('--records', 'print a line for each record, with its offset')

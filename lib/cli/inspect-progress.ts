@@ -2,8 +2,8 @@
  * How far a recording has been read: one live line on a terminal, else a plain line now and then. Always on
  * stderr, and only once it takes long enough to wonder.
  */
-import { createLogUpdate } from 'log-update';
 import { formatBytes } from './size.js';
+import { terminalLines } from './terminal-lines.js';
 
 /** Milliseconds before the first line, and between two of them on a terminal and elsewhere. */
 const QUIET_MS = 1000;
@@ -36,13 +36,12 @@ export function progressLine(position: number, size: number | undefined, elapsed
   return `read ${formatBytes(position)} of ${formatBytes(size)} (${percent} %), ${formatBytes(rate)}/s${left}`;
 }
 
-export function createInspectProgress(
+export async function createInspectProgress(
   stream: NodeJS.WriteStream = process.stderr,
   now: () => number = () => performance.now(),
-): InspectProgress {
+): Promise<InspectProgress> {
   const started = now();
-  // A terminal of no known width can't be drawn on.
-  const live = stream.isTTY && stream.columns > 0 ? createLogUpdate(stream) : undefined;
+  const live = await terminalLines(stream);
   let drawnAt = Number.NEGATIVE_INFINITY;
   return {
     update: (position, size) => {

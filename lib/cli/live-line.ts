@@ -2,7 +2,7 @@
  * One line of numbers while a command runs, and lines of events above it: live on a terminal, else a plain line
  * each second in which the numbers have changed. Always on stderr.
  */
-import { createLogUpdate } from 'log-update';
+import { terminalLines } from './terminal-lines.js';
 
 /** Milliseconds from one look at the numbers to the next. */
 const LIVE_MS = 250;
@@ -22,9 +22,8 @@ export interface LiveLine {
   end(): void;
 }
 
-export function createLiveLine(stream: NodeJS.WriteStream = process.stderr): LiveLine {
-  // A terminal of no known width can't be drawn on.
-  const live = stream.isTTY && stream.columns > 0 ? createLogUpdate(stream) : undefined;
+export async function createLiveLine(stream: NodeJS.WriteStream = process.stderr): Promise<LiveLine> {
+  const live = await terminalLines(stream);
   let timer: NodeJS.Timeout | undefined;
   return {
     event: (text) => {

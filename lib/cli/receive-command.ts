@@ -100,12 +100,12 @@ async function receive(
 
 async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
   const interrupted = onInterrupt();
+  const line = await createLiveLine();
   const { save: directory, like } = options;
   const saver = await MachineSaver.create({
     ...(directory === undefined ? {} : { directory }),
     ...(like === undefined ? {} : { like }),
   });
-  const line = createLiveLine();
   try {
     await receive(uri, options, saver, line, interrupted);
   } finally {
@@ -128,11 +128,9 @@ A postcopy whose connection is lost is paused: this listens again at the same UR
 is lost, and --on-lost says what becomes of its memory: "exit" ends, "freeze" keeps it with who waits for a missing page
 waiting, "poison" has a missing page raise SIGBUS in who reads it. What came is kept in --save (docs/recovery.md).`;
 
-/** Adds the command to `program`. */
-export function addReceiveCommand(program: Command): void {
-  const command = program
-    .command('receive')
-    .description('take a machine over from a QEMU or from "postcopy send", and keep it')
+/** Gives the command its arguments and options, and what it does. */
+export function define(command: Command): void {
+  command
     .argument('<uri>', 'where to listen: unix:/path or tcp:host:port')
     .option('--save <dir>', 'keep it, or the half that came, in this directory, which must be new or empty')
     .option('--like <dir>', 'take only a machine like the one saved in this directory')

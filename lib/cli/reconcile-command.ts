@@ -16,7 +16,7 @@ interface ReconcileCommandOptions {
 async function runReconcile(destination: string, source: string, options: ReconcileCommandOptions): Promise<void> {
   const { out, json = false } = options;
   const signal = onInterrupt();
-  const line = createLiveLine();
+  const line = await createLiveLine();
   const began = performance.now();
   let done = 0;
   let total = 0;
@@ -41,11 +41,9 @@ A postcopy that is given up leaves part of the machine at each side: what the de
 have, which is at the source still. "postcopy receive --save DIR" and "postcopy send --save-remainder DIR" keep them.
 What comes out is sent with "postcopy send --from" (docs/recovery.md).`;
 
-/** Adds the command to `program`. */
-export function addReconcileCommand(program: Command): void {
-  program
-    .command('reconcile')
-    .description('make a whole machine of the two halves that a postcopy left which was given up')
+/** Gives the command its arguments and options, and what it does. */
+export function define(command: Command): void {
+  command
     .argument('<destination-dir>', 'the destination\'s half, which "receive --save" kept')
     .argument('<source-dir>', 'the source\'s half, which "send --save-remainder" kept')
     .requiredOption('--out <dir>', 'where it is to be: a directory that is not there')

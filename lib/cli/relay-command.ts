@@ -76,13 +76,13 @@ function report(stats: RelayStats, ms: number, recorded: string | undefined): st
 
 async function runRelay(from: string, to: string, options: RelayCommandOptions): Promise<void> {
   const interrupted = onInterrupt();
+  const progress = await createRelayProgress();
   const { rate, delay: delayMs, jitter: jitterMs, seed, buffer: bufferBytes, connectTimeout, record } = options;
   const { keep = false, decode = false, json = false } = options;
   const relay = await createRelay(from, to, {
     ...{ rate, delayMs, jitterMs, seed, bufferBytes, connectTimeoutMs: connectTimeout, faults: faultsOf(options) },
     ...(record === undefined ? {} : { record }),
   });
-  const progress = createRelayProgress();
   progress.event(`listening at ${relay.uri}, for ${to}`);
   narrate(relay, to, progress);
   relay.on('warning', (error) => {
@@ -113,13 +113,11 @@ function logMessages(relay: Relay): void {
   relay.observe(new MessageLog((line) => process.stdout.write(`${line}\n`)));
 }
 
-/** Adds the command to `program`. */
-export function addRelayCommand(program: Command): void {
+/** Gives the command its arguments and options, and what it does. */
+export function define(command: Command): void {
   const direction = (flags: string, what: string) =>
     new Option(flags, what).choices(directions).default('s2d' satisfies Direction);
-  program
-    .command('relay')
-    .description('pass a migration on between two peers: recorded, delayed, slowed down, or broken')
+  command
     .argument('<in>', 'where the source connects to: unix:/path or tcp:host:port')
     .argument('<out>', 'where the destination listens')
     .option('--record <path>', 'record all bytes: into a folder, or to files whose names begin so')

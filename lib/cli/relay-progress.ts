@@ -26,11 +26,11 @@ export interface RelayProgress {
   end(): void;
 }
 
-export function createRelayProgress(
+export async function createRelayProgress(
   stream: NodeJS.WriteStream = process.stderr,
   now: () => number = () => performance.now(),
-): RelayProgress {
-  const line = createLiveLine(stream);
+): Promise<RelayProgress> {
+  const line = await createLiveLine(stream);
   return {
     event: line.event,
     follow: (stats) => {

@@ -111,7 +111,7 @@ async function send(
 
 async function runSend(uri: string, options: SendOptions): Promise<void> {
   const signal = onInterrupt();
-  const line = createLiveLine();
+  const line = await createLiveLine();
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
   try {
@@ -137,11 +137,9 @@ A postcopy whose connection is lost is paused, and this connects again and again
 "migrate_recover unix:/run/n.sock", which --recover-uri then names. Where it has not recovered within --recover-for, the
 machine is lost at the destination; --save-remainder keeps what that may not have (docs/recovery.md).`;
 
-/** Adds the command to `program`. */
-export function addSendCommand(program: Command): void {
-  const command = program
-    .command('send')
-    .description('send on a machine that "postcopy receive --save" kept, to a QEMU or another receive')
+/** Gives the command its arguments and options, and what it does. */
+export function define(command: Command): void {
+  command
     .argument('<uri>', 'where the destination listens: unix:/path or tcp:host:port')
     .requiredOption('--from <dir>', 'the directory it is kept in')
     .option('--postcopy', 'let it run at the destination first, and send its RAM as it is asked for')

@@ -11,7 +11,7 @@ import { thereAndBack } from './there-and-back.js';
 const capabilities = { postcopyRam: true };
 const URI = 'tcp:127.0.0.1:0';
 /** Milliseconds that each byte takes each way where a page is to take long. */
-const SLOW_MS = 50;
+const SLOW_MS = 20;
 
 /** What a move waits for: two guests to be made, started, stopped, verified and closed, and what comes between. */
 const THINGS_IN_A_MOVE = 10;

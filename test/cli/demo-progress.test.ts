@@ -12,7 +12,7 @@ const destination: SideProgress = {
   guest: undefined,
 };
 
-function collect(isTTY = false) {
+async function collect(isTTY = false) {
   const chunks: string[] = [];
   const stream = new Writable({
     decodeStrings: false,
@@ -22,7 +22,7 @@ function collect(isTTY = false) {
     },
   });
   Object.assign(stream, { isTTY, columns: 200, rows: 50 });
-  const progress = createDemoProgress(stream as NodeJS.WriteStream);
+  const progress = await createDemoProgress(stream as NodeJS.WriteStream);
   return { progress, lines: () => chunks.join('').split('\n').slice(0, -1), text: () => chunks.join('') };
 }
 
@@ -37,8 +37,8 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-test('says what begins, and how each side stands', () => {
-  const { progress, lines } = collect();
+test('says what begins, and how each side stands', async () => {
+  const { progress, lines } = await collect();
   progress.doing('migrating');
   progress.progress(source);
   progress.progress(destination);
@@ -50,8 +50,8 @@ test('says what begins, and how each side stands', () => {
   ]);
 });
 
-test('says a thing again only when a second has passed, or the status is another', () => {
-  const { progress, lines } = collect();
+test('says a thing again only when a second has passed, or the status is another', async () => {
+  const { progress, lines } = await collect();
   progress.progress(source);
   for (nowMs = 10_100; nowMs < 11_000; nowMs += 100) progress.progress(source);
   expect(lines().length).toBe(1);
@@ -63,14 +63,14 @@ test('says a thing again only when a second has passed, or the status is another
   expect(lines()[2]).toMatch(/^source +postcopy-active:/);
 });
 
-test('counts the recoveries', () => {
-  const { progress, lines } = collect();
+test('counts the recoveries', async () => {
+  const { progress, lines } = await collect();
   progress.progress({ ...source, recoveries: { count: 2, pausedMs: 70, longestMs: 40 } } as SideProgress);
   expect(lines()[0]).toMatch(/; recovered 2 times, paused for 70 ms in all$/);
 });
 
-test('the sides do not keep each other from saying something', () => {
-  const { progress, lines } = collect();
+test('the sides do not keep each other from saying something', async () => {
+  const { progress, lines } = await collect();
   progress.progress(source);
   progress.progress(destination);
   nowMs += 999;
@@ -79,12 +79,12 @@ test('the sides do not keep each other from saying something', () => {
   expect(lines().length).toBe(2);
 });
 
-test('a plain stream gets no control characters; a terminal gets lines that are drawn over', () => {
-  const plain = collect();
+test('a plain stream gets no control characters; a terminal gets lines that are drawn over', async () => {
+  const plain = await collect();
   plain.progress.progress(source);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there.
   expect(plain.text()).not.toMatch(/[\x00-\x09\x0b-\x1f]/);
-  const live = collect(true);
+  const live = await collect(true);
   live.progress.doing('migrating');
   live.progress.progress(source);
   live.progress.progress(destination);
@@ -93,8 +93,8 @@ test('a plain stream gets no control characters; a terminal gets lines that are 
   for (const said of ['migrating …', 'source  ', 'destination  ']) expect(live.text()).toContain(said);
 });
 
-test('says how much the guest is held back', () => {
-  const { progress, lines } = collect();
+test('says how much the guest is held back', async () => {
+  const { progress, lines } = await collect();
   progress.progress({ ...source, info: { ...source.info, cpuThrottlePercentage: 30 } } as SideProgress);
   expect(lines()[0]).toMatch(/^source +active, pass 1, guest held back 30 %: 78 pages sent/);
 });

@@ -16,7 +16,7 @@ test.each([
 });
 
 /** A stream that keeps what is written, and a clock that is set by hand. */
-function setUp(terminal: boolean) {
+async function setUp(terminal: boolean) {
   const written: string[] = [];
   const clock = { ms: 0 };
   const stream = {
@@ -28,7 +28,7 @@ function setUp(terminal: boolean) {
       return true;
     },
   } as unknown as NodeJS.WriteStream;
-  const progress = createInspectProgress(stream, () => clock.ms);
+  const progress = await createInspectProgress(stream, () => clock.ms);
   const at = (ms: number, position: number) => {
     clock.ms = ms;
     progress.update(position, 100);
@@ -37,24 +37,24 @@ function setUp(terminal: boolean) {
 }
 
 describe('elsewhere than on a terminal', () => {
-  test('says nothing of what is quick', () => {
-    const { progress, written, at } = setUp(false);
+  test('says nothing of what is quick', async () => {
+    const { progress, written, at } = await setUp(false);
     at(0, 1);
     at(999, 99);
     progress.end();
     expect(written).toEqual([]);
   });
 
-  test('writes a line every five seconds', () => {
-    const { written, at } = setUp(false);
+  test('writes a line every five seconds', async () => {
+    const { written, at } = await setUp(false);
     for (let ms = 0; ms <= 12_000; ms += 500) at(ms, ms / 200);
     expect(written.length).toBe(3);
     for (const line of written) expect(line).toMatch(/^read .* left\n$/);
   });
 });
 
-test('a terminal has one live line, which is gone at the end', () => {
-  const { progress, written, at } = setUp(true);
+test('a terminal has one live line, which is gone at the end', async () => {
+  const { progress, written, at } = await setUp(true);
   at(1000, 10);
   at(1050, 11);
   at(1100, 12);

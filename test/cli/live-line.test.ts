@@ -18,8 +18,8 @@ const line = (terminal = {}) =>
     ...terminal,
   } as unknown as NodeJS.WriteStream);
 
-test('is said once a second while its mark changes, whatever its text', () => {
-  const { follow, end } = line();
+test('is said once a second while its mark changes, whatever its text', async () => {
+  const { follow, end } = await line();
   let mark = 0;
   let looks = 0;
   follow(() => ({ text: `look ${++looks}`, mark: String(mark) }));
@@ -34,8 +34,8 @@ test('is said once a second while its mark changes, whatever its text', () => {
   expect(written).toHaveLength(1);
 });
 
-test('follows the last thing it was given only', () => {
-  const { follow } = line();
+test('follows the last thing it was given only', async () => {
+  const { follow } = await line();
   let mark = 0;
   follow(() => ({ text: 'first', mark: String(mark) }));
   follow(() => ({ text: 'second', mark: String(mark) }));
@@ -44,16 +44,16 @@ test('follows the last thing it was given only', () => {
   expect(written).toEqual(['second\n']);
 });
 
-test('an event is said at once; an end twice does no harm', () => {
-  const { event, end } = line();
+test('an event is said at once; an end twice does no harm', async () => {
+  const { event, end } = await line();
   event('connected');
   end();
   end();
   expect(written).toEqual(['connected\n']);
 });
 
-test('on a terminal it is drawn over again, four times a second, also where nothing changes', () => {
-  const { follow, end } = line({ isTTY: true, columns: 80, rows: 20 });
+test('on a terminal it is drawn over again, four times a second, also where nothing changes', async () => {
+  const { follow, end } = await line({ isTTY: true, columns: 80, rows: 20 });
   let looks = 0;
   follow(() => ({ text: `look ${++looks}`, mark: '' }));
   vi.advanceTimersByTime(1000);

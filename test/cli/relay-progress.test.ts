@@ -17,12 +17,12 @@ test('the line: how much, how fast since the last look, how many are open', () =
 });
 
 describe('without a terminal', () => {
-  test('a plain line for each second in which something passed, and for what happens', () => {
+  test('a plain line for each second in which something passed, and for what happens', async () => {
     vi.useFakeTimers();
     try {
       const written: string[] = [];
       const stream = { isTTY: false, write: (text: string) => written.push(text) } as unknown as NodeJS.WriteStream;
-      const progress = createRelayProgress(stream, () => Date.now());
+      const progress = await createRelayProgress(stream, () => Date.now());
       let current = stats(0, 0);
       progress.event('listening');
       progress.follow(() => current);

@@ -164,7 +164,7 @@ describe('the fault thread fails', () => {
 
 /** Pages that are sent, and let go of, at one time. */
 const WINDOW = 64;
-const WINDOWS = 24;
+const WINDOWS = 12;
 
 describe.each<MemoryKind>(['anonymous', 'memfd'])('%s memory, sent in windows', (kind) => {
   test('a thread that lets go and touches in turn never sees what the source sends meanwhile', async () => {

@@ -12,7 +12,7 @@ import { TwoHosts, whyNoHosts } from '../../testing/two-hosts.ts';
 const PEER_TIMEOUT_MS = 900;
 const settings: DemoSettings = {
   ...demoSettings,
-  memory: 16 * 2 ** 20,
+  memory: 10 * 2 ** 20,
   vcpus: 2,
   writesPerSecond: 20_000,
   workingSetShare: 0.5,
@@ -131,7 +131,7 @@ describe.skipIf(why !== undefined)(why ?? 'two hosts', { timeout: 120_000 }, () 
     );
 
     test.each(['source', 'destination'] as const)('while both are paused, the %s', async (side) => {
-      const run = await start({ recoverForMs: 4 * RECOVER_FOR_MS });
+      const run = await start({ recoverForMs: 2 * RECOVER_FOR_MS });
       await inTheMiddle(run);
       hosts.pullCable();
       await Promise.all([is(run.source, 'postcopy-paused'), is(run.destination, 'postcopy-paused')]);

@@ -69,7 +69,7 @@ async function begin(row: Row, receiver: MachineKeeper): Promise<{ source: QemuP
     postcopyRam: row.capability === 'postcopy-ram' || row.with?.includes('postcopy-ram') === true,
   };
   const incoming = await listen('tcp:127.0.0.1:0', { guest: receiver, capabilities });
-  const source = await QemuProcess.start('source', await bootedGuest(image, {}, row.arguments));
+  const source = await QemuProcess.start('source', [...(await bootedGuest(image)), ...(row.arguments ?? [])]);
   await source.console.report('the guest at work', ({ writes }) => writes > 300);
   await setUp(source, [...(row.with ?? []), row.capability], row.parameters ?? { 'max-bandwidth': 64 * MIB });
   return { source, incoming };

@@ -1,6 +1,7 @@
 /**
  * `postcopy receive` from a real QEMU and `postcopy send` of what it kept to another: RAM is byte for byte what the
- * source holds, and the guest goes on where it was, in every combination of precopy and postcopy.
+ * source holds, and the guest goes on where it was. In and out by precopy and by postcopy: as what is kept is the same
+ * however it came, not each with each.
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -84,10 +85,8 @@ async function unpark(destination: QemuProcess, mode: Mode, transport: Transport
 
 describe('QEMU to a directory to QEMU', { timeout: 180_000 }, () => {
   test.each<{ inMode: Mode; outMode: Mode; transport: Transport }>([
-    { inMode: 'precopy', outMode: 'precopy', transport: 'unix' },
     { inMode: 'precopy', outMode: 'postcopy', transport: 'tcp' },
-    { inMode: 'postcopy', outMode: 'postcopy', transport: 'unix' },
-    { inMode: 'postcopy', outMode: 'precopy', transport: 'tcp' },
+    { inMode: 'postcopy', outMode: 'precopy', transport: 'unix' },
   ])('in by $inMode, out by $outMode, over $transport: the guest goes on', async ({ inMode, outMode, transport }) => {
     const guest = linuxGuest(image);
     await using source = await QemuProcess.start('source', await bootedGuest(image));

@@ -36,7 +36,7 @@ function figuresText({ cuts, migrations, recoveries, kept, worstPauseMs, pausedM
   ].join(', ');
 }
 
-const line = createLiveLine();
+const line = await createLiveLine();
 // What was reserved is given back also where it is ended.
 const signal = onInterrupt();
 

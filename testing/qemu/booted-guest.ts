@@ -18,14 +18,9 @@ const AT_ONCE = { 'max-bandwidth': 2 ** 40, 'downtime-limit': 10_000 };
 
 /**
  * The arguments of a QEMU that has the guest at work. Capabilities can't be set until it runs: wait for a report.
- * `more`: arguments that the QEMU is to have besides.
  */
-export async function bootedGuest(
-  image: GuestImage,
-  options: LinuxGuestOptions = {},
-  more: readonly string[] = [],
-): Promise<string[]> {
-  const args = [...linuxGuest(image, options), ...more];
+export async function bootedGuest(image: GuestImage, options: LinuxGuestOptions = {}): Promise<string[]> {
+  const args = linuxGuest(image, options);
   const { stdout: version } = await execa(QEMU, ['--version']);
   const name = createHash('sha256')
     .update(JSON.stringify([version, args]))

@@ -11,6 +11,8 @@ import { type Scenario, scenarios } from '../../../testing/failure-scenarios.ts'
 import { passedByChance, passedOnce } from '../../../testing/passed-points.ts';
 
 const { 'precopy with return path': precopy, 'postcopy at once': postcopy } = scenarios;
+/** Of each scenario, at most, until all points are passed. */
+const RUNS = 3;
 const cut: Cut = { direction: 'stream', message: 'page #2 of PART ram #1', place: 'before', kind: 'close' };
 
 /** Points that are passed only after the connection broke: where it ends the migration, or where that pauses. */
@@ -34,10 +36,14 @@ const elsewhere: Partial<Record<TracePointName, string>> = {
 
 test('the scenarios pass all other points', async () => {
   const passed = new Set(Object.keys({ ...afterFailure, ...elsewhere }) as TracePointName[]);
-  for (const each of Object.values(scenarios)) {
-    for (const { point } of (await passedOnce(each)).values()) passed.add(point);
+  const missing = () => tracePointNames.filter((point) => !passed.has(point));
+  // On a busy machine a guest may not come to a missing page in each of them.
+  for (let run = 0; run < RUNS && missing().length > 0; run += 1) {
+    for (const each of Object.values(scenarios)) {
+      for (const { point } of (await passedOnce(each)).values()) passed.add(point);
+    }
   }
-  expect(tracePointNames.filter((point) => !passed.has(point))).toEqual([]);
+  expect(missing()).toEqual([]);
 });
 
 describe('fails again, after the connection broke', () => {

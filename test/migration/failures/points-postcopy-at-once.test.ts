@@ -1,4 +1,4 @@
-/** A postcopy at once: made to fail at every trace point it passes from the switch on. */
+/** A postcopy at once: made to fail at the trace points that are another matter where nothing was sent before. */
 import { test } from 'vitest';
 import { scenarios } from '../../../testing/failure-scenarios.ts';
 import { passedPoints } from '../../../testing/passed-points.ts';

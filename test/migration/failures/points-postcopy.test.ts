@@ -1,5 +1,5 @@
 /**
- * A postcopy after one pass: made to fail at every trace point it passes from the switch on, cancelled at every
+ * A postcopy after one pass: made to fail at every trace point it passes, cancelled at every
  * point of the source’s threads, aborted at every point of the destination’s.
  */
 import { describe, test } from 'vitest';

@@ -1,6 +1,6 @@
 /**
- * A precopy with a return path: made to fail at every trace point it passes, cancelled at every
- * point of the source’s threads, aborted at every point of the destination’s.
+ * A precopy with a return path: made to fail at every trace point of its end, cancelled at those of the source’s
+ * threads, aborted at those of the destination’s.
  */
 import { describe, test } from 'vitest';
 import { scenarios } from '../../../testing/failure-scenarios.ts';

@@ -1,4 +1,4 @@
-/** A precopy: made to fail at every trace point it passes. */
+/** A precopy: made to fail at every trace point of its end. */
 import { test } from 'vitest';
 import { scenarios } from '../../../testing/failure-scenarios.ts';
 import { passedPoints } from '../../../testing/passed-points.ts';
