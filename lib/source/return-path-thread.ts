@@ -90,6 +90,7 @@ class ReturnPath {
       case 'PONG':
         this.#trace.at('source_return_path_thread_pong', message.value);
         this.#signals.set(message.value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', message.value);
+        if (message.value === Ping.PACKAGE) this.#signals.set('LOADED', 1);
         this.#signals.bump('ATTENTION');
         return false;
       case 'REQ_PAGES':
