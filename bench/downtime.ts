@@ -1,30 +1,36 @@
 /**
- * For how long nobody runs the guest, and how soon it runs at the destination after postcopy was asked for. Its guest
- * runs and writes at QEMU; what we have of it is started and stopped, and runs nothing.
+ * For how long nobody runs the guest, and how soon it runs at the destination after postcopy was asked for. QEMU's guest
+ * runs and writes at QEMU; what we have of it is started and stopped, and runs nothing. So there is one of ours too,
+ * which runs at both ends, and writes as much.
  */
 import { GUEST_RAM } from '../testing/qemu/linux-guest.ts';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import type { QemuProcess } from '../testing/qemu/qemu-process.ts';
 import type { Benchmark, BenchOptions, Comparison, Contender, Mode, OpenBenchmark, Sample } from './benchmark.ts';
 import { epochMs } from './epoch.ts';
-import type { Sent } from './peer-messages.ts';
+import type { Received, Sent } from './peer-messages.ts';
 import { PeerProcess } from './peer-process.ts';
 import { completed, sendFromQemu } from './qemu-peer.ts';
-import { hashOf, RunningGuest, requireSoundGuest } from './running-guest.ts';
+import { GUEST_OF_OURS, hashOf, RunningGuest, requireSoundGuest } from './running-guest.ts';
 import { startWithGuestOf } from './source-with-guest.ts';
 
 interface SourceEnd extends AsyncDisposable {
   send(uri: string): Promise<Sent>;
+}
+
+interface HashedSourceEnd extends SourceEnd {
   /** SHA-256 of the RAM that it has sent. */
   hash(): Promise<string>;
 }
 
-interface DestinationEnd extends AsyncDisposable {
+type Started = Pick<Received, 'startedMs' | 'firstWriteMs'>;
+
+interface DestinationEnd<Source extends SourceEnd> extends AsyncDisposable {
   readonly uri: string;
-  /** When it has completed: when the guest was started there, in milliseconds since 1970. */
-  startedMs(): Promise<number>;
+  /** When it has completed: when the guest was started there. */
+  started(): Promise<Started>;
   /** Throws unless the guest there is whole. */
-  requireSound(source: SourceEnd): Promise<void>;
+  requireSound(source: Source): Promise<void>;
 }
 
 async function send(qemu: QemuProcess, uri: string, mode: Mode): Promise<Sent> {
@@ -33,7 +39,7 @@ async function send(qemu: QemuProcess, uri: string, mode: Mode): Promise<Sent> {
   return { ...times, postcopyAskedMs, stoppedMs: await qemu.qmp.eventMs('STOP') };
 }
 
-async function qemuSource(guest: RunningGuest, mode: Mode): Promise<SourceEnd> {
+async function qemuSource(guest: RunningGuest, mode: Mode): Promise<HashedSourceEnd> {
   const qemu = await guest.startSource(mode);
   return {
     send: (uri) => send(qemu, uri, mode),
@@ -42,30 +48,43 @@ async function qemuSource(guest: RunningGuest, mode: Mode): Promise<SourceEnd> {
   };
 }
 
-const ourSource = async (us: PeerProcess, mode: Mode): Promise<SourceEnd> => ({
+const ourSource = async (us: PeerProcess, mode: Mode): Promise<HashedSourceEnd> => ({
   send: (uri) => us.send(uri, { mode, running: true }),
   hash: () => us.hash(GUEST_RAM),
   [Symbol.asyncDispose]: async () => {},
 });
 
-async function qemuDestination(guest: RunningGuest, mode: Mode, transport: Transport): Promise<DestinationEnd> {
+async function sourceWithOurs(mode: Mode): Promise<SourceEnd> {
+  const us = PeerProcess.start();
+  await us.makeGuest(GUEST_OF_OURS);
+  return {
+    send: (uri) => us.send(uri, { mode, running: true }),
+    [Symbol.asyncDispose]: () => us[Symbol.asyncDispose](),
+  };
+}
+
+async function qemuDestination(
+  guest: RunningGuest,
+  mode: Mode,
+  transport: Transport,
+): Promise<DestinationEnd<SourceEnd>> {
   const { qemu, uri } = await guest.startDestination(mode, transport);
   return {
     uri,
-    startedMs: async () => {
+    started: async () => {
       await completed(qemu);
-      return qemu.qmp.eventMs('RESUME');
+      return { startedMs: await qemu.qmp.eventMs('RESUME') };
     },
     requireSound: () => requireSoundGuest(qemu),
     [Symbol.asyncDispose]: () => qemu.stop(),
   };
 }
 
-async function ourDestination(mode: Mode, transport: Transport): Promise<DestinationEnd> {
+async function ourDestination(mode: Mode, transport: Transport): Promise<DestinationEnd<HashedSourceEnd>> {
   const us = PeerProcess.start();
   return {
     uri: await us.listen(transport, { mode }),
-    startedMs: async () => (await us.received()).startedMs,
+    started: () => us.received(),
     requireSound: async (source) => {
       const [sent, come] = await Promise.all([source.hash(), us.hash(GUEST_RAM)]);
       if (sent !== come) throw new Error("the RAM that we have received is not the source's");
@@ -74,15 +93,30 @@ async function ourDestination(mode: Mode, transport: Transport): Promise<Destina
   };
 }
 
-async function move(opening: Promise<SourceEnd>, accepting: Promise<DestinationEnd>, mode: Mode): Promise<Sample> {
+async function destinationForOurs(mode: Mode, transport: Transport): Promise<DestinationEnd<SourceEnd>> {
+  const us = PeerProcess.start();
+  return {
+    uri: await us.listen(transport, { mode, memory: GUEST_OF_OURS.memory }),
+    started: () => us.received(),
+    requireSound: () => us.verify(),
+    [Symbol.asyncDispose]: () => us[Symbol.asyncDispose](),
+  };
+}
+
+async function move<Source extends SourceEnd>(
+  opening: Promise<Source>,
+  accepting: Promise<DestinationEnd<Source>>,
+  mode: Mode,
+): Promise<Sample> {
   await using destination = await accepting;
   await using source = await opening;
-  const [sent, startedMs] = await Promise.all([source.send(destination.uri), destination.startedMs()]);
+  const [sent, { startedMs, firstWriteMs }] = await Promise.all([source.send(destination.uri), destination.started()]);
   await destination.requireSound(source);
   return {
     figures: {
       'downtime ms': sent.downtimeMs,
       'stop to start ms': startedMs - sent.stoppedMs,
+      ...(firstWriteMs === undefined ? {} : { 'stop to first write ms': firstWriteMs - sent.stoppedMs }),
       ...(mode === 'postcopy' ? { 'asked to start ms': startedMs - sent.postcopyAskedMs } : {}),
     },
   };
@@ -102,7 +136,16 @@ function comparisonOf(guest: RunningGuest, us: PeerProcess, mode: Mode, transpor
     name: `downtime, ${mode}, ${transport}`,
     baseline: 'QEMU → QEMU',
     compared: ['downtime ms', 'stop to start ms', 'asked to start ms'],
-    contenders: [pair('QEMU', 'QEMU'), pair('us', 'us'), pair('us', 'QEMU'), pair('QEMU', 'us')],
+    contenders: [
+      pair('QEMU', 'QEMU'),
+      pair('us', 'us'),
+      {
+        name: 'us → us, a guest of ours',
+        run: () => move(sourceWithOurs(mode), destinationForOurs(mode, transport), mode),
+      },
+      pair('us', 'QEMU'),
+      pair('QEMU', 'us'),
+    ],
   };
 }
 

@@ -15,7 +15,7 @@ const sizeOf = (bytes: number): string => (bytes < GIB ? `${bytes / MIB} MiB` : 
 
 const startWithGuest = async (memory: number): Promise<PeerProcess> => {
   const us = PeerProcess.start();
-  await us.makeGuest(memory);
+  await us.makeGuest({ memory, filledShare: 0, workingSetShare: 0 });
   return us;
 };
 

@@ -1,5 +1,6 @@
 /** What a bench says to a process of ours, and hears from it: commands with one reply each, by IPC. */
 import type { FaultInfo } from '#lib/destination/incoming-info.js';
+import type { StressGuestSettings } from '#lib/guest/stress-guest.js';
 import type { Mode } from './benchmark.ts';
 import type { ResidentMemory } from './resident-memory.ts';
 import type { TouchOptions } from './toucher.ts';
@@ -22,6 +23,9 @@ export interface SendSettings {
   readonly backgroundBytesPerSecond?: number;
 }
 
+/** Of a guest of ours. */
+export type GuestSettings = Pick<StressGuestSettings, 'memory' | 'filledShare' | 'workingSetShare' | 'writesPerSecond'>;
+
 export type PeerCommand =
   /** Listen at `uri` and keep what comes. */
   | { readonly do: 'listen'; readonly uri: string; readonly settings: ListenSettings }
@@ -31,9 +35,9 @@ export type PeerCommand =
   | { readonly do: 'send'; readonly uri: string; readonly settings: SendSettings }
   /** Send what is kept by postcopy, until the destination has gone. */
   | { readonly do: 'send-until-lost'; readonly uri: string; readonly preempt: boolean }
-  /** Make a guest of ours to send, with so many bytes of RAM, nearly all of them zero. */
-  | { readonly do: 'make-guest'; readonly memory: number }
-  /** Check a guest of ours that has come. */
+  /** Make a guest of ours to send. */
+  | { readonly do: 'make-guest'; readonly guest: GuestSettings }
+  /** Stop a guest of ours that has come, and check it. */
   | { readonly do: 'verify' }
   /** Tell how much memory this process has, without the guest's. */
   | { readonly do: 'memory' }
@@ -59,6 +63,8 @@ export interface Received {
   readonly requests: number;
   /** When the guest was started here, in milliseconds since 1970. */
   readonly startedMs: number;
+  /** When one of ours that was started wrote for the first time. */
+  readonly firstWriteMs?: number;
 }
 
 export interface Sent {

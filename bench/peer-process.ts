@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import type {
+  GuestSettings,
   ListenSettings,
   PeerCommand,
   PeerReplies,
@@ -48,12 +49,12 @@ export class PeerProcess implements AsyncDisposable {
     return this.#ask({ do: 'send', uri, settings });
   }
 
-  /** Of ours, with nearly nothing but zeroes in its RAM; it is sent from then on. */
-  async makeGuest(memory: number): Promise<void> {
-    await this.#ask({ do: 'make-guest', memory });
+  /** Of ours; it is sent from then on. */
+  async makeGuest(guest: GuestSettings): Promise<void> {
+    await this.#ask({ do: 'make-guest', guest });
   }
 
-  /** Throws unless the guest of ours that has come is as it was. */
+  /** Stops the guest of ours that has come, and throws unless it is as it was, with what it wrote. */
   async verify(): Promise<void> {
     const { badPages } = await this.#ask({ do: 'verify' });
     if (badPages > 0) throw new Error(`the guest that we have received has ${badPages} wrong pages`);

@@ -1,13 +1,22 @@
 /** A process of ours at one end, as a user would run it: forked by peer-process.ts, told what to do by IPC. */
 import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { IncomingMigration } from '#lib/destination/incoming.js';
 import { StressGuest } from '#lib/guest/stress-guest.js';
 import { listen } from '#lib/migration/listen.js';
 import { migrate } from '#lib/migration/migrate.js';
 import { native } from '#lib/native.js';
-import { epochMs } from './epoch.ts';
+import { epochMs, epochMsOf } from './epoch.ts';
 import { findDifference } from './memory-image.ts';
-import type { ListenSettings, PeerCommand, PeerReplies, PeerReply, SendSettings, TouchTimes } from './peer-messages.ts';
+import type {
+  GuestSettings,
+  ListenSettings,
+  PeerCommand,
+  PeerReplies,
+  PeerReply,
+  SendSettings,
+  TouchTimes,
+} from './peer-messages.ts';
 import { residentMemory } from './resident-memory.ts';
 import { quantileOf } from './statistics.ts';
 import { TimedMachineReceiver } from './timed-machine.ts';
@@ -50,15 +59,24 @@ async function awaitReceived(): Promise<PeerReplies['await-received']> {
     ...(touched === undefined ? {} : { touched: touchTimes(touched) }),
     faults,
     requests: ram.postcopyRequests,
-    startedMs: stress === undefined ? keeper.kept.startedMs : stress.stats.startedUs / 1000,
+    ...(stress === undefined ? { startedMs: keeper.kept.startedMs } : await startOf(stress)),
   };
+}
+
+/** Of one that runs once it has written, which it does in a moment. */
+async function startOf(guest: StressGuest): Promise<Pick<PeerReplies['await-received'], 'startedMs' | 'firstWriteMs'>> {
+  const startedMs = epochMsOf(guest.stats.startedUs);
+  if (!guest.running) return { startedMs };
+  while (guest.stats.firstWriteUs === 0) await delay(1);
+  return { startedMs, firstWriteMs: epochMsOf(guest.stats.firstWriteUs) };
 }
 
 async function send(uri: string, settings: SendSettings): Promise<PeerReplies['send']> {
   const { mode, preempt = false, running = false, backgroundBytesPerSecond = 0 } = settings;
   const postcopy = mode === 'postcopy';
-  if (running) await keeper.kept.start();
-  const outgoing = await migrate(stress ?? keeper.kept, uri, {
+  const guest = stress ?? keeper.kept;
+  if (running) await guest.start();
+  const outgoing = await migrate(guest, uri, {
     capabilities: { postcopyRam: postcopy, postcopyPreempt: preempt },
     parameters: { maxBandwidth: 0, maxPostcopyBandwidth: backgroundBytesPerSecond },
     ...(postcopy && !running ? { postcopyAfterPasses: 0 } : {}),
@@ -70,7 +88,7 @@ async function send(uri: string, settings: SendSettings): Promise<PeerReplies['s
     totalMs: totalTime,
     downtimeMs: downtime,
     postcopyAskedMs,
-    stoppedMs: stress === undefined ? keeper.kept.stoppedMs : 0,
+    stoppedMs: stress === undefined ? keeper.kept.stoppedMs : epochMsOf(stress.stats.stoppedUs),
   };
 }
 
@@ -96,13 +114,14 @@ async function compare(idstr: string, path: string): Promise<PeerReplies['compar
   return { difference };
 }
 
-async function makeGuest(memory: number): Promise<PeerReplies['make-guest']> {
-  stress = await StressGuest.create({ memory, filledShare: 0, workingSetShare: 0 });
+async function makeGuest(guest: GuestSettings): Promise<PeerReplies['make-guest']> {
+  stress = await StressGuest.create(guest);
   return {};
 }
 
 async function verify(): Promise<PeerReplies['verify']> {
   if (stress === undefined) throw new Error('no guest of ours is here');
+  await stress.stop();
   const { lostPages, tornPages, stalePages } = await stress.verify();
   return { badPages: lostPages + tornPages + stalePages };
 }
@@ -122,7 +141,7 @@ async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerRepl
     case 'send-until-lost':
       return sendUntilLost(command.uri, command.preempt);
     case 'make-guest':
-      return makeGuest(command.memory);
+      return makeGuest(command.guest);
     case 'verify':
       return verify();
     case 'memory':

@@ -5,15 +5,25 @@
 import { createHash } from 'node:crypto';
 import { bootedGuest } from '../testing/qemu/booted-guest.ts';
 import { guestImage } from '../testing/qemu/guest-image.ts';
-import { linuxGuest } from '../testing/qemu/linux-guest.ts';
+import { LINUX_GUEST_MEMORY_KIB, linuxGuest } from '../testing/qemu/linux-guest.ts';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { QemuProcess } from '../testing/qemu/qemu-process.ts';
 import { memfdContent } from '../testing/qemu/ram.ts';
-import type { Mode } from './benchmark.ts';
+import { MIB, type Mode } from './benchmark.ts';
+import type { GuestSettings } from './peer-messages.ts';
 import { prepareToSend, startListening } from './qemu-peer.ts';
 
 /** Of the guest's time: pages that it writes in a tenth of a second, and how many it goes through. */
 const WRITER = { pagesPerTick: 100, workingSetMib: 4 };
+const MEMORY_BYTES = LINUX_GUEST_MEMORY_KIB * 1024;
+
+/** A guest of ours that writes as much, and whose RAM is as large and as full. */
+export const GUEST_OF_OURS: GuestSettings = {
+  memory: MEMORY_BYTES,
+  filledShare: 1 / 2,
+  workingSetShare: (WRITER.workingSetMib * MIB) / MEMORY_BYTES,
+  writesPerSecond: WRITER.pagesPerTick * 10,
+};
 
 export class RunningGuest {
   readonly #arguments: readonly string[];

@@ -116,6 +116,7 @@ export interface MainThreadResult {
   readonly postcopy: boolean;
 }
 
+type PingRecord = Extract<CommandRecord, { readonly command: 'PING' }>;
 type SectionRecord = Extract<StreamRecord, { readonly type: 'section-start' | 'device-data' | 'section-end' }>;
 
 class MainThread {
@@ -286,9 +287,7 @@ class MainThread {
         this.#returnPath = true;
         return;
       case 'PING':
-        if (!this.#returnPath) throw this.#illegal('PING', 'before OPEN_RETURN_PATH');
-        trace.at('loadvm_process_command_ping', record.value);
-        this.#pong(record.value);
+        this.#pong(this.#askedBy(record));
         if (record.value === Ping.RUNS) this.#pong(PONG_RUNS);
         return;
       case 'SWITCHOVER_START':
@@ -304,8 +303,15 @@ class MainThread {
     }
   }
 
+  /** The value to answer with. */
+  #askedBy({ value }: PingRecord): number {
+    if (!this.#returnPath) throw this.#illegal('PING', 'before OPEN_RETURN_PATH');
+    return value;
+  }
+
   /** Once the listen thread reads the connection, its loss is that thread's to notice. */
   #pong(value: number): void {
+    this.#thread.trace.at('loadvm_process_command_ping', value);
     const pong = encodePong(value);
     if (this.#signals.get('LISTEN') === Handed.YES) this.#link.send(pong);
     else this.#channel.send(pong);
@@ -386,8 +392,12 @@ class MainThread {
 
   // --- the two ends ------------------------------------------------------------------------------
 
-  /** D7 and D8: the package is read whole first, as the stream behind it belongs to the listen thread. */
+  /**
+   * D7 and D8: the package is read whole first, as the stream behind it belongs to the listen thread. Nobody runs the
+   * guest meanwhile, and the pages behind the package want the processor too.
+   */
   #runPackage(length: number): void {
+    this.#thread.raise();
     this.#lookForConnections();
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
@@ -395,7 +405,7 @@ class MainThread {
     const { bytes, decoder } = this.#reader.takePackage(length);
     const view = new DataView(bytes.buffer);
     this.#package = decoder;
-    let asksPledge = false;
+    const pings: number[] = [];
     for (let at = 0; at < length; at += decoder.consumed) {
       const record = asMigrationError(() => decoder.next(bytes, view, at, length));
       if (record === undefined) throw this.#illegal('PACKAGED', 'with a record cut at its end');
@@ -403,9 +413,8 @@ class MainThread {
       if (isOfSection(record)) this.#section(record, bytes);
       else if (record.type === 'command' && record.command === 'POSTCOPY_LISTEN') this.#listen();
       else if (record.type === 'command' && record.command === 'POSTCOPY_RUN')
-        return this.#run(length - at - decoder.consumed, asksPledge);
-      else if (isPing(record, Ping.SWITCHOVER)) asksPledge = true;
-      else if (isPing(record)) this.#command(record);
+        return this.#run(length - at - decoder.consumed, pings);
+      else if (isPing(record)) pings.push(this.#askedBy(record));
       else throw this.#illegal(nameOf(record), 'inside the package');
     }
     throw this.#illegal('PACKAGED', 'without POSTCOPY_RUN');
@@ -467,10 +476,14 @@ class MainThread {
     }
   }
 
-  /** D8. `asksPledge`: the source lets go of the guest only when it knows that it can run here. */
-  #run(bytesBehind: number, asksPledge: boolean): void {
+  /**
+   * D8. With the ping of the pledge among `pings` the source lets go of the guest only when it knows that it can run
+   * here. The others are answered when it does: until then a source of ours sends nothing that nobody has asked for.
+   */
+  #run(bytesBehind: number, pings: readonly number[]): void {
     if (bytesBehind > 0) throw this.#illegal('PACKAGED', `with ${bytesBehind} bytes behind POSTCOPY_RUN`);
     const { trace } = this.#thread;
+    const asksPledge = pings.includes(Ping.SWITCHOVER);
     this.#step('POSTCOPY_RUN');
     this.#signals.set('HANDOVER', asksPledge ? Handover.ASKED : Handover.GIVEN);
     trace.at('loadvm_postcopy_handle_run');
@@ -478,6 +491,7 @@ class MainThread {
     if (asksPledge) this.#pledge();
     this.#thread.owner.call('takeOverGuest', { ran });
     trace.at('loadvm_postcopy_handle_run_vmstart');
+    for (const ping of pings) if (ping !== Ping.SWITCHOVER) this.#pong(ping);
     this.#thread.emit({ kind: 'postcopy-active' });
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.DONE);
   }
@@ -504,6 +518,7 @@ class MainThread {
   }
 
   #completePrecopy(): void {
+    this.#thread.raise();
     this.#collector?.flush();
     this.#counters.set('precopyBytes', this.#counters.get('transferred'));
     requireAllPages(this.#blocks, this.#received);
@@ -577,10 +592,8 @@ function isOfSection(record: StreamRecord): record is SectionRecord {
   return record.type === 'section-start' || record.type === 'device-data' || record.type === 'section-end';
 }
 
-/** Of that value, if one is given. */
-function isPing(record: StreamRecord, value?: number): record is Extract<CommandRecord, { readonly command: 'PING' }> {
-  if (record.type !== 'command' || record.command !== 'PING') return false;
-  return value === undefined || record.value === value;
+function isPing(record: StreamRecord): record is PingRecord {
+  return record.type === 'command' && record.command === 'PING';
 }
 
 /** The guest here must have the blocks of the guest there. */

@@ -15,31 +15,31 @@ export interface MappingFlags {
   readonly isKeptFromChildren: boolean;
 }
 
-/** The VmFlags of the mapping that holds `address` in the text of a smaps file; none where there is no such. Pure. */
-export function vmFlagsAt(smaps: string, address: number): readonly string[] {
-  let isIt = false;
-  for (const line of smaps.split('\n')) {
-    const range = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line);
-    if (range !== null) {
-      isIt = address >= Number.parseInt(range[1], 16) && address < Number.parseInt(range[2], 16);
-    } else if (isIt && line.startsWith('VmFlags:')) {
-      return line.slice('VmFlags:'.length).trim().split(/\s+/);
+/**
+ * The VmFlags of the mappings that hold these addresses in the text of a smaps file; none where there is no such. In one
+ * pass, as the text is long and the guest may stand still meanwhile. Pure.
+ */
+export function vmFlagsAt(smaps: string, addresses: readonly number[]): readonly (readonly string[])[] {
+  const flags: (readonly string[])[] = addresses.map(() => []);
+  for (const [, from, to, words] of smaps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) [^]*?^VmFlags:(.*)$/gm)) {
+    const start = Number.parseInt(from, 16);
+    const end = Number.parseInt(to, 16);
+    for (const [index, address] of addresses.entries()) {
+      if (address >= start && address < end) flags[index] = words.trim().split(/\s+/);
     }
   }
-  return [];
+  return flags;
 }
 
 /** Of each block; what is said of its first page, where it is not the same for all of it. */
 export function readMappingFlags(blocks: readonly RAMBlockDescriptor[]): MappingFlags[] {
-  const smaps = readFileSync('/proc/self/smaps', 'utf8');
-  return blocks.map(({ address }) => {
-    const flags = vmFlagsAt(smaps, address);
-    return {
-      hugepages: flags.includes('hg') ? 'wanted' : flags.includes('nh') ? 'unwanted' : 'unsaid',
-      isLocked: flags.includes('lo'),
-      isKeptFromChildren: flags.includes('dc'),
-    };
-  });
+  const smaps = readFileSync('/proc/self/smaps', 'latin1');
+  const addresses = blocks.map(({ address }) => address);
+  return vmFlagsAt(smaps, addresses).map((flags) => ({
+    hugepages: flags.includes('hg') ? 'wanted' : flags.includes('nh') ? 'unwanted' : 'unsaid',
+    isLocked: flags.includes('lo'),
+    isKeptFromChildren: flags.includes('dc'),
+  }));
 }
 
 /** Whether all of a range is mapped anonymously, privately, to read and write, in the text of a maps file. Pure. */

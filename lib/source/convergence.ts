@@ -1,4 +1,8 @@
-/** What the migration thread does next, from how much is still to send: QEMU's rule, and ours of whole passes. Pure. */
+/**
+ * What the migration thread does next, from how much is still to send: QEMU's rule, and two of ours. Whole passes may be
+ * asked for; and the guest is not stopped for what may as well go while it runs, which is all that passes still narrow
+ * down, even where it would fit into the downtime limit. Pure.
+ */
 
 /** Bytes still to send, as far as known, by when they may go. */
 export interface Pending {
@@ -12,6 +16,8 @@ export interface Convergence {
   readonly pending: Pending;
   /** Bytes that can go within the downtime limit at the measured bandwidth; 0 while none was measured. */
   readonly thresholdBytes: number;
+  /** The rest of this pass should go before the guest is stopped ({@link Narrowing}). */
+  readonly narrows: boolean;
   readonly inPostcopy: boolean;
   /** In postcopy: the destination has not yet been told to run the guest. */
   readonly handingOver: boolean;
@@ -21,6 +27,28 @@ export interface Convergence {
   readonly passes: number;
   /** Switch after so many whole passes, even where precopy could end by itself; undefined: only when asked. */
   readonly postcopyAfterPasses: number | undefined;
+}
+
+/** How much a sync may leave of what the one before left, for another pass to be worth it. */
+const NARROWER = 1 / 2;
+/** Milliseconds that a pass may take which only makes the downtime shorter. */
+const NARROWING_MS = 1000;
+
+/** Whether passes narrow down what is to be sent. As each leaves half at most, there are few in vain. */
+export class Narrowing {
+  #leftBytes = Number.POSITIVE_INFINITY;
+  #isNarrower = true;
+
+  /** A sync has left so much to send. */
+  synced(leftBytes: number): void {
+    this.#isNarrower = leftBytes <= this.#leftBytes * NARROWER;
+    this.#leftBytes = leftBytes;
+  }
+
+  /** Whether the rest of this pass, so many bytes, should go before the guest is stopped. */
+  isWorth(restBytes: number, bytesPerSecond: number): boolean {
+    return this.#isNarrower && restBytes <= (bytesPerSecond * NARROWING_MS) / 1000;
+  }
 }
 
 export type NextStep = 'iterate' | 'start-postcopy' | 'complete';
@@ -37,11 +65,14 @@ export function pendingBytes({ mustPrecopyBytes, canPostcopyBytes }: Pending): n
 }
 
 /** Whether the dirty bitmap should be brought up to date before {@link nextStep} is asked. */
-export function needsSync({ pending, thresholdBytes, inPostcopy, postcopyAfterPasses }: Convergence): boolean {
-  if (inPostcopy) return false; // the guest writes elsewhere now
-  const bytes = pendingBytes(pending);
-  if (postcopyAfterPasses !== undefined) return bytes === 0;
-  return bytes < thresholdBytes || bytes === 0;
+export function needsSync(state: Convergence): boolean {
+  if (state.inPostcopy) return false; // the guest writes elsewhere now
+  return pendingBytes(state.pending) === 0 || (state.postcopyAfterPasses === undefined && mayEnd(state));
+}
+
+/** The rest fits into the downtime, and need not go before it: whoever asks for the switch wants it now. */
+function mayEnd({ pending, thresholdBytes, narrows, postcopyAsked }: Convergence): boolean {
+  return pendingBytes(pending) < thresholdBytes && (postcopyAsked || !narrows);
 }
 
 /** In postcopy the end is only when nothing is left: until then requested pages overtake the others. */
@@ -55,6 +86,6 @@ export function nextStep(state: Convergence): NextStep {
   if (postcopyAfterPasses !== undefined) {
     return passes >= postcopyAfterPasses && maySwitch ? 'start-postcopy' : 'iterate';
   }
-  if (bytes < thresholdBytes) return 'complete';
+  if (mayEnd(state)) return 'complete';
   return postcopyAsked && maySwitch ? 'start-postcopy' : 'iterate';
 }

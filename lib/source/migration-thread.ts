@@ -16,7 +16,15 @@ import { AutoConverge } from './auto-converge.js';
 import { BandwidthMeter } from './bandwidth-meter.js';
 import { nowMs } from './clock.js';
 import { complete } from './completion.js';
-import { type Convergence, type NextStep, needsSync, nextStep, pendingBytes, ramPending } from './convergence.js';
+import {
+  type Convergence,
+  Narrowing,
+  type NextStep,
+  needsSync,
+  nextStep,
+  pendingBytes,
+  ramPending,
+} from './convergence.js';
 import { handOverWhenLoaded, startPostcopy } from './postcopy-start.js';
 import { pauseAndRecover } from './recovery.js';
 import { type MigrationThreadData, SourceContext, type SourceEvent, type SourceOwnerCalls } from './source-context.js';
@@ -33,6 +41,7 @@ export interface MigrationThreadResult {
 class MigrationThread {
   readonly #source: SourceContext;
   readonly #meter = new BandwidthMeter(nowMs());
+  readonly #narrowing = new Narrowing();
   readonly #autoConverge: AutoConverge | undefined;
   #postcopyAfterPasses: number | undefined;
   #passes = 0;
@@ -152,8 +161,9 @@ class MigrationThread {
   }
 
   #endPass(): void {
-    const { thread } = this.#source;
+    const { thread, ram } = this.#source;
     const period = this.#source.sync();
+    this.#narrowing.synced(pageOffset(ram.remainingPages));
     this.#passes += 1;
     thread.emit({ kind: 'pass', passes: this.#passes });
     const percent = period === undefined ? undefined : this.#autoConverge?.next(period);
@@ -164,9 +174,12 @@ class MigrationThread {
 
   #convergence(): Convergence {
     const { ram, signals, inPostcopy, data, parameters } = this.#source;
+    const { bytesPerSecond } = this.#meter;
+    const restBytes = pageOffset(ram.remainingPages);
     return {
-      pending: ramPending(pageOffset(ram.remainingPages), data.capabilities.postcopyRam),
-      thresholdBytes: (this.#meter.bytesPerSecond * parameters.get('downtimeLimit')) / 1000,
+      pending: ramPending(restBytes, data.capabilities.postcopyRam),
+      thresholdBytes: (bytesPerSecond * parameters.get('downtimeLimit')) / 1000,
+      narrows: this.#narrowing.isWorth(restBytes, bytesPerSecond),
       inPostcopy,
       handingOver: this.#source.isHandingOver,
       postcopyAsked: data.capabilities.postcopyRam && signals.get('START_POSTCOPY') === 1,

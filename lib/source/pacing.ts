@@ -80,7 +80,7 @@ export class Pacing {
     this.#pingedMs = nowMs();
   }
 
-  /** For so many milliseconds only requested pages go. */
+  /** For so many milliseconds only requested pages go, unless the destination has loaded the device state before. */
   holdBackground(ms: number): void {
     this.#heldUntilMs = nowMs() + ms;
   }
@@ -160,6 +160,7 @@ export class Pacing {
   }
 
   get #heldMs(): number {
+    if (this.#signals.get('LOADED') === 1) return 0;
     return Math.max(0, this.#heldUntilMs - nowMs());
   }
 

@@ -14,8 +14,9 @@ import type { SourceContext } from './source-context.js';
 const EARLY_ROUNDS = 4;
 const FEW_PAGES = 128;
 /**
- * Milliseconds in which a destination has mostly loaded the device state; its answer must not wait behind pages that
- * nobody has asked for. One that takes longer gets those meanwhile.
+ * Milliseconds in which a destination has mostly loaded the device state, and in which it has mostly started the guest:
+ * while it does, pages that nobody has asked for would only take the processor from it, and its answers wait behind
+ * them. One that takes longer gets those meanwhile.
  */
 const LOAD_MS = 100;
 /** Milliseconds to wait for a pong before going on without: a slow destination only costs downtime. */
@@ -46,15 +47,15 @@ export function startPostcopy(source: SourceContext): void {
   if (machine.answersBeforeRun) stream.send(encode.encodePackaged(package_));
   else source.handOver(encode.encodePackaged(package_));
   source.enterPostcopy();
-  if (machine.answersBeforeRun) pacing.holdBackground(LOAD_MS);
-  else end(source);
+  pacing.holdBackground(LOAD_MS);
+  if (!machine.answersBeforeRun) end(source);
 }
 
 /** In two phases: the second, once the destination has answered. It runs the guest when it sees the last ping. */
 export function handOverWhenLoaded(source: SourceContext): void {
   if (source.signals.get('PONG') !== Ping.SWITCHOVER) return;
   source.confirmHandOver();
-  source.pacing.holdBackground(0);
+  source.pacing.holdBackground(LOAD_MS);
   end(source);
 }
 

@@ -109,6 +109,7 @@ class ReturnPath {
     if (value === Ping.RUNS) return; // which any destination says
     if (value === PONG_RUNS) this.#signals.set('RUNS', 1);
     else this.#signals.set(value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', value);
+    if (value === Ping.PACKAGE) this.#signals.set('LOADED', 1);
     this.#signals.bump('ATTENTION');
   }
 

@@ -19,6 +19,11 @@ export const sourceSignalNames = [
   'PONG_PLACED',
   /** Return path thread: 1 once the destination has said that it understands runs of pages. */
   'RUNS',
+  /**
+   * Return path thread: 1 once the ping in the package was answered: a destination of ours has the guest run then, a
+   * QEMU has its devices loaded.
+   */
+  'LOADED',
   /** Migration thread: 1 from when the destination may have all it needs to run the guest. */
   'HANDED_OVER',
   /** Return path thread: bumped at each message, which is a sign of life of the destination. */

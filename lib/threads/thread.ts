@@ -50,6 +50,8 @@ export interface ThreadContext<Event, Handlers extends CallHandlers> {
   readonly trace: Trace;
   /** Tells the owner something, without waiting. */
   emit(event: Event): void;
+  /** From here on it is {@link ThreadOptions.urgent}. */
+  raise(): void;
 }
 
 export interface ThreadOptions<Data, Event> {
@@ -158,7 +160,8 @@ export function runThread<Data, Result, Event = never, Handlers extends CallHand
   const post = (report: Report<Event>) => parentPort?.postMessage(report);
   const owner = new Caller<Handlers>(calls);
   native().setThreadName(name);
-  if (urgent) native().raiseThread(URGENT_STEPS); // as far as this process may
+  const raise = () => void native().raiseThread(URGENT_STEPS); // as far as this process may
+  if (urgent) raise();
   post({ kind: 'ready' });
   try {
     const result = body(data, {
@@ -166,6 +169,7 @@ export function runThread<Data, Result, Event = never, Handlers extends CallHand
       owner,
       trace: new Trace(trace),
       emit: (event) => post({ kind: 'event', event }),
+      raise,
     });
     post({ kind: 'returned', result });
   } catch (error) {

@@ -15,14 +15,21 @@ VmFlags:
 `;
 
 describe('in the text', () => {
-  test.each([
+  const cases: readonly [string, number, string][] = [
+    ['a mapping without flags', 0x7f0000008000, ''],
     ['the first byte', 0x7f0000001000, 'rd wr mr mw me ac sd hg'],
     ['the last byte', 0x7f0000002fff, 'rd wr mr mw me ac sd hg'],
     ['the mapping behind it', 0x7f0000003000, 'rd wr sh mr mw me ms lo'],
     ['a hole', 0x7f0000004000, ''],
-    ['a mapping without flags', 0x7f0000008000, ''],
-  ])('%s', (_what, address, flags) => {
-    expect(vmFlagsAt(SMAPS, address).join(' ')).toBe(flags);
+  ];
+
+  test.each(cases)('%s', (_what, address, flags) => {
+    expect(vmFlagsAt(SMAPS, [address]).map((words) => words.join(' '))).toEqual([flags]);
+  });
+
+  test('all of them, in whichever order', () => {
+    const addresses = cases.map(([, address]) => address);
+    expect(vmFlagsAt(SMAPS, addresses).map((words) => words.join(' '))).toEqual(cases.map(([, , flags]) => flags));
   });
 });
 

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   type Convergence,
+  Narrowing,
   type NextStep,
   needsSync,
   nextStep,
@@ -21,6 +22,8 @@ const bytes = (s: Convergence): number => s.pending.mustPrecopyBytes + s.pending
 /** What must go before the switch would go within the downtime. */
 const maySwitch = (s: Convergence): boolean => s.pending.mustPrecopyBytes <= s.thresholdBytes;
 const fits = (s: Convergence): boolean => bytes(s) < s.thresholdBytes;
+/** It is no use to send it before the guest stops, or there is no time for that. */
+const ends = (s: Convergence): boolean => fits(s) && (!s.narrows || s.postcopyAsked);
 
 const stepRules: readonly Rule<NextStep>[] = [
   { when: 'the guest is being handed over', is: (s) => s.handingOver, decision: 'iterate' },
@@ -43,8 +46,13 @@ const stepRules: readonly Rule<NextStep>[] = [
   },
   {
     when: 'the rest fits into the downtime, even if the switch is asked for',
-    is: (s) => bytes(s) > 0 && !s.inPostcopy && !counts(s) && fits(s),
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && !counts(s) && ends(s),
     decision: 'complete',
+  },
+  {
+    when: 'the rest fits into the downtime, and may as well go before',
+    is: (s) => bytes(s) > 0 && !s.inPostcopy && !counts(s) && fits(s) && !ends(s),
+    decision: 'iterate',
   },
   {
     when: 'the rest does not fit and the switch is asked for',
@@ -73,8 +81,13 @@ const syncRules: readonly Rule<boolean>[] = [
   },
   {
     when: 'the rest seems to fit',
-    is: (s) => !s.inPostcopy && bytes(s) > 0 && !counts(s) && fits(s),
+    is: (s) => !s.inPostcopy && bytes(s) > 0 && !counts(s) && ends(s),
     decision: true,
+  },
+  {
+    when: 'the rest seems to fit, and may as well go before',
+    is: (s) => !s.inPostcopy && bytes(s) > 0 && !counts(s) && fits(s) && !ends(s),
+    decision: false,
   },
   {
     when: 'there is much to do',
@@ -95,8 +108,10 @@ for (const pending of pendings) {
         for (const passes of [0, 1, 2, 3]) {
           for (const postcopyAfterPasses of [undefined, 0, 1, 2]) {
             for (const handingOver of inPostcopy ? [false, true] : [false]) {
-              const rest = { inPostcopy, handingOver, postcopyAsked, passes, postcopyAfterPasses };
-              states.push({ pending, thresholdBytes, ...rest });
+              for (const narrows of [false, true]) {
+                const rest = { narrows, inPostcopy, handingOver, postcopyAsked, passes, postcopyAfterPasses };
+                states.push({ pending, thresholdBytes, ...rest });
+              }
             }
           }
         }
@@ -124,4 +139,25 @@ test('RAM may go after the switch if there can be one, else it must go before', 
   expect(ramPending(4096, true)).toEqual({ mustPrecopyBytes: 0, canPostcopyBytes: 4096 });
   expect(ramPending(4096, false)).toEqual({ mustPrecopyBytes: 4096, canPostcopyBytes: 0 });
   expect(pendingBytes({ mustPrecopyBytes: 1, canPostcopyBytes: 2 })).toBe(3);
+});
+
+describe('passes narrow down what is to be sent', () => {
+  const SECOND = 1_000_000; // bytes that go in one
+
+  test('the first, and from then on while a sync leaves half of what the one before left, or less', () => {
+    const narrowing = new Narrowing();
+    expect(narrowing.isWorth(SECOND, SECOND)).toBe(true);
+    const passes = [800_000, 400_000, 200_001, 100_000, 100_000].map((left) => {
+      narrowing.synced(left);
+      return narrowing.isWorth(left, SECOND);
+    });
+    expect(passes).toEqual([true, true, false, true, false]);
+  });
+
+  test('but not where the rest takes longer than a second', () => {
+    const narrowing = new Narrowing();
+    expect(narrowing.isWorth(SECOND + 1, SECOND)).toBe(false);
+    expect(narrowing.isWorth(1, 0)).toBe(false); // nothing was measured yet
+    expect(narrowing.isWorth(SECOND, SECOND)).toBe(true);
+  });
 });
