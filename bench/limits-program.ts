@@ -1,4 +1,5 @@
 /** What this host can do at most, by a programme in C++ (native/limits.cc). */
+import { freemem } from 'node:os';
 import { execa } from 'execa';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { nativeProgram } from './native-program.ts';
@@ -38,4 +39,12 @@ export function measureSocket(transport: Transport, bytes: number): Promise<numb
 /** Of `local` faults another thread has the page; else it asks another process for it over that transport. */
 export async function measureFaults(place: 'local' | Transport, count: number): Promise<FaultTimes> {
   return (await run('fault', place, count)) as FaultTimes;
+}
+
+/**
+ * Has `bytes` of free memory made present, so that who allocates next does not wait for a hypervisor that has taken it
+ * back: what that costs depends on whose memory it was before, and not on who is measured.
+ */
+export async function warmMemory(bytes: number): Promise<void> {
+  await run('warm', Math.min(bytes, Math.floor(freemem() / 2)));
 }

@@ -14,7 +14,7 @@ import {
   type Sample,
 } from './benchmark.ts';
 import { type DestinationEnd, ourDestination, ourSource, qemuDestination, qemuSource, type SourceEnd } from './ends.ts';
-import { measureRate, measureSocket, type Rate } from './limits-program.ts';
+import { measureRate, measureSocket, type Rate, warmMemory } from './limits-program.ts';
 import type { MemoryImage } from './memory-image.ts';
 import type { PeerProcess } from './peer-process.ts';
 import { openWithSource } from './source-with-guest.ts';
@@ -29,6 +29,7 @@ const LIMIT = 'the limit';
 async function move(opening: () => SourceEnd | Promise<SourceEnd>, accepting: Promise<DestinationEnd>, bytes: number) {
   await using destination = await accepting;
   await using source = await opening();
+  await warmMemory(2 * bytes);
   const sample = await timedMigration(bytes, { source, destination }, async () => {
     const [{ totalMs, downtimeMs }] = await Promise.all([source.send(destination.uri), destination.completed()]);
     return { "source's total ms": totalMs, 'downtime ms': downtimeMs };
@@ -46,6 +47,7 @@ async function bestRate(what: Rate, bytes: number): Promise<number> {
 
 async function limit(memoryBytes: number, content: Content, mode: Mode, transport: Transport): Promise<Sample> {
   const bytes = Math.min(memoryBytes, LIMIT_BYTES);
+  await warmMemory(2 * bytes);
   const rates: PartRates = {
     copy: await bestRate('copy', bytes),
     zeropage: await bestRate('zeropage', bytes),
