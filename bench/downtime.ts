@@ -1,7 +1,7 @@
 /**
- * For how long nobody runs the guest, and how soon it runs at the destination after postcopy was asked for. QEMU's guest
- * runs and writes at QEMU; what we have of it is started and stopped, and runs nothing. So there is one of ours too,
- * which runs at both ends, and writes as much.
+ * For how long nobody runs the guest, and how soon it runs at the destination after postcopy was asked for. QEMU's
+ * guest runs and writes at QEMU; what we have of it is started and stopped, and runs nothing. So there is one of ours
+ * too, which runs at both ends, and writes as much.
  */
 import { GUEST_RAM } from '../testing/qemu/linux-guest.ts';
 import type { Transport } from '../testing/qemu/migrate.ts';

@@ -51,6 +51,7 @@ import { RamLoad } from './ram-load.js';
 import { RemovedPages } from './removed-pages.js';
 import { SourceLink } from './source-link.js';
 import { ARENA_BYTES, StreamReader } from './stream-reader.js';
+import { warmUp } from './warm-up.js';
 
 export interface MainThreadData {
   readonly listener: SocketHandle;
@@ -622,6 +623,7 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
   const signals = createDestinationSignals(data.signals);
   let main: MainThread | undefined;
   try {
+    if (data.capabilities.postcopyRam) warmUp(data.machine);
     main = new MainThread(data, thread);
     return main.run();
   } catch (error) {

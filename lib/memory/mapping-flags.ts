@@ -16,8 +16,8 @@ export interface MappingFlags {
 }
 
 /**
- * The VmFlags of the mappings that hold these addresses in the text of a smaps file; none where there is no such. In one
- * pass, as the text is long and the guest may stand still meanwhile. Pure.
+ * The VmFlags of the mappings that hold these addresses in the text of a smaps file; none where there is no such. In
+ * one pass, as the text is long and the guest may stand still meanwhile. Pure.
  */
 export function vmFlagsAt(smaps: string, addresses: readonly number[]): readonly (readonly string[])[] {
   const flags: (readonly string[])[] = addresses.map(() => []);

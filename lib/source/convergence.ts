@@ -1,7 +1,7 @@
 /**
- * What the migration thread does next, from how much is still to send: QEMU's rule, and two of ours. Whole passes may be
- * asked for; and the guest is not stopped for what may as well go while it runs, which is all that passes still narrow
- * down, even where it would fit into the downtime limit. Pure.
+ * What the migration thread does next, from how much is still to send: QEMU's rule, and two of ours. Whole passes may
+ * be asked for; and the guest is not stopped for what may as well go while it runs, which is all that passes still
+ * narrow down, even where it would fit into the downtime limit. Pure.
  */
 
 /** Bytes still to send, as far as known, by when they may go. */

@@ -86,7 +86,10 @@ describe('the pledge', () => {
     await pong(Ping.SWITCHOVER);
     await source.settled();
     expect([guest.running, incoming.status]).toEqual([false, 'active']);
+    expect(source.heard).not.toContainEqual({ type: 'PONG', value: Ping.PACKAGE }); // the source holds back pages till then
     source.send(piece.ping(Ping.AFTER_PACKAGE));
+    await pong(Ping.PACKAGE);
+    expect(guest.running).toBe(true);
     await until('it runs', () => incoming.status === 'postcopy-active');
     expect(guest.asked).toEqual(['load', 'start']);
     await completes();

@@ -193,6 +193,15 @@ test('while background pages are held back those asked for go', () => {
   expect(pacing.maySend()).toBe(true);
 });
 
+test('background pages that are held back go when the destination has answered the ping in the package', () => {
+  const { pacing, signals } = rig(0);
+  pacing.enterPostcopy();
+  pacing.holdBackground(60_000);
+  expect(pacing.maySend()).toBe(false);
+  signals.set('LOADED', 1);
+  expect(pacing.maySend()).toBe(true);
+});
+
 test('background pages that are held back go when the time is over', () => {
   const { pacing, signals } = rig(0);
   pacing.enterPostcopy();
