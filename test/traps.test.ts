@@ -25,7 +25,7 @@ const traps: readonly Trap[] = [
     trap: 'EEXIST without WAKE leaves the thread blocked that had faulted meanwhile',
     rule: 'a page that is present is success, and its waiters are woken',
     shownBy: [
-      ['soak.test.ts', '100,000 faults on %s memory, each served twice, leave nobody blocked'],
+      ['soak.test.ts', '25,000 faults on %s memory, each served twice, leave nobody blocked'],
       [userfaultfd, 'a page that is present wakes whoever still waits for it'],
     ],
   },

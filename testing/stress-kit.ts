@@ -1,6 +1,7 @@
 /** The test kit's view of the stress guest, for the guest itself and for those that are made of it. */
 import { StressGuest } from '#lib/index.js';
 import type { GuestKit } from '#lib/testing/index.js';
+import { until } from './native-thread.ts';
 
 const memory = 4 * 2 ** 20;
 
@@ -24,10 +25,10 @@ export const stressKit: GuestKit<StressGuest> = {
   },
   progress: async (guest) => {
     const before = guest.stats.writesHere;
-    while (guest.stats.writesHere < before + 20) {
+    await until('it writes', () => {
       if (!guest.running) throw new Error('it does not run');
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+      return guest.stats.writesHere >= before + 20;
+    });
   },
   close: (guest) => guest.close(),
   work: (guest) => guest.stats.writesHere,

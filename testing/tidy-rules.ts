@@ -170,7 +170,7 @@ const workerEntry = 'the loop of a worker, which only runs in a whole migration:
 const workerStep = 'a part of the migration thread, which only runs in a whole migration: test/migration/';
 const owner = 'what holds the threads of one side together, which only runs in a whole migration: test/migration/';
 const demoProcess =
-  'a process of the demo, driven whole by test/cli/main.test.ts and test/migration/two-processes.test.ts';
+  'a process of the demo, driven whole by test/cli/demo-command.test.ts and test/migration/two-processes.test.ts';
 const ofTheContract =
   'a part of the contract, which test/testing/guest-contract.test.ts holds against good and bad guests';
 const wasmThread = "in a vCPU's thread, which test/guest/wasm/wasm-guest.test.ts has through its owner";

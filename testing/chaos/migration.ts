@@ -9,6 +9,7 @@ import { AutoRecovery, type Recoveries } from '#lib/cli/auto-recovery.js';
 import type { IncomingMigration, OutgoingMigration } from '#lib/index.js';
 import { listen, migrate, StressGuest } from '#lib/index.js';
 import { BadNetwork, type Break } from '../bad-network.ts';
+import { until } from '../native-thread.ts';
 import { type ChaosPlan, planText } from './plan.ts';
 
 export interface ChaosOutcome {
@@ -172,7 +173,7 @@ class Migration {
     }
     if (where === 'source' && this.#target.stats.writesHere > 0) throw new Error('it ran at the destination meanwhile');
     const before = guest.stats.writesHere;
-    while (guest.stats.writesHere === before) await new Promise((resolve) => setImmediate(resolve));
+    await until('the guest writes', () => guest.stats.writesHere > before);
     await guest.stop();
     for (const [side, each] of Object.entries({ source: this.#source, destination: guest })) {
       const { lostPages, tornPages, stalePages, lostWrites } = await each.verify();
