@@ -13,7 +13,8 @@ import { passedByChance, passedOnce } from '../../../testing/passed-points.ts';
 const { 'precopy with return path': precopy, 'postcopy at once': postcopy } = scenarios;
 /** Of each scenario, at most, until all points are passed. */
 const RUNS = 3;
-const cut: Cut = { direction: 'stream', message: 'page #2 of PART ram #1', place: 'before', kind: 'close' };
+/** Of any run, however its pages are spread over sections. */
+const cut: Cut = { direction: 'stream', message: 'END ram #1', place: 'before', kind: 'close' };
 
 /** Points that are passed only after the connection broke: where it ends the migration, or where that pauses. */
 const afterFailure: Partial<Record<TracePointName, Scenario>> = {
