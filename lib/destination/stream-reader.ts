@@ -95,6 +95,8 @@ export class StreamReader {
     const record = asMigrationError(() => this.#decode());
     this.#start += this.#decoder.consumed;
     this.#counters.add('transferred', this.#decoder.consumed);
+    // Of what comes by its record, or does not fit between two runs, as much at once as there is.
+    if (record === undefined ? this.#start < this.#end : record.type === 'page') this.#mostBytes = this.bytes.length;
     return record;
   }
 
@@ -149,7 +151,6 @@ export class StreamReader {
       );
     }
     const most = Math.min(this.bytes.length - this.#end, this.#mostBytes);
-    this.#mostBytes = this.bytes.length;
     const received = this.#receive(this.bytes, this.#end, most);
     this.#end += received;
     if (received > 0) return true;

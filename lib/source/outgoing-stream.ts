@@ -12,6 +12,8 @@ export class OutgoingStream {
   #channel: Channel;
   readonly #counters: SentBytes;
   #offset = 0;
+  /** What may wait in the kernel; undefined: what the kernel thinks right. */
+  #queueBytes: number | undefined;
 
   constructor(channel: Channel, counters: SentBytes) {
     this.#channel = channel;
@@ -22,6 +24,7 @@ export class OutgoingStream {
   reconnect(channel: Channel): void {
     this.#channel = channel;
     this.#offset = 0;
+    this.#queueBytes = undefined;
   }
 
   get peer(): string {
@@ -59,8 +62,10 @@ export class OutgoingStream {
     }
   }
 
+  /** See {@link Channel.limitQueue}; costs nothing where it is so already. */
   limitQueue(bytes: number): void {
-    this.#channel.limitQueue(bytes);
+    if (this.#queueBytes !== bytes) this.#channel.limitQueue(bytes);
+    this.#queueBytes = bytes;
   }
 
   /** Breaks the connection: whoever blocks on it, here or at the other end, learns of it. */

@@ -36,6 +36,9 @@ const RUN_STEP_BYTES = HUGE_PAGE_SIZE;
 /** Bytes of memory sent in the background in postcopy without a request among them, after which it is quiet. */
 const QUIET_BYTES = 8 * 1024 * 1024;
 
+/** Bytes that may wait in the kernel in postcopy: each time that it is emptied costs both ends a wait for the other. */
+const queueBytes = { asked: 128 * KIB, quiet: 1024 * KIB } as const;
+
 type Phase = 'precopy' | 'lifted' | 'postcopy';
 
 const limitNames = { precopy: 'maxBandwidth', lifted: undefined, postcopy: 'maxPostcopyBandwidth' } as const;
@@ -96,6 +99,12 @@ export class Pacing {
     if (this.#phase !== 'postcopy') return this.#sendsHugePages ? RUN_BATCH_PAGES : PRECOPY_BATCH_PAGES;
     if (!this.#isQuiet) return BATCH_PAGES;
     return this.#sendsHugePages ? RUN_BATCH_PAGES : QUIET_BATCH_PAGES;
+  }
+
+  /** How many bytes may wait in the kernel, ahead of a requested page; undefined before postcopy. */
+  get queueBytes(): number | undefined {
+    if (this.#phase !== 'postcopy') return undefined;
+    return this.#isQuiet && this.#sendsHugePages ? queueBytes.quiet : queueBytes.asked;
   }
 
   /** Whether a run may be as long as a huge page: one is nothing beside what the rate limit lets go in a moment. */

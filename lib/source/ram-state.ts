@@ -175,6 +175,8 @@ export class RamState {
       this.#save.beginSection(kind);
       while (goesOn() && this.#search.next(this.#batch, pacing.batchPages)) {
         const batchStart = this.#stream.offset;
+        const { queueBytes } = pacing;
+        if (queueBytes !== undefined) this.#stream.limitQueue(queueBytes);
         this.#save.savePages(this.#batch);
         this.#remaining -= this.#batch.count;
         // What somebody waits for is never held back, so it does not count.

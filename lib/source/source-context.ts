@@ -26,9 +26,6 @@ import type { SourceBitmapsDescriptor } from './source-bitmaps.js';
 import { createSourceCounters } from './source-counters.js';
 import { createSourceSignals, ReturnPathPhase } from './source-signals.js';
 
-/** Bytes that may wait in the kernel in postcopy, ahead of a requested page. */
-const POSTCOPY_QUEUE_BYTES = 128 * 1024;
-
 export interface MigrationThreadData {
   readonly channel: ChannelDescriptor;
   readonly blocks: readonly RAMBlockDescriptor[];
@@ -235,7 +232,6 @@ export class SourceContext {
   enterPostcopy(): void {
     this.#inPostcopy = true;
     this.ram.enterPostcopy();
-    this.#limitQueue();
     this.signals.set('SIGNS_DUE', 1);
   }
 
@@ -259,7 +255,6 @@ export class SourceContext {
     const channel = this.#nextChannel(reason);
     this.#hasSentAll = false;
     this.stream.reconnect(new Channel(channel, this.thread.kick));
-    this.#limitQueue();
     // That there is a connection is a sign of life: a silence on it is another one than that of the last.
     this.signals.bump('HEARD');
     this.signals.set('SIGNS_DUE', 1);
@@ -271,10 +266,6 @@ export class SourceContext {
     } catch {
       throw new Kicked(); // the owner knows why
     }
-  }
-
-  #limitQueue(): void {
-    this.stream.limitQueue(POSTCOPY_QUEUE_BYTES);
   }
 
   /** All that the guest needs to start has gone. */
