@@ -280,14 +280,14 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const fault = startThread<FaultThreadData, void>({
       name: 'mig/dst/fault',
       urgent: true, // a vCPU waits for what it does
-      entry: new URL('./fault-thread.bundle.js', import.meta.url),
+      entry: new URL('./fault-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
       data: { signals, counters, blocktime, work: faultWork.port2 },
       transfer: [faultWork.port2],
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
       name: 'mig/dst/listen',
-      entry: new URL('./listen-thread.bundle.js', import.meta.url),
+      entry: new URL('./listen-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/listen'),
       data: {
         ...accounts,
@@ -302,7 +302,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     });
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
       name: 'mig/dst/main',
-      entry: new URL('./main-thread.bundle.js', import.meta.url),
+      entry: new URL('./main-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/main'),
       data: {
         listener: this.#listener.socket,
@@ -336,7 +336,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const thread = startThread<PreemptThreadData, void, DestinationEvent>({
       name: 'mig/dst/fast',
       urgent: true, // a vCPU waits for what it brings
-      entry: new URL('./preempt-thread.bundle.js', import.meta.url),
+      entry: new URL('./preempt-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/fast'),
       data: { ...accounts, counters, peerTimeoutMs, work: work.port2, errors: errors.port2 },
       transfer: [work.port2, errors.port2],

@@ -415,7 +415,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       startThread<ReturnPathThreadData, void>({
         name: 'mig/src/rp',
         urgent: true,
-        entry: new URL('./return-path-thread.bundle.js', import.meta.url),
+        entry: new URL('./return-path-thread.bundle.cjs', import.meta.url),
         trace: this.#returnPathTrace,
         data: { ...this.#shared, channel: connection.channel, isRecovery },
       });
@@ -446,7 +446,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     };
     return startThread<MigrationThreadData, MigrationThreadResult, SourceEvent>({
       name: 'mig/src/main',
-      entry: new URL('./migration-thread.bundle.js', import.meta.url),
+      entry: new URL('./migration-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/src/main'),
       data: {
         ...this.#shared,

@@ -86,7 +86,8 @@ describe('the pledge', () => {
     await pong(Ping.SWITCHOVER);
     await source.settled();
     expect([guest.running, incoming.status]).toEqual([false, 'active']);
-    expect(source.heard).not.toContainEqual({ type: 'PONG', value: Ping.PACKAGE }); // the source holds back pages till then
+    // The source holds back pages till then.
+    expect(source.heard).not.toContainEqual({ type: 'PONG', value: Ping.PACKAGE });
     source.send(piece.ping(Ping.AFTER_PACKAGE));
     await pong(Ping.PACKAGE);
     expect(guest.running).toBe(true);

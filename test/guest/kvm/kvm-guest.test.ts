@@ -274,10 +274,10 @@ describe.skipIf(!hasKvm)('a vCPU that waits for a page', () => {
 });
 
 describe.skipIf(!hasKvm)('it moves', () => {
-  test('there and back three times, with several vCPUs and blocks', { timeout: 180_000 }, async () => {
+  test('there and back ten times, with several vCPUs and blocks', { timeout: 180_000 }, async () => {
     const settings = { ...shape, memory: 8 * MIB, writesPerSecond: 0, reportPasses: 1 };
-    const moves = await thereAndBack(kvmKit(settings), { times: 3 });
-    expect(moves).toHaveLength(6);
+    const moves = await thereAndBack(kvmKit(settings), { times: 10 });
+    expect(moves).toHaveLength(20);
     for (const { outgoing } of moves) {
       expect(outgoing).toMatchObject({ status: 'completed', dirtyTracking: 'wp-async' });
     }

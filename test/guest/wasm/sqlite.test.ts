@@ -49,7 +49,7 @@ async function checkRows(guest: WasmGuest, vcpu: number, count: number): Promise
   expect(await query(guest, vcpu, 'PRAGMA integrity_check')).toEqual([['ok']]);
 }
 
-test('two databases move there and back three times, and every row that was acknowledged is there', async () => {
+test('two databases move there and back ten times, and every row that was acknowledged is there', async () => {
   const VCPUS = 2;
   const small = database({ vcpus: VCPUS, memory: 16 * MIB });
   const STEP = 50;
@@ -75,10 +75,10 @@ test('two databases move there and back three times, and every row that was ackn
       },
       close: (guest) => guest.close(),
     },
-    { times: 3 },
+    { times: 10 },
   );
-  expect(moves).toHaveLength(6);
-  expect(rows).toBe(12 * STEP);
+  expect(moves).toHaveLength(20);
+  expect(rows).toBe(40 * STEP);
 });
 
 test('rows written before, during and after a move are all there, and its code waits in real page faults', async () => {

@@ -327,9 +327,9 @@ async function move(guest: WorkerGuest, there: WorkerGuest, passes = 0) {
 }
 
 describe('moves', () => {
-  test('there and back three times, of two vCPUs over two blocks, with real faults', async () => {
-    const moves = await thereAndBack(stripesKit, { precopyPasses: 0, times: 3 });
-    expect(moves).toHaveLength(6);
+  test('there and back ten times, of two vCPUs over two blocks, with real faults', async () => {
+    const moves = await thereAndBack(stripesKit, { precopyPasses: 0, times: 10 });
+    expect(moves).toHaveLength(20);
     const faults = moves.map(({ incoming }) => incoming.faults.count);
     expect(Math.max(...faults)).toBeGreaterThan(0);
     expect(faults.filter((count) => count > 0).length).toBeGreaterThan(moves.length / 2);
