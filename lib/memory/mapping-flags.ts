@@ -21,7 +21,7 @@ export interface MappingFlags {
  */
 export function vmFlagsAt(smaps: string, addresses: readonly number[]): readonly (readonly string[])[] {
   const flags: (readonly string[])[] = addresses.map(() => []);
-  for (const [, from, to, words] of smaps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) [^]*?^VmFlags:(.*)$/gm)) {
+  for (const [, from, to, words] of smaps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) [\s\S]*?^VmFlags:(.*)$/gm)) {
     const start = Number.parseInt(from, 16);
     const end = Number.parseInt(to, 16);
     for (const [index, address] of addresses.entries()) {
