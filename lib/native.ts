@@ -364,7 +364,8 @@ export interface Native {
   /**
    * Gathers `count` records and sends them whole: record i is `arena[ends[i-1] … ends[i])` (from 0
    * for the first) followed by page `pages[i]` of the block, or by nothing where that is `NO_PAGE`.
-   * Returns bytes sent or KICKED.
+   * `still` 1: the pages stay as they are until the peer has them, so 256 KiB and more of neighbouring
+   * ones are referred to rather than copied. Returns bytes sent or KICKED.
    */
   socketSendPages(
     socket: SocketHandle,
@@ -375,6 +376,7 @@ export interface Native {
     pageSize: number,
     pages: Uint32Array,
     count: number,
+    still: number,
   ): number;
 
   // --- kvm.cc ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // Stream sockets; see socket.h.
 #include "socket.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,6 +17,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -184,15 +186,15 @@ void Release(SendLock& lock) {
   if (lock.waiters > 0) eventfd_write(lock.released.get(), 1);
 }
 
-// Sends the pieces whole, under the lock. They are consumed.
-Wake SendAll(const Socket& socket, const Eventfd& kick, std::vector<iovec>& pieces) {
+// Sends the pieces whole. They are consumed. `more`: something follows at once.
+Wake SendCopies(const Socket& socket, const Eventfd& kick, std::span<iovec> pieces, bool more) {
   size_t first = 0;
   while (first < pieces.size()) {
     if (kick.signalled.load()) return Wake::kKicked;
     msghdr message{};
     message.msg_iov = &pieces[first];
     message.msg_iovlen = std::min<size_t>(pieces.size() - first, IOV_MAX);
-    const bool last = first + message.msg_iovlen == pieces.size();
+    const bool last = first + message.msg_iovlen == pieces.size() && !more;
     ssize_t sent = sendmsg(socket.fd.get(), &message, MSG_NOSIGNAL | (last ? 0 : MSG_MORE));
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) {
@@ -212,13 +214,88 @@ Wake SendAll(const Socket& socket, const Eventfd& kick, std::vector<iovec>& piec
   return Wake::kReady;
 }
 
+// A piece that is shorter is cheaper to copy than to refer to. Measured (Linux 6.18, pieces of 2
+// MiB): 0.15 s a GiB at the sender against 0.35 s, and over tcp loopback 3.0 GiB/s against 1.8.
+constexpr size_t kReferredBytes = 256 * 1024;
+// Of the pipe, the most that anyone may have by default.
+constexpr int kPipeBytes = 1024 * 1024;
+
+bool OpenPipe(PagePipe& pipe) {
+  if (pipe.in) return true;
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) return false;
+  pipe = {UniqueFd(fds[0]), UniqueFd(fds[1])};
+  fcntl(pipe.in.get(), F_SETPIPE_SZ, kPipeBytes);  // else it holds less, and takes more turns
+  return true;
+}
+
+// Moves `length` bytes from the pipe, which holds them, to the socket.
+Wake EmptyPipe(const Socket& socket, const Eventfd& kick, size_t length, bool more) {
+  while (length > 0) {
+    if (kick.signalled.load()) return Wake::kKicked;
+    const ssize_t sent = splice(socket.pages.out.get(), nullptr, socket.fd.get(), nullptr, length,
+                                SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0));
+    if (sent > 0) {
+      length -= static_cast<size_t>(sent);
+    } else if (sent == 0) {
+      errno = EPIPE;
+      return Wake::kFailed;
+    } else if (errno == EAGAIN) {
+      const Wake wake = WaitFor(socket.fd.get(), POLLOUT, kick);
+      if (wake != Wake::kReady) return wake;
+    } else if (errno != EINTR) {
+      return Wake::kFailed;
+    }
+  }
+  return Wake::kReady;
+}
+
+// Sends a piece of memory that stays as it is until the peer has it, by references to its pages.
+Wake SendReferences(Socket& socket, const Eventfd& kick, iovec piece, bool more) {
+  while (piece.iov_len > 0) {
+    const ssize_t taken =
+        OpenPipe(socket.pages) ? vmsplice(socket.pages.in.get(), &piece, 1, SPLICE_F_NONBLOCK) : -1;
+    if (taken < 0 && errno == EINTR) continue;
+    if (taken <= 0) return SendCopies(socket, kick, {&piece, 1}, more);
+    piece.iov_base = static_cast<uint8_t*>(piece.iov_base) + taken;
+    piece.iov_len -= static_cast<size_t>(taken);
+    const Wake wake =
+        EmptyPipe(socket, kick, static_cast<size_t>(taken), more || piece.iov_len > 0);
+    if (wake == Wake::kReady) continue;
+    const int error = errno;
+    socket.pages = {};  // with what is left in it
+    errno = error;
+    return wake;
+  }
+  return Wake::kReady;
+}
+
+// Sends the pieces whole, under the lock. They are consumed. `still`: their bytes stay as they are
+// until the peer has them.
+Wake SendAll(Socket& socket, const Eventfd& kick, std::span<iovec> pieces, bool still) {
+  const auto is_referred = [still](const iovec& piece) {
+    return still && piece.iov_len >= kReferredBytes;
+  };
+  while (!pieces.empty()) {
+    const auto referred = std::ranges::find_if(pieces, is_referred);
+    const auto copied = static_cast<size_t>(referred - pieces.begin());
+    const size_t count = std::max<size_t>(copied, 1);
+    const bool more = count < pieces.size();
+    const Wake wake = copied > 0 ? SendCopies(socket, kick, pieces.first(copied), more)
+                                 : SendReferences(socket, kick, pieces[0], more);
+    if (wake != Wake::kReady) return wake;
+    pieces = pieces.subspan(count);
+  }
+  return Wake::kReady;
+}
+
 // Sends one message whole; returns `sent`, KICKED, or throws.
 Napi::Value SendMessage(Napi::Env env, Socket& socket, const Eventfd& kick,
-                        std::vector<iovec>& pieces, double sent) {
+                        std::vector<iovec>& pieces, bool still, double sent) {
   Wake wake = Acquire(socket.send_lock, kick);
   int error = errno;
   if (wake == Wake::kReady) {
-    wake = SendAll(socket, kick, pieces);
+    wake = SendAll(socket, kick, pieces, still);
     error = errno;
     Release(socket.send_lock);
   }
@@ -485,7 +562,7 @@ Napi::Value SocketSend(const Napi::CallbackInfo& info) {
   if (arguments.failed()) return {};
   std::vector<iovec> pieces;
   AddPiece(pieces, bytes.data() + slice.offset, slice.length);
-  return SendMessage(info.Env(), *socket, *kick, pieces, 0);
+  return SendMessage(info.Env(), *socket, *kick, pieces, false, 0);
 }
 
 Napi::Value SocketSendPages(const Napi::CallbackInfo& info) {
@@ -498,6 +575,7 @@ Napi::Value SocketSendPages(const Napi::CallbackInfo& info) {
   const uint64_t page_size = TakePageSize(arguments);
   const auto pages = arguments.Array<uint32_t>("pages");
   const uint64_t count = arguments.Integer("count");
+  const bool still = arguments.Integer("still", 0, 1) == 1;
   arguments.Require(count <= ends.size(), "ends", "hold an end for every record");
   arguments.Require(count <= pages.size(), "pages", "hold a page for every record");
   if (arguments.failed()) return {};
@@ -521,7 +599,7 @@ Napi::Value SocketSendPages(const Napi::CallbackInfo& info) {
     AddPiece(pieces, block->base + page * page_size, page_size);
     sent += page_size;
   }
-  return SendMessage(info.Env(), *socket, *kick, pieces, static_cast<double>(sent));
+  return SendMessage(info.Env(), *socket, *kick, pieces, still, static_cast<double>(sent));
 }
 
 }  // namespace postcopy

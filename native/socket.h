@@ -21,9 +21,16 @@ struct SendLock {
   UniqueFd released;
 };
 
+// Carries references to pages of guest memory to a socket, where a send would copy them.
+struct PagePipe {
+  UniqueFd out;
+  UniqueFd in;
+};
+
 struct Socket {
   UniqueFd fd;
   SendLock send_lock;
+  PagePipe pages;                  // under the send lock; made when first wanted
   std::atomic<bool> shut = false;  // by socketShutdown
 };
 

@@ -43,7 +43,10 @@ export class Channel {
     this.#guard('sending', () => native().socketSend(this.#socket, this.#kick, bytes, 0, length));
   }
 
-  /** Gathers headers from `arena` and pages of a block; see {@link Native.socketSendPages}. Returns bytes sent. */
+  /**
+   * Gathers headers from `arena` and pages of a block; see {@link Native.socketSendPages}. `still`: nobody writes those
+   * pages before the peer has them. Returns bytes sent.
+   */
   sendPages(
     arena: Uint8Array,
     ends: Uint32Array,
@@ -51,9 +54,10 @@ export class Channel {
     pageSize: number,
     pages: Uint32Array,
     count: number,
+    still: boolean,
   ): number {
     return this.#guard('sending pages', () =>
-      native().socketSendPages(this.#socket, this.#kick, arena, ends, block, pageSize, pages, count),
+      native().socketSendPages(this.#socket, this.#kick, arena, ends, block, pageSize, pages, count, still ? 1 : 0),
     );
   }
 

@@ -54,9 +54,10 @@ export class OutgoingStream {
     pageSize: number,
     pages: Uint32Array,
     count: number,
+    still: boolean,
   ): void {
     try {
-      this.#count(this.#channel.sendPages(arena, ends, block, pageSize, pages, count));
+      this.#count(this.#channel.sendPages(arena, ends, block, pageSize, pages, count, still));
     } catch (error) {
       throw this.#located(error);
     }

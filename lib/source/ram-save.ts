@@ -53,6 +53,8 @@ export class RamSave {
   #lastBlock = -1;
   /** Neighbouring pages go with one header, to a destination that has said it understands that. */
   asRuns = false;
+  /** The guest stands still for good: its pages need not be copied to be sent. */
+  isStill = false;
 
   /** `section`: as which RAM is sent. `batchPages`: the most pages of one batch. */
   constructor(
@@ -128,7 +130,8 @@ export class RamSave {
         this.#bodies[i] = isZero ? constants.NO_PAGE : batch.pages[i];
       }
     }
-    this.#stream.sendPages(this.#arena, this.#ends, block.handle, TARGET_PAGE_SIZE, this.#bodies, batch.count);
+    const { isStill } = this;
+    this.#stream.sendPages(this.#arena, this.#ends, block.handle, TARGET_PAGE_SIZE, this.#bodies, batch.count, isStill);
     this.#counters.add('normal', batch.count - zeroPages);
     this.#counters.add('duplicate', zeroPages);
   }

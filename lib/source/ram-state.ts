@@ -144,6 +144,7 @@ export class RamState {
   enterPostcopy(): void {
     this.#bitmaps.markUnconfirmed();
     this.#search.sendWholeHostPages();
+    this.#save.isStill = true;
     this.#save.forgetLastBlock();
   }
 

@@ -84,7 +84,7 @@ describe('a peer that has gone', () => {
     pair.closeFar();
     expect(() => pair.near.send(new Uint8Array(8))).toThrow(gone);
     expect(() =>
-      pair.near.sendPages(new Uint8Array(8), Uint32Array.of(8), block.handle, 4096, Uint32Array.of(0), 1),
+      pair.near.sendPages(new Uint8Array(8), Uint32Array.of(8), block.handle, 4096, Uint32Array.of(0), 1, false),
     ).toThrow(gone);
   });
 

@@ -4,7 +4,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { type EventfdHandle, type Native, native, type SocketAddress, type SocketHandle } from '#lib/native.js';
+import {
+  type EventfdHandle,
+  type Native,
+  native,
+  type RamBlockHandle,
+  type SocketAddress,
+  type SocketHandle,
+} from '#lib/native.js';
 import { isPolling, onThread, until } from '../../testing/native-thread.ts';
 
 const n = native();
@@ -197,11 +204,78 @@ describe.each(['unix', 'tcp'] as const)('%s', (family) => {
       if (numbers[i] !== c.NO_PAGE) hash.update(view.subarray(numbers[i] * PAGE, (numbers[i] + 1) * PAGE));
     }
     const receiver = digestOnThread('gathered', pair.right, pair.kick);
-    const sent = n.socketSendPages(pair.left, pair.kick, arena, ends, block, PAGE, numbers, pages);
+    const sent = n.socketSendPages(pair.left, pair.kick, arena, ends, block, PAGE, numbers, pages, 0);
     n.socketShutdown(pair.left);
     expect(await receiver.result).toEqual({ total: sent, last: 0, digest: hash.digest('hex') });
     n.ramBlockClose(block);
     close(pair);
+  });
+
+  describe('pages that stay as they are', () => {
+    const PAGES = 1024;
+    // In front of the longest run and behind it a short one, which is copied, and headers of a byte.
+    const runs = [3, 700, 1, 200, 120];
+
+    function stillPages() {
+      const block = n.ramBlockCreate(c.MEMORY_ANONYMOUS, PAGES * PAGE, PAGE);
+      const view = new Uint8Array(n.ramBlockBuffer(block));
+      for (let at = 0; at < view.length; at += 1) view[at] = (at * 11 + (at >> 12)) & 0xff;
+      return { block, view };
+    }
+
+    test('go by reference where many lie side by side, in their place between others', async () => {
+      const pair = await connect(family);
+      const { block, view } = stillPages();
+      const hash = createHash('sha256');
+      const ends = new Uint32Array(PAGES);
+      const arena = Uint8Array.from(runs, (_, i) => 200 + i);
+      let page = 0;
+      for (const [i, length] of runs.entries()) {
+        ends.fill(i + 1, page, page + length);
+        hash.update(arena.subarray(i, i + 1)).update(view.subarray(page * PAGE, (page + length) * PAGE));
+        page += length;
+      }
+      const numbers = Uint32Array.from({ length: page }, (_, i) => i);
+      const receiver = digestOnThread('referred', pair.right, pair.kick);
+      const sent = n.socketSendPages(pair.left, pair.kick, arena, ends, block, PAGE, numbers, page, 1);
+      expect(sent).toBe(runs.length + PAGES * PAGE);
+      n.socketShutdown(pair.left);
+      n.ramBlockClose(block); // what is still on its way outlives it
+      expect(await receiver.result).toEqual({ total: sent, last: 0, digest: hash.digest('hex') });
+      close(pair);
+    });
+
+    test('are sent to their end, or to a kick, or to where the peer goes', async () => {
+      const { block } = stillPages();
+      const body = (
+        nn: Native,
+        { left, kick, block }: { left: SocketHandle; kick: EventfdHandle; block: RamBlockHandle },
+      ) => {
+        const numbers = Uint32Array.from({ length: 1024 }, (_, i) => i);
+        const send = () =>
+          nn.socketSendPages(left, kick, new Uint8Array(1), new Uint32Array(1024), block, 4096, numbers, 1024, 1);
+        try {
+          return send();
+        } catch (error) {
+          return (error as { code: string }).code;
+        }
+      };
+      const kicked = await connect(family);
+      n.socketLimitQueue(kicked.left, 64 * 1024);
+      const first = onThread('kicked', { ...kicked, block }, body);
+      await until('it waits for the peer', () => isPolling('kicked'));
+      n.eventfdSignal(kicked.kick);
+      expect(await first.result).toBe(c.KICKED);
+      close(kicked);
+      const left = await connect(family);
+      n.socketLimitQueue(left.left, 64 * 1024);
+      const second = onThread('left', { ...left, block }, body);
+      await until('it waits for the peer', () => isPolling('left'));
+      n.socketShutdown(left.right);
+      expect(await second.result).toMatch(/^(EPIPE|ECONNRESET)$/);
+      close(left);
+      n.ramBlockClose(block);
+    });
   });
 
   test('two sends never interleave', async () => {
@@ -346,7 +420,7 @@ test('slices and records are checked before anything is sent', () => {
   const bytes = new Uint8Array(8);
   const u32 = (...numbers: number[]) => new Uint32Array(numbers);
   const sendPages = (ends: Uint32Array, pages: Uint32Array, count: number) => () =>
-    n.socketSendPages(left, kick, bytes, ends, block, PAGE, pages, count);
+    n.socketSendPages(left, kick, bytes, ends, block, PAGE, pages, count, 0);
   expect(() => n.socketReceive(right, kick, bytes, 0, 0)).toThrow(/^length must/);
   expect(() => n.socketReceive(right, kick, bytes, 4, 5)).toThrow(/^length must/);
   expect(() => n.socketReceive(right, kick, bytes, 9, 1)).toThrow(/^offset must/);
@@ -373,7 +447,7 @@ test('a page that can not be read is EFAULT', () => {
   n.userfaultfdRegister(uffd, block, 0, 2 * PAGE, c.UFFDIO_REGISTER_MODE_MISSING);
   n.userfaultfdPoison(uffd, block, PAGE, PAGE);
   const send = () =>
-    n.socketSendPages(left, kick, new Uint8Array(1), new Uint32Array([1]), block, PAGE, new Uint32Array([1]), 1);
+    n.socketSendPages(left, kick, new Uint8Array(1), new Uint32Array([1]), block, PAGE, new Uint32Array([1]), 1, 0);
   expect(send).toThrow(/^sendmsg: (EFAULT|EHWPOISON)/);
   for (const socket of [left, right]) n.socketClose(socket);
   n.userfaultfdClose(uffd);

@@ -25,7 +25,7 @@ test('its offset is what the other end received', async () => {
   expect(stream.offset).toBe(100);
   const pages = Uint32Array.from({ length: 64 }, (_, page) => page);
   const ends = Uint32Array.from({ length: 64 }, (_, page) => 8 * (page + 1));
-  stream.sendPages(new Uint8Array(8 * 64), ends, block.handle, 4096, pages, 64);
+  stream.sendPages(new Uint8Array(8 * 64), ends, block.handle, 4096, pages, 64, false);
   stream.limitQueue(64 * 1024);
   stream.send(new Uint8Array(1));
   expect(stream.offset).toBe(100 + 64 * (8 + 4096) + 1);
@@ -47,6 +47,6 @@ test('what could not be sent is not counted, and the error says where the stream
   });
   expect(() => stream.send(new Uint8Array(10))).toThrow(gone);
   const one = Uint32Array.of(0);
-  expect(() => stream.sendPages(new Uint8Array(8), Uint32Array.of(8), block.handle, 4096, one, 1)).toThrow(gone);
+  expect(() => stream.sendPages(new Uint8Array(8), Uint32Array.of(8), block.handle, 4096, one, 1, false)).toThrow(gone);
   expect(stream.offset).toBe(7);
 });
