@@ -38,6 +38,7 @@ test('pages go out between their headers', () => {
     4096,
     Uint32Array.of(2, NO_PAGE, 0),
     2,
+    false,
   );
   expect(sent).toBe(1 + 4096 + 2);
   const got = new Uint8Array(10_000);
