@@ -9,7 +9,7 @@ import * as encode from '#lib/wire/encode.js';
 import { WireError } from '#lib/wire/errors.js';
 import { encodeGlobalStateBody, GUEST_STATE_SECTION, MACHINE_NAME } from '#lib/wire/machine.js';
 import type { RamBlockEntry, ReturnPathMessageRecord, SectionEntry, StreamRecord } from '#lib/wire/messages.js';
-import { MULTIFD_OPENING_BYTES, MULTIFD_PACKET_BYTES, RamFlag } from '#lib/wire/protocol.js';
+import { MULTIFD_OPENING_BYTES, MULTIFD_PACKET_BYTES, Ping, RamFlag, RUN_FLAG } from '#lib/wire/protocol.js';
 import { type Capture, captures } from '../testing/captures.ts';
 import { encodeMessage, encodePage, encodeRecord, PACKAGED_BYTES } from '../testing/encode-records.ts';
 import { joined } from '../testing/feed.ts';
@@ -301,6 +301,15 @@ function page(offset: number, flags: number, body: Uint8Array): Uint8Array {
   return joined([header.subarray(0, end), body]);
 }
 
+/** A run of pages of the other block: its begin, and each of the pages as it is on the stream. */
+function run(kind: number, first: number, pages: readonly Uint8Array[]): Uint8Array[] {
+  const header = new Uint8Array(encode.MAX_PAGE_HEADER_BYTES + encode.RUN_LENGTH_BYTES);
+  const view = new DataView(header.buffer);
+  const idstr = encode.encodeIdstr('vga.vram');
+  const end = encode.encodePageHeader(view, 0, first * PAGE, kind | RUN_FLAG, idstr);
+  return [header.subarray(0, encode.encodeRunLength(view, end, pages.length)), ...pages];
+}
+
 function withPageBits(bits: number): Piece[] {
   const size = 2 ** bits;
   const uuid = '00112233-4455-6677-8899-aabbccddeeff';
@@ -333,6 +342,7 @@ function ownMachine(): Piece[] {
     encode.encodeConfiguration({ machine: MACHINE_NAME }),
     encode.encodeOpenReturnPath(),
     encode.encodePing(1),
+    encode.encodePing(Ping.RUNS),
     encode.encodePostcopyAdvise({ pageSizeSummary: PAGE, targetPageSize: PAGE }),
     encode.encodeSectionStart({ type: 'START', ...ram }),
     encode.encodeRamBlockList([
@@ -344,6 +354,7 @@ function ownMachine(): Piece[] {
     encode.encodeSectionPart('PART', 2),
     page(0, RamFlag.PAGE, new Uint8Array(PAGE).fill(3)),
     page(PAGE, RamFlag.ZERO, Uint8Array.of(9)),
+    ...run(RamFlag.ZERO, 0, [new Uint8Array(0), new Uint8Array(0)]),
     encode.encodeRamEos(),
     encode.encodeFooter(2),
     encode.encodeRamDiscard('pc.ram', [{ start: 0, length: PAGE }]),
@@ -362,6 +373,7 @@ function ownMachine(): Piece[] {
     page(0, RamFlag.PAGE, new Uint8Array(PAGE).fill(4)),
     page(2 * PAGE, RamFlag.ZERO, Uint8Array.of(0)),
     page(3 * PAGE, RamFlag.ZERO | RamFlag.CONTINUE, Uint8Array.of(6)),
+    ...run(RamFlag.PAGE, 2, [new Uint8Array(PAGE).fill(8), new Uint8Array(PAGE).fill(9)]),
     encode.encodeRamEos(),
     encode.encodeFooter(2),
     encode.encodeEof(),
