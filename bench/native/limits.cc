@@ -320,8 +320,6 @@ void MeasureFault(std::string_view place, size_t count) {
 
 size_t NumberOf(const char* text) { return static_cast<size_t>(std::strtoull(text, nullptr, 10)); }
 
-}  // namespace
-
 // What a hypervisor has taken back of memory that was free it has to find again at the next touch,
 // at several times the cost of anything measured here. By huge pages, as those are found last.
 void Warm(size_t bytes) {
@@ -330,6 +328,8 @@ void Warm(size_t bytes) {
   for (size_t at = 0; at < bytes; at += kPage) memory.start()[at] = 1;
   std::printf("0\n");
 }
+
+}  // namespace
 
 int main(int argc, char** argv) {
   const std::string_view what = argc > 1 ? argv[1] : "";

@@ -6,7 +6,7 @@
  *
  * Only whole ones: a smaller piece is copied, which is cheaper than what the kernel does to split a huge page.
  */
-import { alignUp, HUGE_PAGE_SIZE, pageCount } from '../memory/page.js';
+import { HUGE_PAGE_PAGES, HUGE_PAGE_SIZE } from '../memory/page.js';
 import { RAMBlock, type RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type NativeError, native, type UserfaultfdHandle } from '../native.js';
 import type { PageRunRecord } from '../wire/messages.js';
@@ -15,17 +15,17 @@ import type { PageRunRecord } from '../wire/messages.js';
 const neverCodes: ReadonlySet<string> = new Set(['EINVAL', 'ENOTTY', 'EPERM']);
 
 export class HugePage {
-  readonly #block = RAMBlock.create({ idstr: 'huge page to move', size: 2 * HUGE_PAGE_SIZE });
-  readonly #offset = alignUp(this.#block.address, HUGE_PAGE_SIZE) - this.#block.address;
+  /** The addon maps blocks of this size and larger where a huge page can begin. */
+  readonly #block = RAMBlock.create({ idstr: 'huge page to move', size: HUGE_PAGE_SIZE });
   /** Blocks of which the kernel has said that nothing can be moved there. */
   readonly #refused = new Set<RAMBlockDescriptor>();
   /** Its content. */
-  readonly bytes = this.#block.bytes().subarray(this.#offset, this.#offset + HUGE_PAGE_SIZE);
+  readonly bytes = this.#block.bytes();
 
   /** Whether a run is just what a huge page of the block is. */
   canTake(block: RAMBlockDescriptor, { offset, pages }: PageRunRecord): boolean {
     const isAnonymous = block.kind === 'anonymous' && !this.#refused.has(block);
-    return isAnonymous && pages === pageCount(HUGE_PAGE_SIZE) && (block.address + offset) % HUGE_PAGE_SIZE === 0;
+    return isAnonymous && pages === HUGE_PAGE_PAGES && (block.address + offset) % HUGE_PAGE_SIZE === 0;
   }
 
   /**
@@ -34,7 +34,7 @@ export class HugePage {
    */
   moveTo(uffd: UserfaultfdHandle, block: RAMBlockDescriptor, offset: number): boolean {
     try {
-      native().userfaultfdMove(uffd, block.handle, offset, this.#block.handle, this.#offset, HUGE_PAGE_SIZE);
+      native().userfaultfdMove(uffd, block.handle, offset, this.#block.handle, 0, HUGE_PAGE_SIZE);
       return true;
     } catch (error) {
       const { code } = error as NativeError;

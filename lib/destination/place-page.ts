@@ -10,7 +10,7 @@
 
 import { MigrationError } from '../errors.js';
 import type { PageBitmap } from '../memory/bitmap.js';
-import { HUGE_PAGE_SIZE, pageCount, pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
+import { HUGE_PAGE_PAGES, HUGE_PAGE_SIZE, pageCount, pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { native, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
@@ -30,7 +30,6 @@ const RETRY_MS = 10;
 /** The fault thread reads no event while these are placed: of what is copied, and of zeroes, which cost a tenth. */
 const PAGES_PER_LOCK = 16;
 const ZERO_PAGES_PER_LOCK = 256;
-const HUGE_PAGE_PAGES = pageCount(HUGE_PAGE_SIZE);
 
 export interface PlacePageOptions {
   readonly uffd: UserfaultfdHandle;

@@ -5,10 +5,11 @@
  * Only where data comes densely and in order: in between zero pages, and behind them, memory may never be wanted.
  * Not with postcopy, where what is not received has to be missing. Pure but for `populate`.
  */
+import { HUGE_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 
 /** Bytes populated at a time: a huge page, where there are any. */
-const STEP_BYTES = 2 * 1024 * 1024;
+const STEP_BYTES = HUGE_PAGE_SIZE;
 /** Steps that memory is kept ready ahead. */
 const STEPS_AHEAD = 4;
 

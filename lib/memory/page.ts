@@ -8,6 +8,8 @@ export const TARGET_PAGE_SIZE = 4096;
 
 /** Bytes of memory that one entry of a higher page table maps: x86-64's, and what transparent huge pages are. */
 export const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
+/** Target pages of one. */
+export const HUGE_PAGE_PAGES = HUGE_PAGE_SIZE / TARGET_PAGE_SIZE;
 
 /** How many target pages `bytes` fill. `bytes` must be whole pages. */
 export function pageCount(bytes: number): number {

@@ -5,6 +5,7 @@
 import { MigrationError } from '../errors.js';
 import { type NativeError, native, type RamBlockHandle } from '../native.js';
 import { isPlainMemory } from './mapping-flags.js';
+import { HUGE_PAGE_SIZE } from './page.js';
 
 export type MemoryKind = 'anonymous' | 'memfd' | 'hugetlb';
 
@@ -25,7 +26,6 @@ export interface RAMBlockOptions {
   readonly pageSize?: number;
 }
 
-const HUGEPAGE_SIZE = 2 * 1024 * 1024;
 /** What the stream can carry. */
 const IDSTR = /^[\x20-\x7e]{1,255}$/;
 
@@ -114,7 +114,7 @@ export class RAMBlock implements RAMBlockDescriptor {
   static create(options: RAMBlockOptions): RAMBlock {
     const { idstr, size, kind = 'anonymous' } = options;
     const { constants, ramBlockCreate, ramBlockInfo } = native();
-    const pageSize = options.pageSize ?? (kind === 'hugetlb' ? HUGEPAGE_SIZE : constants.HOST_PAGE_SIZE);
+    const pageSize = options.pageSize ?? (kind === 'hugetlb' ? HUGE_PAGE_SIZE : constants.HOST_PAGE_SIZE);
     checkOptions({ idstr, size, kind, pageSize });
     const rounded = Math.ceil(size / pageSize) * pageSize;
     const handle = ramBlockCreate(constants[kindConstant[kind]], rounded, pageSize);

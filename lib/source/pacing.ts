@@ -2,7 +2,7 @@
  * How fast the migration thread may send: the rate limit, in postcopy also the credit for background
  * pages, and neither while somebody waits for pages. Migration thread only.
  */
-import { HUGE_PAGE_SIZE, pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
+import { HUGE_PAGE_PAGES, HUGE_PAGE_SIZE, pageOffset } from '../memory/page.js';
 import { native } from '../native.js';
 import type { Trace } from '../trace/trace.js';
 import { Ping } from '../wire/protocol.js';
@@ -18,7 +18,7 @@ const PRECOPY_BATCH_PAGES = 128;
 const QUIET_BATCH_PAGES = 64;
 const BATCH_PAGES = 16;
 /** Where runs are understood, a huge page, which the destination can move in as a whole. */
-const RUN_BATCH_PAGES = HUGE_PAGE_SIZE / TARGET_PAGE_SIZE;
+const RUN_BATCH_PAGES = HUGE_PAGE_PAGES;
 export const MAX_BATCH_PAGES = RUN_BATCH_PAGES;
 const KIB = 1024;
 /**
@@ -29,10 +29,10 @@ const stepBytes = {
   oneConnection: { asked: 128 * KIB, quiet: 256 * KIB },
   preempt: { asked: 512 * KIB, quiet: 1024 * KIB },
 } as const;
-/** With a rate limit below this, 10 ms for a huge page, runs stay short: it is kept from one batch to the next. */
-const RUN_BYTES_PER_SECOND = 100 * HUGE_PAGE_SIZE;
 /** The same while it is quiet and runs are understood. */
 const RUN_STEP_BYTES = HUGE_PAGE_SIZE;
+/** With a rate limit below this, 10 ms for a huge page, runs stay short: it is kept from one batch to the next. */
+const RUN_BYTES_PER_SECOND = 100 * HUGE_PAGE_SIZE;
 /** Bytes of memory sent in the background in postcopy without a request among them, after which it is quiet. */
 const QUIET_BYTES = 8 * 1024 * 1024;
 

@@ -9,12 +9,9 @@
  * ones (urgent-pages.ts).
  */
 import type { PageBitmap } from '../memory/bitmap.js';
-import { alignDown, alignUp, HUGE_PAGE_SIZE, pageCount, pageOffset } from '../memory/page.js';
+import { alignDown, alignUp, HUGE_PAGE_PAGES, pageOffset } from '../memory/page.js';
 import type { Trace } from '../trace/trace.js';
 import type { PageRequest, PageRequestQueue } from './page-request-queue.js';
-
-/** Target pages of a huge page. */
-const HUGE_PAGE_PAGES = pageCount(HUGE_PAGE_SIZE);
 
 /** Pages of one block, in ascending order. Reused from one batch to the next. */
 export interface PageBatch {

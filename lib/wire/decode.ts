@@ -382,20 +382,13 @@ export class StreamDecoder {
 
   /** The next page of a run; one of zeroes takes no bytes. */
   private pageOfRun(start: number, available: number): StreamRecord | undefined {
-    const { run, page } = this;
-    const dataLength = run.kind === 'zero' ? 0 : this.targetPageSize;
+    const { run } = this;
+    const { kind, block, offset } = run;
+    const dataLength = kind === 'zero' ? 0 : this.targetPageSize;
     if (available < dataLength) return this.short(dataLength, available);
-    page.kind = run.kind;
-    page.block = run.block;
-    page.offset = run.offset;
-    page.fill = 0;
-    page.dataStart = start;
-    page.dataLength = dataLength;
     run.offset += this.targetPageSize;
     run.pages -= 1;
-    this.consumed = dataLength;
-    this.offset += dataLength;
-    return page;
+    return this.takenPage(kind, block, offset, 0, start, start, dataLength);
   }
 
   /** The rest of a page record: what lies behind its header, at `at`. */
@@ -438,9 +431,22 @@ export class StreamDecoder {
     if (dataStart + dataLength > end) return this.short(dataStart + dataLength - start, end - start);
 
     this.lastBlock = block;
+    return this.takenPage(kind, block.entry, offset, fill, start, dataStart, dataLength);
+  }
+
+  /** The one page record, which began at `start` and ends with its data. */
+  private takenPage(
+    kind: PageKind,
+    block: RamBlockEntry,
+    offset: number,
+    fill: number,
+    start: number,
+    dataStart: number,
+    dataLength: number,
+  ): PageRecord {
     const { page } = this;
     page.kind = kind;
-    page.block = block.entry;
+    page.block = block;
     page.offset = offset;
     page.fill = fill;
     page.dataStart = dataStart;

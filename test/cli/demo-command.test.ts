@@ -23,6 +23,24 @@ function expectOneSentence(stderr: string): void {
   expect(stderr.split('\n').filter((line) => line.startsWith('postcopy:'))).toHaveLength(1);
 }
 
+/** What the demo's source says once pages go. */
+const ACTIVE = /source {7}active/;
+
+/** A demo that runs, and has said so much by now on stderr. In an object, as a promise of it would be awaited too. */
+async function demoThatSays(what: RegExp, ...args: readonly string[]) {
+  const child = execa(process.execPath, [main, 'demo', ...args], {
+    reject: false,
+    env: { NO_COLOR: '1' },
+    timeout: 60_000,
+  });
+  await new Promise<void>((resolve) => {
+    child.stderr.on('data', (chunk: Buffer) => {
+      if (what.test(chunk.toString())) resolve();
+    });
+  });
+  return { child };
+}
+
 const sizes: [string, string, string[]][] = [
   ['64M', 'unix', []],
   ['64M', 'unix', ['--memory-kind', 'memfd', '--vcpus', '2']],
@@ -113,17 +131,8 @@ describe('--cut-every', () => {
   });
 
   test('Ctrl-C ends it, paused or not', async () => {
-    const args = ['demo', '--memory', '64M', '--cut-every', '10ms', '--max-postcopy-bandwidth', '1M'];
-    const child = execa(process.execPath, [main, ...args], {
-      reject: false,
-      env: { NO_COLOR: '1' },
-      timeout: 60_000,
-    });
-    await new Promise<void>((resolve) => {
-      child.stderr.on('data', (chunk: Buffer) => {
-        if (/recovered/.test(chunk.toString())) resolve();
-      });
-    });
+    const args = ['--memory', '64M', '--cut-every', '10ms', '--max-postcopy-bandwidth', '1M'];
+    const { child } = await demoThatSays(/recovered/, ...args);
     child.kill('SIGINT');
     const { exitCode, stderr } = await child;
     expect(exitCode).toBe(130);
@@ -136,16 +145,7 @@ describe('--cut-every', () => {
 });
 
 test('Ctrl-C ends both processes', async () => {
-  const child = execa(process.execPath, [main, 'demo', '--memory', '256M', '--max-bandwidth', '4M'], {
-    reject: false,
-    env: { NO_COLOR: '1' },
-    timeout: 60_000,
-  });
-  await new Promise<void>((resolve) => {
-    child.stderr.on('data', (chunk: Buffer) => {
-      if (/source {7}active/.test(chunk.toString())) resolve();
-    });
-  });
+  const { child } = await demoThatSays(ACTIVE, '--memory', '256M', '--max-bandwidth', '4M');
   const { stdout: children } = await execa('pgrep', ['-P', String(child.pid)]);
   expect(children.split('\n')).toHaveLength(2);
   child.kill('SIGINT');
@@ -179,17 +179,8 @@ describe('--trace', () => {
   });
 
   test('so does an interrupted demo', async () => {
-    const args = ['demo', '--memory', '256M', '--max-bandwidth', '4M/s', '--trace', path];
-    const child = execa(process.execPath, [main, ...args], {
-      reject: false,
-      env: { NO_COLOR: '1' },
-      timeout: 60_000,
-    });
-    await new Promise<void>((resolve) => {
-      child.stderr.on('data', (chunk: Buffer) => {
-        if (/source {7}active/.test(chunk.toString())) resolve();
-      });
-    });
+    const args = ['--memory', '256M', '--max-bandwidth', '4M/s', '--trace', path];
+    const { child } = await demoThatSays(ACTIVE, ...args);
     child.kill('SIGINT');
     const { exitCode, stderr } = await child;
     expect(exitCode).toBe(130);
@@ -212,7 +203,7 @@ test('on a terminal: live lines, and Ctrl-C ends both processes', async () => {
   const terminal = execa('script', ['-qec', command, '/dev/null'], { reject: false, timeout: 60_000, stdin: 'pipe' });
   await new Promise<void>((resolve) => {
     terminal.stdout.on('data', (chunk: Buffer) => {
-      if (/source {7}active/.test(chunk.toString())) resolve();
+      if (ACTIVE.test(chunk.toString())) resolve();
     });
   });
   terminal.stdin.write('\x03');
