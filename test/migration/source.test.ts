@@ -489,24 +489,38 @@ describe('while the destination loads the device state', () => {
     expect([guest.running, outgoing.handedOver]).toEqual([true, false]);
   });
 
-  test('what it asks for goes, and nothing else; its answer hands the guest over', async () => {
+  /** Asks for a page at the package: what has come by when a section has, and how long after the package that is. */
+  async function askAtPackage() {
     const guest = running(larger);
+    let packageUs = Number.NaN;
     const destination = await listening({
-      answers,
+      // That its devices are loaded it would say by the pong of PACKAGE, and other pages go from then on.
+      answers: (ping) => answers(ping) && ping !== Ping.PACKAGE,
       onRecord: (record, self) => {
-        if (isPackage(record)) self.request('pc.ram', 1000, 1);
+        if (!isPackage(record)) return;
+        packageUs = native().monotonicUs();
+        self.request('pc.ram', 1000, 1);
       },
     });
     const outgoing = await start(guest, postcopy);
     await destination.hears(({ type }) => type === 'section-part');
+    const pages = destination.pages.map(({ page }) => page);
     expect(outgoing.status).toBe('postcopy-device');
-    expect(destination.pages.map(({ page }) => page)).toEqual([1000]);
     expect(destination.records.filter(isLastPing)).toEqual([]);
+    const waitedMs = (native().monotonicUs() - packageUs) / 1000;
     destination.pong(Ping.SWITCHOVER);
     await outgoing.finished;
     expect(destination.records.filter(isLastPing)).toHaveLength(1);
     expect(differences(guest, destination)).toEqual([]);
     expect([guest.running, outgoing.handedOver]).toEqual([false, true]);
+    return { pages, waitedMs };
+  }
+
+  test('what it asks for goes, and nothing else; its answer hands the guest over', async () => {
+    let asked = await askAtPackage();
+    // After 100 ms without an answer other pages go too, which on a busy machine is before they are looked at.
+    for (let tries = 1; asked.waitedMs > 90 && tries < 5; tries += 1) asked = await askAtPackage();
+    expect(asked.pages).toEqual([1000]);
   });
 
   const isLastPing = (record: ReceivedRecord) =>
