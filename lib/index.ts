@@ -36,7 +36,14 @@ export type { WriteLogDescriptor } from './memory/write-log.js';
 export { type ListenOptions, listen } from './migration/listen.js';
 export { type MigrateOptions, migrate } from './migration/migrate.js';
 export type { NativeError, StressGuestStats, StressGuestVerdict } from './native.js';
-export { type Capabilities, defaultCapabilities, defaultParameters, type Parameters } from './options.js';
+export {
+  type Capabilities,
+  defaultCapabilities,
+  defaultParameters,
+  type Parameters,
+  type PrefetchPolicy,
+  prefetchPolicies,
+} from './options.js';
 export type { ConnectionState, ConnectionStats } from './relay/connection.js';
 export type { CutHow, Direction, Fault } from './relay/faults.js';
 export type { RelayObserver } from './relay/observer.js';

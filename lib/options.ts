@@ -36,6 +36,20 @@ export interface Parameters {
   readonly maxCpuThrottle: number;
 }
 
+/**
+ * Which pages a destination asks for in postcopy, as a fault was for one. `none`: that page. `around`: those around it,
+ * too, 64 KiB. `adaptive`: around it, or ahead of it where faults come in order, up to 2 MiB at once.
+ */
+export const prefetchPolicies = ['none', 'around', 'adaptive'] as const;
+
+export type PrefetchPolicy = (typeof prefetchPolicies)[number];
+
+/** The option prefetch, with its default. Throws BAD_ARGUMENT for one that there is not. */
+export function resolvePrefetch(given: PrefetchPolicy = 'none'): PrefetchPolicy {
+  if (prefetchPolicies.includes(given)) return given;
+  throw new MigrationError('BAD_ARGUMENT', `prefetch is ${given}`, { hint: `give ${prefetchPolicies.join(', ')}` });
+}
+
 export const defaultCapabilities: Capabilities = {
   postcopyRam: false,
   returnPath: false,

@@ -16,6 +16,7 @@ export const demoSettings: DemoSettings = {
   downtimeLimit: 300,
   autoConverge: false,
   postcopyPreempt: false,
+  prefetch: 'none',
   recoverForMs: 0,
   peerTimeoutMs: 30_000,
   transport: 'unix',
@@ -82,6 +83,7 @@ export const destinationDone: DestinationDone = {
       postcopyBytes: 90_000,
       postcopyRequests: 5,
       postcopyRequestsServed: 5,
+      prefetched: 0,
       pageSize: 4096,
     },
     faults: {

@@ -167,7 +167,7 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
   const incoming = new IncomingMigration(
     listener,
     target,
-    { capabilities, guestTimeoutMs: guestTimeoutAtDestinationMs, peerTimeoutMs: 0 },
+    { capabilities, guestTimeoutMs: guestTimeoutAtDestinationMs, peerTimeoutMs: 0, prefetch: 'none' },
     faults.atDestination?.words,
   );
   const relay = await CuttingRelay.start(incoming.uri, faults.cut);

@@ -4,6 +4,7 @@
  */
 import { type Command, Option } from 'commander';
 import { MigrationError } from '../errors.js';
+import { resolvePrefetch } from '../options.js';
 import { type BenchReport, type BenchWay, benchRow, benchTable, benchWays } from './bench-report.js';
 import { number, onInterrupt, printJson, sized } from './command-line.js';
 import { runDemo } from './demo.js';
@@ -30,7 +31,8 @@ async function moveOnce(way: BenchWay, options: BenchCommandOptions, interrupted
   const report = await runDemo(
     {
       ...{ guest: 'stress', memory, kind: 'anonymous', blocks: 1, vcpus: 1, writesPerSecond, workingSetShare: 0.25 },
-      ...{ transport, precopyPasses, postcopyPreempt, autoConverge: false, cutEvery: null },
+      ...{ transport, precopyPasses, postcopyPreempt, prefetch: resolvePrefetch(), autoConverge: false },
+      cutEvery: null,
       ...{ maxBandwidth: 0, maxPostcopyBandwidth: 0, downtimeLimit: DOWNTIME_LIMIT_MS },
     },
     undefined,

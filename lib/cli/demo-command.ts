@@ -6,8 +6,10 @@ import { type Command, Option } from 'commander';
 import { probeKvm } from '../host/kvm.js';
 import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import type { PrefetchPolicy } from '../options.js';
 import { chooseGuest } from './choose-guest.js';
 import { argument, EXIT_FAILURE, number, onInterrupt, printJson, sized } from './command-line.js';
+import { prefetchOption } from './demand-options.js';
 import { runDemo } from './demo.js';
 import { type DemoGuestName, demoGuestNames } from './demo-guest.js';
 import { demoTable } from './demo-report.js';
@@ -28,6 +30,7 @@ interface DemoOptions {
   readonly downtimeLimit: number;
   readonly autoConverge?: boolean;
   readonly postcopyPreempt?: boolean;
+  readonly prefetch: PrefetchPolicy;
   readonly cutEvery?: number;
   readonly trace?: string;
   readonly json?: boolean;
@@ -42,7 +45,7 @@ async function demo(options: DemoOptions): Promise<void> {
     process.stderr.write(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})\n`);
   }
   const { memoryKind: kind, workingSet: workingSetShare, autoConverge = false, trace } = options;
-  const { postcopyPreempt = false, cutEvery = null } = options;
+  const { postcopyPreempt = false, cutEvery = null, prefetch } = options;
   const { memory, blocks, transport, precopyPasses, vcpus, writesPerSecond } = options;
   const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
   const report = await runDemo(
@@ -61,6 +64,7 @@ async function demo(options: DemoOptions): Promise<void> {
       downtimeLimit,
       autoConverge,
       postcopyPreempt,
+      prefetch,
       cutEvery,
     },
     trace,
@@ -103,6 +107,7 @@ export function define(command: Command): void {
     .addOption(sized('--downtime-limit <time>', 'the longest standstill at the end of a precopy', parseMs, '300ms'))
     .option('--auto-converge', 'slow the guest down when it writes faster than can be sent; give it --precopy-passes')
     .option('--postcopy-preempt', 'send pages that are asked for on a connection of their own')
+    .addOption(prefetchOption())
     .option(
       '--cut-every <time>',
       'cut the connection in postcopy each time it has lasted so long, such as 50ms, and see it recover',

@@ -3,6 +3,7 @@ import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
+import type { PrefetchPolicy } from '../options.js';
 import type { MigrationStatus } from '../source/migration-state.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import type { Recoveries } from './auto-recovery.js';
@@ -29,6 +30,7 @@ export interface DemoSettings {
   /** Where the destination is to listen. */
   readonly uri: string;
   readonly postcopyPreempt: boolean;
+  readonly prefetch: PrefetchPolicy;
   /** Milliseconds that a pause of the postcopy may last; 0: none is waited for. */
   readonly recoverForMs: number;
   /** Milliseconds of silence after which the other side is lost. */

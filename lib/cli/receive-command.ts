@@ -7,8 +7,10 @@ import type { IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { MachineSaver } from '../machine/machine-saver.js';
 import { listen } from '../migration/listen.js';
+import type { PrefetchPolicy } from '../options.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson } from './command-line.js';
+import { prefetchOption } from './demand-options.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
 import { receiveLook, receiveReport, receiveText } from './receive-report.js';
@@ -19,6 +21,7 @@ interface ReceiveOptions extends RecoveryOptions {
   readonly like?: string;
   readonly postcopy: boolean;
   readonly postcopyPreempt?: boolean;
+  readonly prefetch: PrefetchPolicy;
   readonly blocktime?: boolean;
   readonly onLost: LossPolicy;
   readonly json?: boolean;
@@ -66,6 +69,7 @@ async function receive(
     guest: saver,
     capabilities: { postcopyRam, postcopyPreempt, postcopyBlocktime },
     peerTimeoutMs: toMs(options.peerTimeout),
+    prefetch: options.prefetch,
     signal: interrupted,
   });
   line.event(`listening at ${incoming.uri}`);
@@ -136,6 +140,7 @@ export function define(command: Command): void {
     .option('--like <dir>', 'take only a machine like the one saved in this directory')
     .option('--no-postcopy', 'refuse postcopy')
     .option('--postcopy-preempt', 'have pages that are asked for come on a connection of their own; at both sides')
+    .addOption(prefetchOption())
     .option('--blocktime', 'tell for how long the reading of RAM waited for pages')
     .addOption(
       new Option('--on-lost <policy>', 'what becomes of the memory of a machine that is lost here')

@@ -12,8 +12,10 @@ export const destinationCounterNames = [
   'duplicate',
   /** Fault thread: page faults read from the kernel. */
   'faults',
-  /** Fault thread: pages asked for. */
+  /** Fault thread: pages asked for, as somebody waits for them. */
   'postcopyRequests',
+  /** Fault thread: target pages asked for besides, ahead of a fault. */
+  'prefetched',
   /** Of the pages asked for, those that are there. */
   'requestsServed',
 ] as const;

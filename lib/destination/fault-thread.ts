@@ -15,13 +15,14 @@ import { alignDown, pageCount, pageIndexOf, pageOffset } from '../memory/page.js
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList, type RAMRange } from '../memory/ram-list.js';
 import { native, type UserfaultfdHandle } from '../native.js';
+import type { PrefetchPolicy } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
-import { encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import { Blocktime } from './blocktime.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase } from './destination-signals.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
+import { PageRequester } from './page-requester.js';
 import { awaitWork } from './parked-work.js';
 import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
 import { SourceLink } from './source-link.js';
@@ -31,6 +32,7 @@ export interface FaultThreadData {
   readonly counters: SharedArrayBuffer;
   /** Of {@link Blocktime}, with the capability. */
   readonly blocktime: SharedArrayBuffer | undefined;
+  readonly prefetch: PrefetchPolicy;
   /** From the main thread: one {@link FaultThreadWork}. */
   readonly work: MessagePort;
 }
@@ -60,41 +62,36 @@ class FaultThread {
   readonly #signals: DestinationSignals;
   readonly #counters: DestinationCounters;
   readonly #uffd: UserfaultfdHandle;
-  readonly #link: SourceLink;
   readonly #ram: RAMList;
   readonly #received: readonly PageBitmap[];
   readonly #requested: PageRequested;
   readonly #removed: RemovedPages;
   readonly #blocktime: Blocktime | undefined;
-  readonly #names: readonly Uint8Array[];
-  readonly #message = new DataView(new ArrayBuffer(MAX_REQ_PAGES_BYTES));
-  readonly #messageBytes = new Uint8Array(this.#message.buffer);
+  readonly #requester: PageRequester;
   readonly #events = new Float64Array(EVENTS_MAX * native().constants.EVENT_WORDS);
   /** Pages to be made zeroes, as somebody waits for them. */
   #zeroes: PagePosition[] = [];
   readonly #outcome = new Uint8Array(1);
   readonly #one = new Uint32Array(1);
-  /** The block named in the last request. */
-  #lastBlock = -1;
 
   constructor(data: FaultThreadData, work: FaultThreadWork, thread: ThreadContext<never, Record<string, never>>) {
     this.#thread = thread;
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
     this.#uffd = this.#signals.get('USERFAULTFD') as UserfaultfdHandle;
-    this.#link = new SourceLink(this.#signals, work.channel.peer, thread.kick);
     this.#ram = new RAMList(work.blocks);
     const sizes = work.blocks.map(({ size }) => size);
     this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
     this.#requested = new PageRequested(sizes, work.requested);
     this.#removed = new RemovedPages(sizes, work.removed);
     this.#blocktime = data.blocktime === undefined ? undefined : new Blocktime(data.blocktime);
-    this.#names = work.blocks.map(({ idstr }) => new TextEncoder().encode(idstr));
+    const link = new SourceLink(this.#signals, work.channel.peer, thread.kick);
+    this.#requester = new PageRequester(this.#signals, link, work.blocks, this.#received, data.prefetch);
   }
 
   /** Until it is kicked. */
   serve(): never {
-    const { constants: c, awaitEvents } = native();
+    const { constants: c, awaitEvents, monotonicUs } = native();
     for (;;) {
       const ready = awaitEvents(this.#uffd, this.#thread.kick, this.#zeroes.length > 0 ? RETRY_MS : -1);
       if (ready === c.KICKED) throw new Kicked();
@@ -102,6 +99,8 @@ class FaultThread {
       for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
         if (this.#events[at + c.EVENT_KIND] === c.UFFD_EVENT_PAGEFAULT) this.#fault(at);
       }
+      // Where there is no connection the listen thread asks for what is missing once there is one again.
+      if (this.#requester.flush()) this.#requested.sent(monotonicUs());
       if (this.#zeroes.length > 0) this.#zeroes = this.#zeroes.filter((position) => !this.#placeZeroes(position));
     }
   }
@@ -143,7 +142,8 @@ class FaultThread {
     this.#thread.trace.at('postcopy_ram_fault_thread_request', index, offset, this.#events[at + c.EVENT_THREAD]);
     if (!this.#received[index].test(page)) {
       if (this.#requested.add(index, page, monotonicUs())) {
-        if (this.#request(index, offset, block.pageSize)) this.#requested.sent(monotonicUs());
+        this.#counters.add('postcopyRequests', 1);
+        this.#counters.add('prefetched', this.#requester.fault(index, page));
       }
       if (!this.#received[index].test(page)) return;
     }
@@ -171,18 +171,6 @@ class FaultThread {
     } finally {
       this.#removed.lock.release();
     }
-  }
-
-  /**
-   * False where there is no connection: the listen thread asks for what is missing once there is one again. It asks
-   * beside this thread then, so from the second connection on every request names its block.
-   */
-  #request(blockIndex: number, offset: number, length: number): boolean {
-    const isNamed = this.#lastBlock === blockIndex && this.#signals.get('RECOVERIES') === 0;
-    const name = isNamed ? undefined : this.#names[blockIndex];
-    this.#lastBlock = blockIndex;
-    this.#counters.add('postcopyRequests', 1);
-    return this.#link.send(this.#messageBytes, encodeReqPages(this.#message, 0, offset, length, name));
   }
 
   // --- what the guest does to its memory ---------------------------------------------------------

@@ -31,6 +31,8 @@ export interface IncomingRamInfo {
   readonly postcopyRequests: number;
   /** Of those, how many pages are there; in the end maybe one more, which came before it was asked for. */
   readonly postcopyRequestsServed: number;
+  /** Target pages that were asked for ahead of a fault; 0 with the prefetch policy `none`. */
+  readonly prefetched: number;
   readonly pageSize: number;
 }
 
@@ -80,6 +82,7 @@ export function incomingInfo({ counters: c, latency, blocktime, ...own }: Incomi
       postcopyBytes: c.postcopyBytes,
       postcopyRequests: c.postcopyRequests,
       postcopyRequestsServed: c.requestsServed,
+      prefetched: c.prefetched,
       pageSize: TARGET_PAGE_SIZE,
     },
     faults: {

@@ -13,7 +13,7 @@ import { pageCount } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import type { OpenedUserfaultfd } from '../memory/userfaultfd.js';
 import { type NativeError, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
-import type { Capabilities } from '../options.js';
+import type { Capabilities, PrefetchPolicy } from '../options.js';
 import { startThread, type Thread, type ThreadOutcome } from '../threads/thread.js';
 import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
@@ -56,6 +56,7 @@ export interface IncomingOptions {
   readonly guestTimeoutMs: number;
   /** Milliseconds for which the source may give no sign of life in postcopy; 0 is no limit. */
   readonly peerTimeoutMs: number;
+  readonly prefetch: PrefetchPolicy;
 }
 
 export interface IncomingEvents {
@@ -271,7 +272,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const signals = this.#signals.buffer;
     const counters = this.#counters.buffer;
     const blocktime = this.#blocktime?.buffer;
-    const { capabilities, peerTimeoutMs } = this.#options;
+    const { capabilities, peerTimeoutMs, prefetch } = this.#options;
     const machine = 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own';
     const accounts = { signals, counters, latency: this.#latency.buffer, blocktime };
     const faultWork = new MessageChannel();
@@ -282,7 +283,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
       urgent: true, // a vCPU waits for what it does
       entry: new URL('./fault-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
-      data: { signals, counters, blocktime, work: faultWork.port2 },
+      data: { signals, counters, blocktime, prefetch, work: faultWork.port2 },
       transfer: [faultWork.port2],
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({

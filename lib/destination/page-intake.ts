@@ -98,7 +98,11 @@ export class PageIntake {
     const page = pageIndexOf(record.offset);
     if (!this.#arrived[index].set(page)) throw this.#again(idstr, page, recordOffset);
     if (this.#hostPages.takes(index)) this.#hostPages.add(record, this.#arena, recordOffset);
-    else this.#collector.add(record, recordOffset);
+    else {
+      this.#collector.add(record, recordOffset);
+      // Somebody waits for it, and not for those that come with it.
+      if (this.requested.has(index, page)) this.flush();
+    }
   }
 
   /**

@@ -34,8 +34,8 @@ export class PageRequested {
   readonly #blocks: Uint32Array;
   readonly #pages: Uint32Array;
   readonly #settled = { faultUs: 0, sentUs: 0 };
-  /** Fault thread: of the page added last; -1 if it got none. */
-  #lastSlot = -1;
+  /** Fault thread: of the pages added since the last request went out. */
+  #unsent: number[] = [];
 
   constructor(blockSizes: readonly number[], shared?: PageRequestedDescriptor) {
     this.#bitmaps = blockSizes.map((size, index) => new PageBitmap(pageCount(size), shared?.bitmaps[index]));
@@ -56,8 +56,8 @@ export class PageRequested {
     if (this.#bitmaps[blockIndex].test(page)) return false;
     // The slot first: who finds the bit set must find its moment.
     const slot = this.#taken.indexOf(FREE);
-    this.#lastSlot = slot;
     if (slot >= 0) {
+      this.#unsent.push(slot);
       this.#faultUs[slot] = nowUs;
       this.#sentUs[slot] = 0;
       this.#blocks[slot] = blockIndex;
@@ -67,14 +67,19 @@ export class PageRequested {
     return this.#bitmaps[blockIndex].set(page);
   }
 
+  has(blockIndex: number, page: number): boolean {
+    return this.#bitmaps[blockIndex].test(page);
+  }
+
   /** The first page asked for at or after `from` and before `end`, or `end`: absent, the block's number of pages. */
   findNext(blockIndex: number, from: number, end?: number): number {
     return this.#bitmaps[blockIndex].findNext(from, end);
   }
 
-  /** Fault thread: the page added last was asked for at `nowUs`. Only this thread gives slots anew. */
+  /** Fault thread: the pages added since the last call were asked for at `nowUs`. Only this thread gives slots anew. */
   sent(nowUs: number): void {
-    if (this.#lastSlot >= 0) this.#sentUs[this.#lastSlot] = nowUs;
+    for (const slot of this.#unsent) this.#sentUs[slot] = nowUs;
+    this.#unsent.length = 0;
   }
 
   /** Any thread: the page is there. Undefined if nobody had asked; else the same object at each call. */

@@ -3,7 +3,14 @@ import { bind } from '../channel/connect.js';
 import { type GuestOrFactory, IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { requireAlive } from '../memory/guest-failure.js';
-import { type Capabilities, resolveCapabilities, resolveGuestTimeout, resolvePeerTimeout } from '../options.js';
+import {
+  type Capabilities,
+  type PrefetchPolicy,
+  resolveCapabilities,
+  resolveGuestTimeout,
+  resolvePeerTimeout,
+  resolvePrefetch,
+} from '../options.js';
 
 export interface ListenOptions {
   /**
@@ -23,6 +30,8 @@ export interface ListenOptions {
    * source than ours it is the kernel at its host that gives them, over tcp. 30,000 when absent; 0 is no limit.
    */
   readonly peerTimeoutMs?: number;
+  /** Which pages are asked for in postcopy beside one that a fault was for; `none` when absent. */
+  readonly prefetch?: PrefetchPolicy;
   /** Aborted: the migration is ended here. */
   readonly signal?: AbortSignal;
 }
@@ -38,6 +47,7 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   const { guest, signal } = options;
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs ?? ('receive' in guest ? 0 : undefined));
   const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
+  const prefetch = resolvePrefetch(options.prefetch);
   if ('machine' in guest && guest.machine !== undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the guest to fill is a machine that is none of ours', {
       hint: 'give listen() a MachineReceiver, which makes such a guest from what the source says of it',
@@ -45,7 +55,8 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   }
   if ('ramBlocks' in guest) await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the incoming migration was ended before it began');
-  const incoming = new IncomingMigration(await bind(uri), guest, { capabilities, guestTimeoutMs, peerTimeoutMs });
+  const chosen = { capabilities, guestTimeoutMs, peerTimeoutMs, prefetch };
+  const incoming = new IncomingMigration(await bind(uri), guest, chosen);
   const abort = () => incoming.abort();
   signal?.addEventListener('abort', abort);
   if (signal?.aborted) abort();
