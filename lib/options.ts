@@ -50,6 +50,14 @@ export function resolvePrefetch(given: PrefetchPolicy = 'none'): PrefetchPolicy 
   throw new MigrationError('BAD_ARGUMENT', `prefetch is ${given}`, { hint: `give ${prefetchPolicies.join(', ')}` });
 }
 
+/** The option lanes, with its default; `most` of them. Throws BAD_ARGUMENT where it is out of range. */
+export function resolveLanes(most: number, given = 0): number {
+  if (Number.isSafeInteger(given) && given >= 0 && given <= most) return given;
+  throw new MigrationError('BAD_ARGUMENT', `lanes is ${given}`, {
+    hint: `give a whole number from 0, which is none, to ${most}`,
+  });
+}
+
 export const defaultCapabilities: Capabilities = {
   postcopyRam: false,
   returnPath: false,

@@ -38,6 +38,7 @@ describe('a migration is planned by its seed', () => {
     const drawn = (of: (plan: (typeof plans)[number]) => unknown) => new Set(plans.map(of));
     expect(drawn(({ transport }) => transport)).toEqual(new Set(['unix', 'tcp']));
     expect(drawn(({ preempt }) => preempt)).toEqual(new Set([true, false]));
+    expect(drawn(({ lanes }) => lanes)).toEqual(new Set([0, 1, 3]));
     expect(drawn(({ guest }) => guest.kind)).toEqual(new Set(['anonymous', 'memfd', 'hugetlb']));
     expect(drawn(({ guest }) => guest.vcpus)).toEqual(new Set([1, 2, 3, 4]));
     expect(drawn(({ precopyPasses }) => precopyPasses)).toEqual(new Set([0, 1]));
@@ -47,7 +48,9 @@ describe('a migration is planned by its seed', () => {
 
   test('but what can not be had here', () => {
     const plans = seeds.map((seed) => drawPlan(seed, { cuts: 2, hugepages: false, preempt: false }));
-    expect(plans.some(({ preempt, guest, cuts }) => preempt || guest.kind === 'hugetlb' || cuts > 2)).toBe(false);
+    expect(
+      plans.some(({ preempt, lanes, guest, cuts }) => preempt || lanes > 0 || guest.kind === 'hugetlb' || cuts > 2),
+    ).toBe(false);
   });
 });
 

@@ -17,6 +17,7 @@ export const demoSettings: DemoSettings = {
   autoConverge: false,
   postcopyPreempt: false,
   prefetch: 'none',
+  lanes: 0,
   recoverForMs: 0,
   peerTimeoutMs: 30_000,
   transport: 'unix',

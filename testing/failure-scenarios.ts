@@ -167,7 +167,7 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
   const incoming = new IncomingMigration(
     listener,
     target,
-    { capabilities, guestTimeoutMs: guestTimeoutAtDestinationMs, peerTimeoutMs: 0, prefetch: 'none' },
+    { capabilities, guestTimeoutMs: guestTimeoutAtDestinationMs, peerTimeoutMs: 0, prefetch: 'none', lanes: 0 },
     faults.atDestination?.words,
   );
   const relay = await CuttingRelay.start(incoming.uri, faults.cut);
@@ -181,6 +181,7 @@ export async function startRun(scenario: Scenario, faults: Faults = {}): Promise
       postcopyAfterPasses: scenario.postcopyAfterPasses,
       guestTimeoutMs,
       peerTimeoutMs: 0,
+      lanes: 0,
     },
     connect,
     faults.atSource?.words,

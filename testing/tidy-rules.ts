@@ -180,6 +180,7 @@ const typesOnly = 'types, which the compiler checks';
 export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/source/migration-thread.ts': workerEntry,
   'lib/source/return-path-thread.ts': workerEntry,
+  'lib/source/lane-thread.ts': workerEntry,
   'lib/source/source-context.ts': workerStep,
   'lib/source/ram-state.ts': workerStep,
   'lib/source/postcopy-start.ts': workerStep,
@@ -190,7 +191,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/destination/main-thread.ts': workerEntry,
   'lib/destination/listen-thread.ts': workerEntry,
   'lib/destination/fault-thread.ts': workerEntry,
-  'lib/destination/preempt-thread.ts': workerEntry,
+  'lib/destination/demand-thread.ts': workerEntry,
   'lib/source/outgoing.ts': owner,
   'lib/destination/incoming.ts': owner,
   'lib/migration/listen.ts': 'the other half of what test/migration/migrate.test.ts is about',

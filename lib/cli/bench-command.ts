@@ -32,7 +32,7 @@ async function moveOnce(way: BenchWay, options: BenchCommandOptions, interrupted
     {
       ...{ guest: 'stress', memory, kind: 'anonymous', blocks: 1, vcpus: 1, writesPerSecond, workingSetShare: 0.25 },
       ...{ transport, precopyPasses, postcopyPreempt, prefetch: resolvePrefetch(), autoConverge: false },
-      cutEvery: null,
+      ...{ lanes: 0, cutEvery: null },
       ...{ maxBandwidth: 0, maxPostcopyBandwidth: 0, downtimeLimit: DOWNTIME_LIMIT_MS },
     },
     undefined,

@@ -1,6 +1,8 @@
-/** Options of `receive` and `demo` that say how pages are asked for in postcopy. */
+/** Options of `receive`, `send` and `demo` that say how pages are asked for in postcopy. */
 import { Option } from 'commander';
 import { prefetchPolicies, resolvePrefetch } from '../options.js';
+import { MAX_LANES } from '../wire/protocol.js';
+import { number } from './command-line.js';
 
 export function prefetchOption(): Option {
   return new Option(
@@ -10,4 +12,13 @@ export function prefetchOption(): Option {
   )
     .choices(prefetchPolicies)
     .default(resolvePrefetch());
+}
+
+export function lanesOption(): Option {
+  return new Option(
+    '--lanes <n>',
+    'connections on which pages are asked for and sent, between two of ours; at both sides',
+  )
+    .argParser(number(0, MAX_LANES))
+    .default(0);
 }

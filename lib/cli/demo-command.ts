@@ -9,7 +9,7 @@ import type { MemoryKind } from '../memory/ram-block.js';
 import type { PrefetchPolicy } from '../options.js';
 import { chooseGuest } from './choose-guest.js';
 import { argument, EXIT_FAILURE, number, onInterrupt, printJson, sized } from './command-line.js';
-import { prefetchOption } from './demand-options.js';
+import { lanesOption, prefetchOption } from './demand-options.js';
 import { runDemo } from './demo.js';
 import { type DemoGuestName, demoGuestNames } from './demo-guest.js';
 import { demoTable } from './demo-report.js';
@@ -31,6 +31,7 @@ interface DemoOptions {
   readonly autoConverge?: boolean;
   readonly postcopyPreempt?: boolean;
   readonly prefetch: PrefetchPolicy;
+  readonly lanes: number;
   readonly cutEvery?: number;
   readonly trace?: string;
   readonly json?: boolean;
@@ -45,7 +46,7 @@ async function demo(options: DemoOptions): Promise<void> {
     process.stderr.write(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})\n`);
   }
   const { memoryKind: kind, workingSet: workingSetShare, autoConverge = false, trace } = options;
-  const { postcopyPreempt = false, cutEvery = null, prefetch } = options;
+  const { postcopyPreempt = false, cutEvery = null, prefetch, lanes } = options;
   const { memory, blocks, transport, precopyPasses, vcpus, writesPerSecond } = options;
   const { maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
   const report = await runDemo(
@@ -65,6 +66,7 @@ async function demo(options: DemoOptions): Promise<void> {
       autoConverge,
       postcopyPreempt,
       prefetch,
+      lanes,
       cutEvery,
     },
     trace,
@@ -108,6 +110,7 @@ export function define(command: Command): void {
     .option('--auto-converge', 'slow the guest down when it writes faster than can be sent; give it --precopy-passes')
     .option('--postcopy-preempt', 'send pages that are asked for on a connection of their own')
     .addOption(prefetchOption())
+    .addOption(lanesOption())
     .option(
       '--cut-every <time>',
       'cut the connection in postcopy each time it has lasted so long, such as 50ms, and see it recover',

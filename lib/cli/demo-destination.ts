@@ -9,9 +9,16 @@ const RUN_ON_MS = 200;
 
 await runSide(async (settings, cancelled) => {
   const guest = await demoGuests[settings.guest].empty(settings);
-  const { postcopyPreempt, peerTimeoutMs, prefetch } = settings;
+  const { postcopyPreempt, peerTimeoutMs, prefetch, lanes } = settings;
   const capabilities = { postcopyRam: true, postcopyBlocktime: true, postcopyPreempt };
-  const incoming = await listen(settings.uri, { guest, capabilities, peerTimeoutMs, prefetch, signal: cancelled });
+  const incoming = await listen(settings.uri, {
+    guest,
+    capabilities,
+    peerTimeoutMs,
+    prefetch,
+    lanes,
+    signal: cancelled,
+  });
   recoverByItself(incoming, cancelled, {
     forMs: settings.recoverForMs,
     attempt: () => incoming.recover(),

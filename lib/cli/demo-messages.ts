@@ -31,6 +31,7 @@ export interface DemoSettings {
   readonly uri: string;
   readonly postcopyPreempt: boolean;
   readonly prefetch: PrefetchPolicy;
+  readonly lanes: number;
   /** Milliseconds that a pause of the postcopy may last; 0: none is waited for. */
   readonly recoverForMs: number;
   /** Milliseconds of silence after which the other side is lost. */

@@ -16,6 +16,7 @@ await runSide(async (settings, cancelled, told) => {
     parameters: { maxBandwidth, maxPostcopyBandwidth, downtimeLimit },
     postcopyAfterPasses: precopyPasses,
     peerTimeoutMs: settings.peerTimeoutMs,
+    lanes: settings.lanes,
     signal: cancelled,
   });
   let passes = 0;

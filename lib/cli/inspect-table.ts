@@ -18,6 +18,7 @@ const kinds: Readonly<Record<Inspection['kind'], string>> = {
   main: 'main connection, from the source',
   'main-resumed': 'main connection of a recovery, from the source',
   preempt: 'preempt channel, from the source',
+  lane: 'lane, from the source',
   multifd: 'multifd channel, from the source',
   'return-path': 'return path, from the destination',
   unrecognized: 'no connection of a migration',

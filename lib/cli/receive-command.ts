@@ -10,7 +10,7 @@ import { listen } from '../migration/listen.js';
 import type { PrefetchPolicy } from '../options.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson } from './command-line.js';
-import { prefetchOption } from './demand-options.js';
+import { lanesOption, prefetchOption } from './demand-options.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
 import { receiveLook, receiveReport, receiveText } from './receive-report.js';
@@ -22,6 +22,7 @@ interface ReceiveOptions extends RecoveryOptions {
   readonly postcopy: boolean;
   readonly postcopyPreempt?: boolean;
   readonly prefetch: PrefetchPolicy;
+  readonly lanes: number;
   readonly blocktime?: boolean;
   readonly onLost: LossPolicy;
   readonly json?: boolean;
@@ -70,6 +71,7 @@ async function receive(
     capabilities: { postcopyRam, postcopyPreempt, postcopyBlocktime },
     peerTimeoutMs: toMs(options.peerTimeout),
     prefetch: options.prefetch,
+    lanes: options.lanes,
     signal: interrupted,
   });
   line.event(`listening at ${incoming.uri}`);
@@ -141,6 +143,7 @@ export function define(command: Command): void {
     .option('--no-postcopy', 'refuse postcopy')
     .option('--postcopy-preempt', 'have pages that are asked for come on a connection of their own; at both sides')
     .addOption(prefetchOption())
+    .addOption(lanesOption())
     .option('--blocktime', 'tell for how long the reading of RAM waited for pages')
     .addOption(
       new Option('--on-lost <policy>', 'what becomes of the memory of a machine that is lost here')

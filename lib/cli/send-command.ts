@@ -12,6 +12,7 @@ import { migrate } from '../migration/migrate.js';
 import type { OutgoingMigration } from '../source/outgoing.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson, sized } from './command-line.js';
+import { lanesOption } from './demand-options.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { loadLook, sendLook, sendReport, sendText } from './send-report.js';
@@ -21,6 +22,7 @@ interface SendOptions extends RecoveryOptions {
   readonly from: string;
   readonly postcopy?: boolean;
   readonly postcopyPreempt?: boolean;
+  readonly lanes: number;
   readonly recoverUri?: string;
   readonly saveRemainder?: string;
   readonly maxBandwidth: number;
@@ -79,6 +81,7 @@ async function send(
     capabilities: { postcopyRam: postcopy, postcopyPreempt, returnPath: true },
     parameters: { maxBandwidth, maxPostcopyBandwidth },
     peerTimeoutMs: toMs(options.peerTimeout),
+    lanes: options.lanes,
     ...(postcopy ? { postcopyAfterPasses: 0 } : {}),
     signal,
   });
@@ -144,6 +147,7 @@ export function define(command: Command): void {
     .requiredOption('--from <dir>', 'the directory it is kept in')
     .option('--postcopy', 'let it run at the destination first, and send its RAM as it is asked for')
     .option('--postcopy-preempt', 'send pages that are asked for on a connection of their own; at both sides')
+    .addOption(lanesOption())
     .addOption(sized('--max-bandwidth <rate>', 'in precopy, such as 100M/s or 1Gbit; 0 is no limit', parseRate, '0'))
     .addOption(sized('--max-postcopy-bandwidth <rate>', 'the same for background pages in postcopy', parseRate, '0'))
     .option('--no-verify', "do not hold the files against the manifest's SHA-256")

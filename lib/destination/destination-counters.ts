@@ -28,12 +28,11 @@ export function createDestinationCounters(buffer?: SharedArrayBuffer): Destinati
   return new Counters(destinationCounterNames, buffer);
 }
 
-/** What has come over two channels together. */
-export function sumOfCounters(
-  one: DestinationCounters,
-  other: DestinationCounters,
-): Record<DestinationCounter, number> {
-  const sum = one.snapshot();
-  for (const name of destinationCounterNames) sum[name] += other.get(name);
-  return sum;
+/** What has come over all channels together. */
+export function sumOfCounters(each: readonly DestinationCounters[]): Record<DestinationCounter, number> {
+  const sumOf = (name: DestinationCounter): number => each.reduce((sum, counters) => sum + counters.get(name), 0);
+  return Object.fromEntries(destinationCounterNames.map((name) => [name, sumOf(name)])) as Record<
+    DestinationCounter,
+    number
+  >;
 }

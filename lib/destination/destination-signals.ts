@@ -34,12 +34,8 @@ export const destinationSignalNames = [
   'SOCKET',
   /** Listen thread: how many connections have followed the first one. */
   'RECOVERIES',
-  /** Listen thread and preempt thread: a value of {@link Preempt}. */
-  'PREEMPT',
-  /** Before PREEMPT: the handle of the listener to which the preempt channel comes. */
-  'PREEMPT_AT',
-  /** Main thread or preempt thread: the handle of that channel's socket, 0 until it has come. */
-  'PREEMPT_SOCKET',
+  /** Main thread: how many lanes were agreed on with the source; 0 is none. */
+  'LANES',
   /** Owner: the handle of the listener at which a source may recover; 0: of none; {@link RECOVER_NEVER}. */
   'RECOVER_AT',
   /** Owner: 1 once the listen thread is to end, and to tell the source before. */
@@ -62,8 +58,6 @@ export const Handover = { UNKNOWN: 0, ASKED: 1, PLEDGING: 2, GIVEN: 3, REFUSED: 
  * taken over, and started if it ran; `DIED`: before that.
  */
 export const GuestPhase = { STOPPED: 0, ASKED: 1, HERE: 2, DIED: 3 } as const;
-/** Whether the preempt thread takes in pages: it is told to read and to stop, and says when it has. */
-export const Preempt = { IDLE: 0, READING: 1, STOPPING: 2, ENDED: 3 } as const;
 /** Of RECOVER_AT: there will be no recovery. */
 export const RECOVER_NEVER = -1;
 /** Whether the package with the device state has been dealt with and the guest may run. */

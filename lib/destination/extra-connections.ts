@@ -10,7 +10,9 @@ import { accept } from '../channel/connect.js';
 import { type EventfdHandle, native, type SocketHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
 import { capabilityOfMagic } from '../wire/capabilities.js';
+import { LANE_MAGIC } from '../wire/protocol.js';
 import { isHandled, refusal } from './capability-check.js';
+import type { FoundChannel } from './demand-control.js';
 
 /** Bytes that tell what a connection is: its first word. */
 const MAGIC_BYTES = 4;
@@ -23,12 +25,14 @@ interface Held {
   readonly socket: SocketHandle;
   readonly magic: Uint8Array;
   received: number;
+  hasGreeted: boolean;
 }
 
 export class ExtraConnections {
   readonly #listener: SocketHandle;
   readonly #kick: EventfdHandle;
   readonly #takesPreempt: boolean;
+  #takesLanes = false;
   #held: Held[] = [];
 
   /** `takesPreempt`: with the capability postcopy-preempt. */
@@ -36,6 +40,11 @@ export class ExtraConnections {
     this.#listener = listener;
     this.#kick = kick;
     this.#takesPreempt = takesPreempt;
+  }
+
+  /** Lanes were agreed on, which greet; and the source will not make a preempt channel. */
+  expectLanes(): void {
+    this.#takesLanes = true;
   }
 
   /**
@@ -46,19 +55,22 @@ export class ExtraConnections {
   look(postcopyAdvised: boolean, offset: number): void {
     while (this.#held.length < HELD_MAX && native().socketReadable(this.#listener)) {
       const socket = accept(this.#listener, this.#kick);
-      this.#held.push({ socket, magic: new Uint8Array(MAGIC_BYTES), received: 0 });
+      this.#held.push({ socket, magic: new Uint8Array(MAGIC_BYTES), received: 0, hasGreeted: false });
     }
     if (this.#held.length === 0) return;
     this.#held = this.#held.filter((held) => this.#mayStay(held, offset));
     const isSilent = this.#held.some(({ received }) => received === 0);
-    if (postcopyAdvised && isSilent && !this.#takesPreempt) throw refusal(PREEMPT, SHOWN, offset);
+    if (postcopyAdvised && isSilent && !this.#takesPreempt && !this.#takesLanes) throw refusal(PREEMPT, SHOWN, offset);
   }
 
-  /** The first one that has said nothing, for the preempt channel; whose it is then. */
-  takeSilent(): SocketHandle | undefined {
-    const silent = this.#held.find(({ received }) => received === 0);
-    this.#held = this.#held.filter((held) => held !== silent);
-    return silent?.socket;
+  /**
+   * The next one for a demand channel, whose it is then: of lanes one that has greeted, or may be about to; else the
+   * first that has said nothing, as a preempt channel does.
+   */
+  take(): FoundChannel | undefined {
+    const found = this.#held.find(({ hasGreeted }) => hasGreeted) ?? this.#held.find(({ received }) => received === 0);
+    this.#held = this.#held.filter((held) => held !== found);
+    return found && { socket: found.socket, hasGreeted: found.hasGreeted };
   }
 
   close(): void {
@@ -66,15 +78,19 @@ export class ExtraConnections {
     this.#held = [];
   }
 
-  /** Whether it has not said yet what it is. */
+  /** Whether it has not said yet what it is, or is a lane. */
   #mayStay(held: Held, offset: number): boolean {
+    if (held.hasGreeted) return true;
     while (held.received < MAGIC_BYTES && native().socketReadable(held.socket)) {
       const received = this.#receive(held);
       if (received === 0) return this.#turnAway(held);
       held.received += received;
     }
     if (held.received < MAGIC_BYTES) return true;
-    const capability = capabilityOfMagic.get(new DataView(held.magic.buffer).getUint32(0));
+    const magic = new DataView(held.magic.buffer).getUint32(0);
+    held.hasGreeted = this.#takesLanes && magic === LANE_MAGIC;
+    if (held.hasGreeted) return true;
+    const capability = capabilityOfMagic.get(magic);
     if (capability !== undefined && !isHandled(capability)) throw refusal(capability, SHOWN, offset);
     return this.#turnAway(held);
   }

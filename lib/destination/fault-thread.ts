@@ -19,6 +19,8 @@ import type { PrefetchPolicy } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import { Blocktime } from './blocktime.js';
+import type { DemandThreadHandles } from './demand-control.js';
+import { DemandLinks } from './demand-links.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import { createDestinationSignals, type DestinationSignals, FaultThreadPhase } from './destination-signals.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
@@ -33,6 +35,8 @@ export interface FaultThreadData {
   /** Of {@link Blocktime}, with the capability. */
   readonly blocktime: SharedArrayBuffer | undefined;
   readonly prefetch: PrefetchPolicy;
+  /** The demand threads that may have lanes. */
+  readonly lanes: readonly DemandThreadHandles[];
   /** From the main thread: one {@link FaultThreadWork}. */
   readonly work: MessagePort;
 }
@@ -86,7 +90,8 @@ class FaultThread {
     this.#removed = new RemovedPages(sizes, work.removed);
     this.#blocktime = data.blocktime === undefined ? undefined : new Blocktime(data.blocktime);
     const link = new SourceLink(this.#signals, work.channel.peer, thread.kick);
-    this.#requester = new PageRequester(this.#signals, link, work.blocks, this.#received, data.prefetch);
+    const links = new DemandLinks(link, data.lanes, thread.kick);
+    this.#requester = new PageRequester(this.#signals, links, work.blocks, this.#received, data.prefetch);
   }
 
   /** Until it is kicked. */

@@ -18,14 +18,17 @@ import { startThread, type Thread, type ThreadOutcome } from '../threads/thread.
 import { TraceSession } from '../trace/trace-session.js';
 import type { RamBlockEntry } from '../wire/messages.js';
 import { Blocktime } from './blocktime.js';
-import { createDestinationCounters, sumOfCounters } from './destination-counters.js';
+import { createDemandChannelWords, type DemandChannelWords, DemandPhase } from './demand-channel.js';
+import type { DemandThreadHandles } from './demand-control.js';
+import { DemandSockets } from './demand-sockets.js';
+import type { DemandThreadData } from './demand-thread.js';
+import { createDestinationCounters, type DestinationCounters, sumOfCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
   GuestPhase,
   Handed,
   Handover,
   Package,
-  Preempt,
   RECOVER_NEVER,
 } from './destination-signals.js';
 import { FaultLatency } from './fault-latency.js';
@@ -35,16 +38,15 @@ import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info
 import { IncomingState, type IncomingStatus } from './incoming-state.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
 import type {
+  DemandChannelEvent,
   DestinationEvent,
   DestinationOwnerCalls,
   MainThreadData,
   MainThreadResult,
-  PreemptChannelEvent,
 } from './main-thread.js';
 import type { IntakeAccounts } from './page-intake.js';
 import { poisonMissing } from './poison-missing.js';
 import { postcopyStates } from './postcopy-state.js';
-import type { PreemptThreadData } from './preempt-thread.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 
 /** A guest of ours that is there, or what makes one to fit the source's blocks; or what takes any machine. */
@@ -57,6 +59,8 @@ export interface IncomingOptions {
   /** Milliseconds for which the source may give no sign of life in postcopy; 0 is no limit. */
   readonly peerTimeoutMs: number;
   readonly prefetch: PrefetchPolicy;
+  /** The most lanes that are taken from a source of ours; 0 is none. */
+  readonly lanes: number;
 }
 
 export interface IncomingEvents {
@@ -70,8 +74,14 @@ interface Threads {
   readonly main: Thread<MainThreadResult>;
   readonly listen: Thread<ListenThreadResult>;
   readonly fault: Thread<void>;
-  /** With the capability. */
-  readonly preempt: Thread<void> | undefined;
+  /** With the capability postcopy-preempt one, with lanes one for each. */
+  readonly demand: readonly DemandThread[];
+}
+
+interface DemandThread {
+  readonly thread: Thread<void>;
+  readonly words: DemandChannelWords;
+  readonly counters: DestinationCounters;
 }
 
 export class IncomingMigration extends EventEmitter<IncomingEvents> {
@@ -80,8 +90,6 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #options: IncomingOptions;
   readonly #signals = createDestinationSignals();
   readonly #counters = createDestinationCounters();
-  /** Of the preempt channel. */
-  readonly #urgentCounters = createDestinationCounters();
   readonly #latency = new FaultLatency();
   readonly #trace: TraceSession;
   readonly #state = new IncomingState();
@@ -98,9 +106,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** It died after it was started here. */
   #death: MigrationError | undefined;
   #socket: SocketHandle | undefined;
-  #preemptSocket: SocketHandle | undefined;
-  /** Of the preempt channel: how many connections had followed the first one. Threads are not heard in order. */
-  #preemptRecoveries = 0;
+  readonly #demandSockets = new DemandSockets();
   #recoveries = 0;
   /** Where a source may recover the migration; while it is paused. */
   #recoverAt: Listener | undefined;
@@ -175,7 +181,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     return incomingInfo({
       status: this.#state.status,
       postcopy: this.#listens,
-      counters: sumOfCounters(this.#counters, this.#urgentCounters),
+      counters: sumOfCounters([this.#counters, ...this.#threads.demand.map(({ counters }) => counters)]),
       latency: (stage) => this.#latency.summary(stage),
       blocktime: blocktime === undefined ? undefined : { overallUs: blocktime.overallUs, vcpuUs: blocktime.vcpuUs() },
       guestDied: this.#death?.message,
@@ -212,7 +218,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     if (this.#state.status !== 'postcopy-active' || this.#socket === undefined) return false;
     this.#pauseAsked = true;
     native().socketShutdown(this.#socket);
-    if (this.#preemptSocket !== undefined) native().socketShutdown(this.#preemptSocket);
+    this.#demandSockets.break();
     return true;
   }
 
@@ -272,18 +278,20 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const signals = this.#signals.buffer;
     const counters = this.#counters.buffer;
     const blocktime = this.#blocktime?.buffer;
-    const { capabilities, peerTimeoutMs, prefetch } = this.#options;
+    const { capabilities, peerTimeoutMs, prefetch, lanes } = this.#options;
     const machine = 'receive' in this.#guestOrFactory ? { like: this.#guestOrFactory.like } : 'own';
     const accounts = { signals, counters, latency: this.#latency.buffer, blocktime };
     const faultWork = new MessageChannel();
     const listenWork = new MessageChannel();
-    const preempt = capabilities.postcopyPreempt ? this.#startPreemptThread(accounts) : undefined;
+    const demandThreads = Math.max(lanes, Number(capabilities.postcopyPreempt));
+    const demand = Array.from({ length: demandThreads }, (_, index) => this.#startDemandThread(index, accounts));
+    const handles = demand.map(({ handles: each }) => each);
     const fault = startThread<FaultThreadData, void>({
       name: 'mig/dst/fault',
       urgent: true, // a vCPU waits for what it does
       entry: new URL('./fault-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
-      data: { signals, counters, blocktime, prefetch, work: faultWork.port2 },
+      data: { signals, counters, blocktime, prefetch, lanes: handles.slice(0, lanes), work: faultWork.port2 },
       transfer: [faultWork.port2],
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
@@ -295,10 +303,10 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         peerTimeoutMs,
         isOwnSource: machine === 'own',
         faultKick: fault.kickHandle,
-        preempt: preempt && { kick: preempt.thread.kickHandle, errors: preempt.errors },
+        demand: demand.map(({ handles: each, errors }) => ({ ...each, errors })),
         work: listenWork.port2,
       },
-      transfer: [listenWork.port2, ...(preempt === undefined ? [] : [preempt.errors])],
+      transfer: [listenWork.port2, ...demand.map(({ errors }) => errors)],
       onEvent: (event) => this.#onEvent(event),
     });
     const main = startThread<MainThreadData, MainThreadResult, DestinationEvent>({
@@ -315,35 +323,48 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         counters,
         listenWork: listenWork.port1,
         faultWork: faultWork.port1,
-        preempt: preempt && { work: preempt.work, kick: preempt.thread.kickHandle },
+        demand: demand.map(({ handles: each, work }) => ({ ...each, work })),
+        lanes,
       },
-      transfer: [listenWork.port1, faultWork.port1, ...(preempt === undefined ? [] : [preempt.work])],
+      transfer: [listenWork.port1, faultWork.port1, ...demand.map(({ work }) => work)],
       calls: this.#calls(),
       onEvent: (event) => this.#onEvent(event),
     });
-    return { main, listen, fault, preempt: preempt?.thread };
+    return { main, listen, fault, demand: demand.map(({ demandThread }) => demandThread) };
   }
 
   /** With the other ends of its ports: what it is handed, and what it says of errors. */
-  #startPreemptThread(accounts: IntakeAccounts): {
-    readonly thread: Thread<void>;
+  #startDemandThread(
+    index: number,
+    accounts: IntakeAccounts,
+  ): {
+    readonly demandThread: DemandThread;
+    readonly handles: DemandThreadHandles;
     readonly work: MessagePort;
     readonly errors: MessagePort;
   } {
     const { peerTimeoutMs } = this.#options;
     const work = new MessageChannel();
     const errors = new MessageChannel();
-    const counters = this.#urgentCounters.buffer;
-    const thread = startThread<PreemptThreadData, void, DestinationEvent>({
-      name: 'mig/dst/fast',
+    const counters = createDestinationCounters();
+    const words = createDemandChannelWords();
+    const name = index === 0 ? 'mig/dst/fast' : `mig/dst/fast${index}`;
+    const ports = { work: work.port2, errors: errors.port2 };
+    const thread = startThread<DemandThreadData, void, DestinationEvent>({
+      name,
       urgent: true, // a vCPU waits for what it brings
-      entry: new URL('./preempt-thread.bundle.cjs', import.meta.url),
-      trace: this.#trace.open('mig/dst/fast'),
-      data: { ...accounts, counters, peerTimeoutMs, work: work.port2, errors: errors.port2 },
+      entry: new URL('./demand-thread.bundle.cjs', import.meta.url),
+      trace: this.#trace.open(name),
+      data: { ...accounts, ...ports, index, words: words.buffer, counters: counters.buffer, peerTimeoutMs },
       transfer: [work.port2, errors.port2],
       onEvent: (event) => this.#onEvent(event),
     });
-    return { thread, work: work.port1, errors: errors.port1 };
+    return {
+      demandThread: { thread, words, counters },
+      handles: { kick: thread.kickHandle, words: words.buffer },
+      work: work.port1,
+      errors: errors.port1,
+    };
   }
 
   #calls(): DestinationOwnerCalls {
@@ -363,8 +384,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   get #allThreads(): readonly Thread<unknown>[] {
-    const { main, listen, fault, preempt } = this.#threads;
-    return [main, listen, fault, ...(preempt === undefined ? [] : [preempt])];
+    const { main, listen, fault, demand } = this.#threads;
+    return [main, listen, fault, ...demand.map(({ thread }) => thread)];
   }
 
   async #run(): Promise<IncomingInfo> {
@@ -401,7 +422,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const outcome = await thread.ended;
     const { main, listen, fault } = this.#threads;
     if (thread === main) {
-      if (!this.#awaitsPreempt) this.#listener.close();
+      if (!this.#listens || this.#demandSockets.count(0) >= this.#demandChannels) this.#listener.close();
       // After a precopy nobody else ends the fault thread.
       if (!this.#listens) fault.kick();
     }
@@ -412,9 +433,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     return outcome.kind;
   }
 
-  /** The preempt channel may come yet, to the first listener. */
-  get #awaitsPreempt(): boolean {
-    return this.#listens && this.#threads.preempt !== undefined && this.#preemptSocket === undefined;
+  /** How many demand channels the source makes at each connection, as far as is known. */
+  get #demandChannels(): number {
+    return this.#signals.get('LANES') || Number(this.#options.capabilities.postcopyPreempt);
   }
 
   /** Ends all threads. In postcopy the listen thread has a moment to tell the source, where it can. */
@@ -433,7 +454,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     this.#signals.exchange('PACKAGE', Package.PENDING, Package.FAILED);
     this.#signals.set('RECOVER_AT', RECOVER_NEVER);
-    this.#signals.set('PREEMPT', Preempt.ENDED);
+    for (const { words } of this.#threads.demand) words.set('PHASE', DemandPhase.ENDED);
     this.#abandonGuest(this.#firstError);
     for (const thread of this.#allThreads) thread.kick();
   }
@@ -457,8 +478,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         this.#closeSocket();
         this.#socket = event.socket;
         return this.#setStatus('postcopy-recover');
-      case 'preempt-channel':
-        return this.#preemptChannel(event);
+      case 'demand-channel':
+        return this.#demandChannel(event);
       case 'recovered':
         return this.#recovered();
       case 'active':
@@ -478,7 +499,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
 
   #paused(reason: MigrationError): void {
     this.#closeSocket();
-    if (this.#preemptRecoveries <= this.#recoveries) this.#closePreemptSocket();
+    this.#demandSockets.closeUpTo(this.#recoveries);
     stopListening(this.#listener);
     if (this.#state.status !== 'postcopy-recover') this.#stopRecoverAt(); // nobody came to it any more
     this.#pauseReason = this.#pauseAsked ? pausedHere(reason) : reason;
@@ -488,17 +509,16 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #recovered(): void {
-    if (this.#threads.preempt === undefined) this.#stopRecoverAt(); // else when the preempt channel has come
+    if (this.#demandChannels === 0) this.#stopRecoverAt(); // else when they have come
     this.#recoveries += 1;
     this.#pauseReason = undefined;
     this.#setStatus('postcopy-active');
   }
 
-  /** Nobody else is let in there. */
-  #preemptChannel({ socket, listener, recoveries }: PreemptChannelEvent): void {
-    this.#closePreemptSocket();
-    this.#preemptSocket = socket;
-    this.#preemptRecoveries = recoveries;
+  /** When all have come nobody else is let in there. */
+  #demandChannel({ index, socket, listener, recoveries }: DemandChannelEvent): void {
+    this.#demandSockets.add(index, socket, recoveries);
+    if (this.#demandSockets.count(recoveries) < this.#demandChannels) return;
     if (this.#listener.socket === listener) stopListening(this.#listener);
     else if (this.#recoverAt?.socket === listener) this.#stopRecoverAt();
   }
@@ -531,11 +551,6 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   #closeSocket(): void {
     if (this.#socket !== undefined) native().socketClose(this.#socket);
     this.#socket = undefined;
-  }
-
-  #closePreemptSocket(): void {
-    if (this.#preemptSocket !== undefined) native().socketClose(this.#preemptSocket);
-    this.#preemptSocket = undefined;
   }
 
   /** Before it was started here it fails the migration; after, its memory is all that is left, and comes whole. */
@@ -662,7 +677,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#listener.close();
     this.#recoverAt?.close();
     this.#closeSocket();
-    this.#closePreemptSocket();
+    this.#demandSockets.close();
     const isHere = this.#isHandedOver || this.#signals.get('GUEST') === GuestPhase.HERE;
     if (error !== undefined && isHere) this.#lost = this.#assessLoss(error);
     // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.

@@ -3,10 +3,10 @@
  * places the pages, and ends the migration when the stream ends (D9, D10). When the connection is lost, or brings what
  * is no stream, the migration pauses (D11): nothing is given up, and the thread waits for a source that recovers it.
  */
-import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { accept } from '../channel/connect.js';
-import { fromPlainError, MigrationError, toPlainError } from '../errors.js';
+import { MigrationError, toPlainError } from '../errors.js';
 import type { PageBitmap } from '../memory/bitmap.js';
 import { pageOffset } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
@@ -16,6 +16,7 @@ import { runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import type { StreamRecord } from '../wire/messages.js';
 import { Ping } from '../wire/protocol.js';
+import { DemandControl, type DemandErrors, type DemandThreadHandles } from './demand-control.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
@@ -33,7 +34,6 @@ import { requireAllPages } from './missing-pages.js';
 import { type IntakeAccounts, type IntakeMemory, PageIntake } from './page-intake.js';
 import { awaitWork } from './parked-work.js';
 import { postcopyStates } from './postcopy-state.js';
-import { PreemptControl } from './preempt-control.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
 import { answerRecovery, isOfConnection } from './recovery.js';
 import { SourceLink } from './source-link.js';
@@ -41,8 +41,7 @@ import { type StreamPosition, StreamReader } from './stream-reader.js';
 
 export interface ListenThreadData extends IntakeAccounts {
   readonly faultKick: EventfdHandle;
-  /** With the capability postcopy-preempt: that thread's kick, and what it says broke the channel, as PlainErrors. */
-  readonly preempt: { readonly kick: EventfdHandle; readonly errors: MessagePort } | undefined;
+  readonly demand: readonly (DemandThreadHandles & DemandErrors)[];
   /** Milliseconds for which a source may give no sign of life; 0 is no limit. */
   readonly peerTimeoutMs: number;
   /** Whether the source is one of ours, which gives signs of life also when it has nothing to send. */
@@ -87,7 +86,7 @@ class ListenThread {
   readonly #before: MemoryBefore;
   readonly #hugePage: HugePage | undefined;
   readonly #intake: PageIntake;
-  readonly #preempt: PreemptControl;
+  readonly #demand: DemandControl;
   /** Bytes of the stream before the switch. */
   readonly #precopyBytes: number;
   /** Pages that had come when the last ping did. */
@@ -109,13 +108,13 @@ class ListenThread {
     this.#before = work.before;
     this.#hugePage = work.position.context.mayHaveRuns ? new HugePage() : undefined;
     this.#intake = new PageIntake(data, work, this.#reader.bytes, thread.trace, this.#hugePage);
-    this.#preempt = new PreemptControl(this.#signals, data.preempt?.kick);
+    this.#demand = new DemandControl(data.demand);
   }
 
   run(): void {
     this.#thread.trace.at('postcopy_ram_listen_thread_start');
     this.#readToEnd();
-    this.#preempt.end();
+    this.#demand.end();
     this.#thread.emit({ kind: 'all-here' });
     this.#awaitPackage();
     this.#end();
@@ -137,7 +136,7 @@ class ListenThread {
     for (;;) {
       try {
         this.#readToEof();
-        this.#preempt.awaitEnd(() => this.#intake.received.every(isFull));
+        this.#demand.awaitEnd(() => this.#intake.received.every(isFull));
         // Before userfaultfd lets go of the memory.
         requireAllPages(this.#blocks, this.#intake.received);
         return;
@@ -234,10 +233,10 @@ class ListenThread {
 
   /** D11. Returns when a source has recovered the migration. */
   #pause(reason: MigrationError): void {
-    this.#preempt.stop();
+    this.#demand.stop();
     this.#intake.dropUnfinished();
     this.#intake.expectMissing();
-    for (let why: Error = this.#preemptError() ?? reason; ; ) {
+    for (let why: Error = this.#demand.takeError() ?? reason; ; ) {
       this.#thread.emit({ kind: 'postcopy-paused', error: toPlainError(why) });
       const socket = this.#accept();
       try {
@@ -249,13 +248,6 @@ class ListenThread {
         native().socketShutdown(socket);
       }
     }
-  }
-
-  /** Where the preempt channel broke first. */
-  #preemptError(): Error | undefined {
-    const { preempt } = this.#data;
-    const received = preempt && receiveMessageOnPort(preempt.errors);
-    return received && fromPlainError(received.message);
   }
 
   /** Waits for a source, at whichever listener the owner has made by then. */
@@ -287,7 +279,7 @@ class ListenThread {
     this.#link.up(socket);
     const listener = this.#signals.get('RECOVER_AT');
     if (listener !== RECOVER_NEVER && this.#signals.exchange('RECOVER_AT', listener, 0))
-      this.#preempt.begin(listener as SocketHandle, undefined);
+      this.#demand.beginAll(listener as SocketHandle);
     this.#requestAgain();
     this.#thread.emit({ kind: 'recovered' });
   }

@@ -13,15 +13,18 @@ import { readMappingFlags } from '../memory/mapping-flags.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
-import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
+import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
-import { Command, Ping, PONG_RUNS } from '../wire/protocol.js';
+import { Command, MAX_LANES, Ping, PONG_LANES, PONG_RUNS } from '../wire/protocol.js';
 import { nameOf, requireHandled } from './capability-check.js';
+import { createDemandChannelWords, DemandKind } from './demand-channel.js';
+import { DemandControl, type DemandThreadHandles } from './demand-control.js';
+import type { DemandThreadWork } from './demand-thread.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
   createDestinationSignals,
@@ -44,8 +47,6 @@ import { PageRequested } from './page-requested.js';
 import { handWork } from './parked-work.js';
 import { PopulateAhead } from './populate-ahead.js';
 import { type PostcopyState, type PostcopyStep, postcopyStates, stepPostcopy } from './postcopy-state.js';
-import { PreemptControl } from './preempt-control.js';
-import type { PreemptThreadWork } from './preempt-thread.js';
 import { inhibitDiscards, type MemoryBefore, prepareMemory, restoreMemory } from './prepare-memory.js';
 import { RamLoad } from './ram-load.js';
 import { RemovedPages } from './removed-pages.js';
@@ -65,8 +66,10 @@ export interface MainThreadData {
   /** To the parked threads. */
   readonly listenWork: MessagePort;
   readonly faultWork: MessagePort;
-  /** With the capability postcopy-preempt. */
-  readonly preempt: { readonly work: MessagePort; readonly kick: EventfdHandle } | undefined;
+  /** The demand threads, and where each is handed its work. */
+  readonly demand: readonly (DemandThreadHandles & { readonly work: MessagePort })[];
+  /** The most lanes that it takes. */
+  readonly lanes: number;
 }
 
 /** What the owner does for this thread. */
@@ -98,13 +101,15 @@ export type DestinationEvent =
   | { readonly kind: 'postcopy-paused'; readonly error: PlainError }
   /** A source has come; the owner closes the connection. */
   | { readonly kind: 'postcopy-recover'; readonly socket: SocketHandle }
-  | PreemptChannelEvent
+  | DemandChannelEvent
   /** It has failed, and only waits for the source to close. */
   | { readonly kind: 'failing'; readonly error: PlainError };
 
-/** The preempt channel has come; the owner closes it. */
-export interface PreemptChannelEvent {
-  readonly kind: 'preempt-channel';
+/** A demand channel has come; the owner closes it. */
+export interface DemandChannelEvent {
+  readonly kind: 'demand-channel';
+  /** Of its demand thread. */
+  readonly index: number;
   readonly socket: SocketHandle;
   /** Where it came to. */
   readonly listener: SocketHandle;
@@ -288,6 +293,7 @@ class MainThread {
         this.#returnPath = true;
         return;
       case 'PING':
+        this.#agreeOnLanes(record.value);
         this.#pong(this.#askedBy(record));
         if (record.value === Ping.RUNS) this.#pong(PONG_RUNS);
         return;
@@ -302,6 +308,17 @@ class MainThread {
       default:
         throw this.#illegal(record.command, `in postcopy state ${this.#state}`);
     }
+  }
+
+  /** Where the source offers lanes: says how many are taken, before it is answered as by any destination. */
+  #agreeOnLanes(value: number): void {
+    const offered = value - Ping.LANES;
+    if (!this.#returnPath || offered < 1 || offered > MAX_LANES) return;
+    const lanes = Math.min(offered, this.#data.lanes);
+    if (lanes === 0) return;
+    this.#signals.set('LANES', lanes);
+    this.#extra.expectLanes();
+    this.#pong(PONG_LANES + lanes);
   }
 
   /** The value to answer with. */
@@ -446,21 +463,22 @@ class MainThread {
       position,
       before: this.#before,
     });
-    this.#beginPreempt({ ...shared, context: position.context });
+    this.#beginDemand({ ...shared, context: position.context });
     this.#signals.exchange('LISTEN', Handed.NOT_YET, Handed.YES);
   }
 
-  /** Sources make the preempt channel in their set-up, or at the switch: then it may be about to come. */
-  #beginPreempt(work: PreemptThreadWork): void {
-    const { listener, peerTimeoutMs, preempt } = this.#data;
-    if (preempt === undefined) return;
-    handWork(preempt.work, work);
-    const socket = this.#extra.takeSilent();
-    if (socket !== undefined) {
-      if (peerTimeoutMs > 0) native().socketSetPeerTimeout(socket, peerTimeoutMs);
-      this.#thread.emit({ kind: 'preempt-channel', socket, listener, recoveries: 0 });
+  /** Sources make their demand channels in their set-up, or at the switch: then they may be about to come. */
+  #beginDemand(work: DemandThreadWork): void {
+    const { listener, demand, capabilities } = this.#data;
+    const lanes = this.#signals.get('LANES');
+    const wanted = lanes > 0 ? lanes : Number(capabilities.postcopyPreempt);
+    const control = new DemandControl(demand);
+    for (const [index, thread] of demand.entries()) {
+      handWork(thread.work, work);
+      createDemandChannelWords(thread.words).set('KIND', lanes > 0 ? DemandKind.LANE : DemandKind.PREEMPT);
+      if (index < wanted) control.begin(index, listener, this.#extra.take());
+      else control.endUnused(index);
     }
-    new PreemptControl(this.#signals, preempt.kick).begin(listener, socket);
   }
 
   /** A host page that is there in part never faults, so the rest of it could not come any more. */
@@ -639,6 +657,6 @@ runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCa
     signals.exchange('LISTEN', Handed.NOT_YET, Handed.NEVER);
     data.listenWork.close();
     data.faultWork.close();
-    data.preempt?.work.close();
+    for (const { work } of data.demand) work.close();
   }
 });

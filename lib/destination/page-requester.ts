@@ -7,14 +7,14 @@ import { pageCount, pageOffset } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import type { PrefetchPolicy } from '../options.js';
 import { encodeIdstr, encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
+import { type DemandLinks, MAIN } from './demand-links.js';
 import type { DestinationSignals } from './destination-signals.js';
 import { Prefetch } from './prefetch.js';
-import { RequestRanges } from './request-ranges.js';
-import type { SourceLink } from './source-link.js';
+import { type RequestRange, RequestRanges } from './request-ranges.js';
 
 export class PageRequester {
   readonly #signals: DestinationSignals;
-  readonly #link: Pick<SourceLink, 'send'>;
+  readonly #links: Pick<DemandLinks, 'choose' | 'send'>;
   readonly #blocks: readonly RAMBlockDescriptor[];
   readonly #received: readonly PageBitmap[];
   readonly #prefetch: Prefetch;
@@ -25,18 +25,18 @@ export class PageRequester {
   readonly #ahead = new RequestRanges();
   readonly #names: readonly Uint8Array[];
   #message = new DataView(new ArrayBuffer(0));
-  /** The block named in the last request. */
+  /** The block named in the last request over the main connection. */
   #lastBlock = -1;
 
   constructor(
     signals: DestinationSignals,
-    link: Pick<SourceLink, 'send'>,
+    links: Pick<DemandLinks, 'choose' | 'send'>,
     blocks: readonly RAMBlockDescriptor[],
     received: readonly PageBitmap[],
     policy: PrefetchPolicy,
   ) {
     this.#signals = signals;
-    this.#link = link;
+    this.#links = links;
     this.#blocks = blocks;
     this.#received = received;
     this.#prefetch = new Prefetch(policy);
@@ -81,24 +81,40 @@ export class PageRequester {
 
   /** Sends what has gathered, if anything has; false where there is no connection. */
   flush(): boolean {
-    const ranges = [...this.#waitedFor.take(), ...this.#ahead.take()];
-    if (ranges.length === 0) return true;
+    const byLink = new Map<number, RequestRange[]>();
+    for (const range of [...this.#waitedFor.take(), ...this.#ahead.take()]) {
+      const link = this.#links.choose(range.first);
+      const ranges = byLink.get(link);
+      if (ranges === undefined) byLink.set(link, [range]);
+      else ranges.push(range);
+    }
+    let isSent = true;
+    for (const [link, ranges] of byLink) isSent = this.#send(link, ranges) && isSent;
+    return isSent;
+  }
+
+  #send(link: number, ranges: readonly RequestRange[]): boolean {
     if (this.#message.byteLength < ranges.length * MAX_REQ_PAGES_BYTES) {
       this.#message = new DataView(new ArrayBuffer(ranges.length * MAX_REQ_PAGES_BYTES));
     }
+    let lastBlock = this.#namedBefore(link);
     let length = 0;
     for (const { blockIndex, first, end } of ranges) {
       const bytes = pageOffset(end - first);
-      length = encodeReqPages(this.#message, length, pageOffset(first), bytes, this.#nameFor(blockIndex));
+      const name = blockIndex === lastBlock ? undefined : this.#names[blockIndex];
+      length = encodeReqPages(this.#message, length, pageOffset(first), bytes, name);
+      lastBlock = blockIndex;
     }
-    return this.#link.send(new Uint8Array(this.#message.buffer), length);
+    if (link === MAIN) this.#lastBlock = lastBlock;
+    return this.#links.send(link, new Uint8Array(this.#message.buffer), length);
   }
 
-  /** From the second connection on the listen thread asks beside this one, so every request names its block. */
-  #nameFor(blockIndex: number): Uint8Array | undefined {
-    const isNamed = this.#lastBlock === blockIndex && this.#signals.get('RECOVERIES') === 0;
-    this.#lastBlock = blockIndex;
-    return isNamed ? undefined : this.#names[blockIndex];
+  /**
+   * The block that the next request need not name; -1 is none. From the second connection on the listen thread asks
+   * beside this one, and lanes come and go, so each send names its blocks.
+   */
+  #namedBefore(link: number): number {
+    return link === MAIN && this.#signals.get('RECOVERIES') === 0 ? this.#lastBlock : -1;
   }
 
   /** Another connection. */

@@ -69,8 +69,8 @@ export class StreamReader {
     );
   }
 
-  /** Of a preempt channel from its begin. */
-  static ofPreemptChannel(
+  /** Of a demand channel from its first page on. */
+  static ofDemandChannel(
     channel: Channel,
     arena: SharedArrayBuffer,
     counters: DestinationCounters,

@@ -1,11 +1,13 @@
 /**
  * What a recording is, by its first bytes: a connection of a migration, or what else people mistake for one.
  *
- * Pure. Only the main connection and multifd channels begin with a magic number; the others are recognised
- * by their first record, which their decoders then check in full.
+ * Pure. Only the main connection, multifd channels and our own lanes begin with a magic number; the others are
+ * recognised by their first record, which their decoders then check in full.
  */
+import type { DemandChannel } from '../wire/decode.js';
 import {
   commands,
+  LANE_MAGIC,
   lengthAllowed,
   MULTIFD_MAGIC,
   RamFlag,
@@ -16,7 +18,7 @@ import {
 import { asciiToString, isPrintable } from '../wire/text.js';
 
 /** `main-resumed`: the main connection of a recovery. */
-export type ChannelKind = 'main' | 'main-resumed' | 'preempt' | 'multifd' | 'return-path';
+export type ChannelKind = 'main' | 'main-resumed' | DemandChannel | 'multifd' | 'return-path';
 
 export type Recognized =
   | { readonly kind: ChannelKind }
@@ -89,6 +91,7 @@ export function recognize(head: Uint8Array): Recognized {
   if (head.length === 0) return { kind: 'unrecognized', looksLike: 'an empty file' };
   if (beginsWithMagic(view, STREAM_MAGIC)) return { kind: 'main' };
   if (beginsWithMagic(view, MULTIFD_MAGIC)) return { kind: 'multifd' };
+  if (beginsWithMagic(view, LANE_MAGIC)) return { kind: 'lane' };
   for (const { bytes, what } of signatures) {
     if (asciiToString(head, 0, Math.min(bytes.length, head.length)) === bytes) {
       return { kind: 'unrecognized', looksLike: what };

@@ -2,7 +2,7 @@
  * A recorded connection of a migration, read from its first byte to its last in memory that does not grow
  * with it: what it holds, and whether it is whole.
  */
-import type { StreamContext } from '../wire/decode.js';
+import type { DemandChannel, StreamContext } from '../wire/decode.js';
 import type { MultifdRecord, ReturnPathMessageRecord, StreamRecord } from '../wire/messages.js';
 import { MultifdDecoder } from '../wire/multifd.js';
 import { DEFAULT_TARGET_PAGE_SIZE } from '../wire/protocol.js';
@@ -44,7 +44,7 @@ export type ReturnPathInspection = Common & {
 export type MultifdInspection = Common & { readonly content: 'packets'; readonly kind: 'multifd' } & MultifdParts;
 export type UnreadableInspection = Common & {
   readonly content: 'nothing';
-  readonly kind: 'unrecognized' | 'main-resumed' | 'preempt';
+  readonly kind: 'unrecognized' | 'main-resumed' | DemandChannel;
 };
 
 export type Inspection = StreamInspection | ReturnPathInspection | MultifdInspection | UnreadableInspection;
@@ -56,6 +56,9 @@ const whyMain = {
     'give the recording of that one too (--main)',
   preempt:
     'this is a preempt channel, which names RAM blocks that its main connection lists: ' +
+    'give the recording of that one too (--main)',
+  lane:
+    'this is a lane, which names RAM blocks that its main connection lists: ' +
     'give the recording of that one too (--main)',
 };
 
@@ -119,7 +122,7 @@ async function inspectStream(
 ): Promise<{ readonly inspection: StreamInspection; readonly context: StreamContext }> {
   const decoder = new StreamRecords({
     ...(kind === 'main-resumed' ? { resumed: true } : {}),
-    ...(kind === 'preempt' ? { channel: 'preempt' } : {}),
+    ...(isDemandChannel(kind) ? { channel: kind } : {}),
     ...(context === undefined ? {} : { context }),
   });
   const summary = new StreamSummary(context);
@@ -133,16 +136,20 @@ async function inspectStream(
   const walked = await walk({ decoder, source, window, take, between, within: () => summary.within() });
   log?.end();
   const parts = summary.parts();
-  const endless = kind === 'preempt' && walked.verdict === 'complete' && parts.counts.EOS === undefined;
-  const end = endless ? withoutEos(walked) : walked;
+  const endless = isDemandChannel(kind) && walked.verdict === 'complete' && parts.counts.EOS === undefined;
+  const end = endless ? withoutEos(walked, kind) : walked;
   const common = { gzip: source.gzip, bytes: decoder.offset };
   const inspection = { content: 'stream', kind, ...common, ...parts, end } as const;
   return { inspection, context: decoder.context() };
 }
 
-/** A preempt channel may stop behind any page, but only a source that is done says EOS. */
-function withoutEos(end: End): End {
-  return { ...end, verdict: 'cut', record: 'preempt channel', detail: 'the recording ends without EOS' };
+const channelNames: Readonly<Record<DemandChannel, string>> = { preempt: 'preempt channel', lane: 'lane' };
+
+const isDemandChannel = (kind: StreamKind): kind is DemandChannel => kind in channelNames;
+
+/** Such a channel may stop behind any page, but only a source that is done says EOS. */
+function withoutEos(end: End, kind: DemandChannel): End {
+  return { ...end, verdict: 'cut', record: channelNames[kind], detail: 'the recording ends without EOS' };
 }
 
 /** Takes a connection that has neither sections nor packages through its decoder. */

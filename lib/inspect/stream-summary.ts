@@ -1,6 +1,6 @@
 /**
- * What a main or preempt connection holds, gathered record by record in memory that does not grow with it:
- * pages are counted, runs of commands folded, lists bounded.
+ * What a main connection, a preempt channel or a lane holds, gathered record by record in memory that does not grow
+ * with it: pages are counted, runs of commands folded, lists bounded.
  */
 import { capabilitiesOfConfiguration, capabilityOf } from '../wire/capabilities.js';
 import type { StreamContext } from '../wire/decode.js';
@@ -99,6 +99,7 @@ const names: Readonly<Record<Exclude<StreamRecord['type'], 'command' | 'section-
   page: 'page',
   'page-run': 'run of pages',
   'ram-eos': 'EOS',
+  'lane-greeting': 'GREETING',
   'multifd-flush': 'MULTIFD_FLUSH',
   'device-data': 'device data',
 };

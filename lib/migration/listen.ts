@@ -8,9 +8,11 @@ import {
   type PrefetchPolicy,
   resolveCapabilities,
   resolveGuestTimeout,
+  resolveLanes,
   resolvePeerTimeout,
   resolvePrefetch,
 } from '../options.js';
+import { MAX_LANES } from '../wire/protocol.js';
 
 export interface ListenOptions {
   /**
@@ -32,6 +34,11 @@ export interface ListenOptions {
   readonly peerTimeoutMs?: number;
   /** Which pages are asked for in postcopy beside one that a fault was for; `none` when absent. */
   readonly prefetch?: PrefetchPolicy;
+  /**
+   * The most lanes that are taken from a source of ours: connections of their own, each with threads of its own at both
+   * ends, on which pages are asked for and sent in postcopy. 0, which is none, when absent; at most 16.
+   */
+  readonly lanes?: number;
   /** Aborted: the migration is ended here. */
   readonly signal?: AbortSignal;
 }
@@ -48,6 +55,7 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs ?? ('receive' in guest ? 0 : undefined));
   const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
   const prefetch = resolvePrefetch(options.prefetch);
+  const lanes = resolveLanes(MAX_LANES, options.lanes);
   if ('machine' in guest && guest.machine !== undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the guest to fill is a machine that is none of ours', {
       hint: 'give listen() a MachineReceiver, which makes such a guest from what the source says of it',
@@ -55,7 +63,7 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   }
   if ('ramBlocks' in guest) await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the incoming migration was ended before it began');
-  const chosen = { capabilities, guestTimeoutMs, peerTimeoutMs, prefetch };
+  const chosen = { capabilities, guestTimeoutMs, peerTimeoutMs, prefetch, lanes };
   const incoming = new IncomingMigration(await bind(uri), guest, chosen);
   const abort = () => incoming.abort();
   signal?.addEventListener('abort', abort);

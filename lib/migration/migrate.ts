@@ -9,10 +9,12 @@ import {
   type Parameters,
   resolveCapabilities,
   resolveGuestTimeout,
+  resolveLanes,
   resolveParameters,
   resolvePeerTimeout,
 } from '../options.js';
 import { OutgoingMigration } from '../source/outgoing.js';
+import { MAX_LANES } from '../wire/protocol.js';
 
 export interface MigrateOptions {
   readonly capabilities?: Partial<Capabilities>;
@@ -40,11 +42,21 @@ export interface MigrateOptions {
    * ours, in the set-up. A destination of ours takes both.
    */
   readonly preemptChannel?: 'setup' | 'switch';
+  /**
+   * The most lanes that a destination of ours is asked to take, with postcopyRam: connections of their own, each with a
+   * thread of its own at either end, on which pages are asked for and sent in postcopy. With lanes there is no preempt
+   * channel; one that has to be made in the set-up comes in place of lanes. 0, which is none, when absent; at most 16.
+   */
+  readonly lanes?: number;
   /** Aborted: the migration is cancelled, if it still can be; one that is paused is given up. */
   readonly signal?: AbortSignal;
 }
 
-function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, capabilities: Capabilities): void {
+function check(
+  guest: Guest,
+  { postcopyAfterPasses: passes, lanes = 0 }: MigrateOptions,
+  capabilities: Capabilities,
+): void {
   const ram = new RAMList(guest.ramBlocks);
   if (capabilities.postcopyRam) ram.requirePostcopyPageSizes();
   if (capabilities.autoConverge && guest.throttle === undefined) {
@@ -55,6 +67,11 @@ function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, ca
   if (capabilities.postcopyPreempt && !capabilities.postcopyRam) {
     throw new MigrationError('BAD_ARGUMENT', 'the capability postcopyPreempt without postcopyRam', {
       hint: 'start both sides with capabilities: { postcopyRam: true, postcopyPreempt: true }',
+    });
+  }
+  if (lanes > 0 && !capabilities.postcopyRam) {
+    throw new MigrationError('BAD_ARGUMENT', 'lanes without the capability postcopyRam', {
+      hint: 'start both sides with capabilities: { postcopyRam: true }',
     });
   }
   if (passes === undefined) return;
@@ -81,12 +98,21 @@ export async function migrate(guest: Guest, uri: string, options: MigrateOptions
   const parameters = resolveParameters(options.parameters);
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs);
   const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
+  const lanes = resolveLanes(MAX_LANES, options.lanes);
   const { signal, postcopyAfterPasses, preemptChannel } = options;
   check(guest, options, capabilities);
   await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the migration was cancelled before it began');
   const socket = await connect(uri);
-  const chosen = { capabilities, parameters, postcopyAfterPasses, guestTimeoutMs, peerTimeoutMs, preemptChannel };
+  const chosen = {
+    capabilities,
+    parameters,
+    postcopyAfterPasses,
+    guestTimeoutMs,
+    peerTimeoutMs,
+    preemptChannel,
+    lanes,
+  };
   const outgoing = new OutgoingMigration(guest, socket, uri, chosen, connect);
   const cancel = () => void (outgoing.cancel() || outgoing.giveUp());
   signal?.addEventListener('abort', cancel);

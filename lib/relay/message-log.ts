@@ -186,7 +186,8 @@ export class MessageLog implements RelayObserver {
       case 'multifd':
         return new MultifdDecoder(context === undefined ? {} : { targetPageSize: context.targetPageSize });
       case 'preempt':
-        return new StreamRecords({ channel: 'preempt', ...known(context) });
+      case 'lane':
+        return new StreamRecords({ channel: kind, ...known(context) });
       case 'main-resumed':
         this.#main = new StreamRecords({ resumed: true, ...known(context) });
         return this.#main;

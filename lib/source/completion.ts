@@ -34,7 +34,7 @@ function completePostcopy(source: SourceContext): void {
   const { ram, pacing, stream, trace } = source;
   trace.at('migration_completion_postcopy_end');
   ram.complete('postcopyBytes', pacing);
-  source.endPreemptChannel();
+  source.endDemandChannels();
   awaitAllPlaced(source);
   source.sentAll();
   stream.send(encode.encodeEof());

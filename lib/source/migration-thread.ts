@@ -85,6 +85,7 @@ class MigrationThread {
       stream.send(encode.encodeOpenReturnPath());
       this.#source.ping(Ping.SETUP);
       this.#source.ping(Ping.RUNS);
+      if (data.lanes.length > 0) this.#source.ping(Ping.LANES + data.lanes.length);
     }
     if (data.capabilities.postcopyRam) {
       const { pageSizeSummary } = new RAMList(data.blocks);

@@ -18,6 +18,8 @@ import { startThread, type Thread } from '../threads/thread.js';
 import type { TraceDescriptor } from '../trace/trace.js';
 import { TraceSession } from '../trace/trace-session.js';
 import { GuestCalls } from './guest-calls.js';
+import { createLane, createLaneWords, type LaneDescriptor } from './lane.js';
+import type { LaneThreadData } from './lane-thread.js';
 import { LiveParameters } from './live-parameters.js';
 import {
   isCancellable,
@@ -34,12 +36,12 @@ import { outgoingMachine } from './outgoing-machine.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import { Pause } from './pause.js';
 import { PeerWatch } from './peer-watch.js';
-import type { ReturnPathThreadData } from './return-path-thread.js';
+import type { ReturnPathEvent, ReturnPathThreadData } from './return-path-thread.js';
 import { SourceBitmaps } from './source-bitmaps.js';
 import { SourceConnection } from './source-connection.js';
 import type { DirtyTracking, MigrationThreadData, SourceEvent, SourceOwnerCalls } from './source-context.js';
-import { createSourceCounters } from './source-counters.js';
-import { Begin, createSourceSignals, Resume } from './source-signals.js';
+import { createSourceCounters, sumOfCounters } from './source-counters.js';
+import { Begin, createSourceSignals, NO_LANES, Resume } from './source-signals.js';
 
 export interface OutgoingOptions {
   readonly capabilities: Capabilities;
@@ -51,6 +53,8 @@ export interface OutgoingOptions {
   readonly peerTimeoutMs: number;
   /** When the preempt channel is opened; absent: as a QEMU of the machine's release does. */
   readonly preemptChannel?: 'setup' | 'switch' | undefined;
+  /** The most lanes that a destination of ours is asked to take; 0 is none. */
+  readonly lanes: number;
 }
 
 /** Makes a connection to a destination. */
@@ -96,8 +100,10 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #queue = new PageRequestQueue();
   readonly #bitmaps: SourceBitmaps;
   readonly #urgentLock = new FairLock();
+  readonly #lanes: readonly LaneDescriptor[];
   readonly #watch: PeerWatch;
   readonly #returnPathTrace: TraceDescriptor;
+  readonly #laneTraces: TraceDescriptor[] = [];
   readonly #startUs = native().monotonicUs();
   /** The package has gone out. */
   readonly #switched = settleable();
@@ -142,6 +148,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#uri = uri;
     this.#options = options;
     this.#connect = connect;
+    this.#lanes = Array.from({ length: this.#asksLanes ? options.lanes : 0 }, createLane);
     this.#connection = this.#connectionOf(socket, uri);
     this.#bitmaps = new SourceBitmaps(guest.ramBlocks.map(({ size }) => size));
     this.#watch = new PeerWatch(this.#signals, options.peerTimeoutMs, () => this.#onSilence());
@@ -183,7 +190,10 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       cpuThrottlePercentage: this.#guest.throttlePercent || undefined,
       errorDesc: this.status === 'failed' ? this.#error?.message : undefined,
       dirtyTracking: this.#dirtyTracking,
-      counters: this.#counters.snapshot(),
+      counters: sumOfCounters(
+        this.#counters,
+        this.#lanes.map(({ counters }) => createSourceCounters(counters)),
+      ),
       hasEnded: this.#totalTimeMs !== undefined,
       totalBytes: this.#ram.size,
       downtimeLimit: this.#parameters.get('downtimeLimit'),
@@ -412,12 +422,13 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   async #openReturnPath(connection: SourceConnection, isRecovery: boolean): Promise<void> {
     this.#trace.trace.at('open_return_path_on_source');
     const start = () =>
-      startThread<ReturnPathThreadData, void>({
+      startThread<ReturnPathThreadData, void, ReturnPathEvent>({
         name: 'mig/src/rp',
         urgent: true,
         entry: new URL('./return-path-thread.bundle.cjs', import.meta.url),
         trace: this.#returnPathTrace,
-        data: { ...this.#shared, channel: connection.channel, isRecovery },
+        data: { ...this.#shared, channel: connection.channel, isRecovery, lanes: this.#lanes.length },
+        onEvent: ({ lanes }) => void this.#openLanes(connection, this.#uri, lanes, false),
       });
     await connection.openReturnPath(start, (error) => this.#guest.abandon(error));
     this.#trace.trace.at('open_return_path_on_source_continue');
@@ -428,12 +439,69 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#connection.addPreemptChannel(await this.#connect(this.#uri), peerTimeoutMs);
   }
 
+  /** A pong for lanes has come. Where they can't be had the migration goes on without. Never rejects. */
+  async #openLanes(connection: SourceConnection, uri: string, count: number, isRecovery: boolean): Promise<void> {
+    let open = NO_LANES;
+    try {
+      const sockets = await this.#connectAll(uri, count);
+      const threads = sockets.map((socket, index) => this.#startLane(connection, socket, index, isRecovery));
+      await Promise.all(threads.map(({ ready }) => ready));
+      open = count;
+    } catch (cause) {
+      const why = `no lanes to ${connection.channel.peer} (${(cause as Error).message})`;
+      const text = `${why}: pages are asked for over the main connection`;
+      this.emit('warning', new MigrationError('CONNECT_FAILED', text, { cause }));
+    }
+    this.#signals.set('LANES_OPEN', open);
+    this.#signals.bump('ATTENTION');
+  }
+
+  /** All of them or none. */
+  async #connectAll(uri: string, count: number): Promise<readonly SocketHandle[]> {
+    const tried = await Promise.allSettled(Array.from({ length: count }, () => this.#connect(uri)));
+    const sockets = tried.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+    const failed = tried.find((each) => each.status === 'rejected');
+    if (failed === undefined) return sockets;
+    for (const socket of sockets) native().socketClose(socket);
+    throw failed.reason;
+  }
+
+  #startLane(connection: SourceConnection, socket: SocketHandle, index: number, isRecovery: boolean): Thread<void> {
+    const { words, counters, urgentLock } = this.#lanes[index];
+    const name = `mig/src/lane${index}`;
+    this.#laneTraces[index] ??= this.#trace.open(name);
+    const thread = startThread<LaneThreadData, void>({
+      name,
+      urgent: true,
+      entry: new URL('./lane-thread.bundle.cjs', import.meta.url),
+      trace: this.#laneTraces[index],
+      data: {
+        ...this.#shared,
+        channel: { socket, peer: connection.channel.peer },
+        counters,
+        urgentLock,
+        isRecovery,
+      },
+    });
+    connection.addLane({ socket, thread, words: createLaneWords(words) }, this.#options.peerTimeoutMs);
+    return thread;
+  }
+
   #connectionOf(socket: SocketHandle, uri: string): SourceConnection {
     return new SourceConnection(socket, `the destination at ${uri}`, this.#options.peerTimeoutMs, this.#signals);
   }
 
   get #preemptChannel(): 'setup' | 'switch' {
-    return this.#options.preemptChannel ?? (outgoingMachine(this.#machine).preemptsAtSwitch ? 'switch' : 'setup');
+    const { preemptChannel, lanes } = this.#options;
+    // With lanes there may be no need of one, which is known by the switch.
+    const isLate = outgoingMachine(this.#machine).preemptsAtSwitch || (lanes > 0 && this.#machine === undefined);
+    return preemptChannel ?? (isLate ? 'switch' : 'setup');
+  }
+
+  /** A destination that expects a preempt channel in the set-up gets that. */
+  get #asksLanes(): boolean {
+    const { postcopyRam, postcopyPreempt } = this.#options.capabilities;
+    return postcopyRam && !(postcopyPreempt && this.#preemptChannel === 'setup');
   }
 
   /** S3. */
@@ -452,6 +520,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
         ...this.#shared,
         ...this.#options,
         channel: this.#connection.channel,
+        lanes: this.#lanes,
         preemptChannel: this.#preemptChannel,
         parameters: this.#parameters.buffer,
         machine: this.#machine,
@@ -523,7 +592,9 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       this.#signals.set('BITMAPS', 0);
       this.#signals.set('RESUME', Resume.NOT_YET);
       const { capabilities, peerTimeoutMs } = this.#options;
-      if (capabilities.postcopyPreempt) connection.addPreemptChannel(await this.#connect(uri), peerTimeoutMs);
+      const lanes = this.#signals.get('LANES');
+      if (lanes > 0) await this.#openLanes(connection, uri, lanes, true);
+      else if (capabilities.postcopyPreempt) connection.addPreemptChannel(await this.#connect(uri), peerTimeoutMs);
       await this.#openReturnPath(connection, true);
       if (this.#givenUp !== undefined) throw this.#givenUp;
       return connection;
@@ -561,7 +632,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   }
 
   /** What all threads need. */
-  get #shared(): Omit<ReturnPathThreadData, 'channel' | 'isRecovery'> {
+  get #shared(): Omit<ReturnPathThreadData, 'channel' | 'isRecovery' | 'lanes'> {
     return {
       blocks: this.#ram.blocks.map(({ descriptor }) => descriptor),
       status: this.#state.buffer,

@@ -23,11 +23,11 @@ export const MAX_BATCH_PAGES = RUN_BATCH_PAGES;
 const KIB = 1024;
 /**
  * Bytes of background pages between two pings: longer ones cost both ends less, and keep who asks waiting longer. With
- * a preempt channel that is only who asks for a page that is on its way already.
+ * a preempt channel, or lanes, that is only who asks for a page that is on its way already.
  */
 const stepBytes = {
   oneConnection: { asked: 128 * KIB, quiet: 256 * KIB },
-  preempt: { asked: 512 * KIB, quiet: 1024 * KIB },
+  demandChannel: { asked: 512 * KIB, quiet: 1024 * KIB },
 } as const;
 /** The same while it is quiet and runs are understood. */
 const RUN_STEP_BYTES = HUGE_PAGE_SIZE;
@@ -185,12 +185,16 @@ export class Pacing {
   }
 
   #setStep(): void {
-    const steps = this.#signals.get('PREEMPT') === 0 ? stepBytes.oneConnection : stepBytes.preempt;
+    const steps = this.#hasDemandChannel ? stepBytes.demandChannel : stepBytes.oneConnection;
     const quiet = this.#sendsHugePages ? RUN_STEP_BYTES : steps.quiet;
     this.#credit.stepBytes = this.#isQuiet ? quiet : steps.asked;
   }
 
-  /** With a preempt channel requests don't come by the queue. */
+  get #hasDemandChannel(): boolean {
+    return this.#signals.get('PREEMPT') !== 0 || this.#signals.get('LANES_OPEN') > 0;
+  }
+
+  /** With a preempt channel, or lanes, requests don't come by the queue. */
   #wasAsked(): boolean {
     const asked = this.#signals.get('ASKED');
     const wasAsked = asked !== this.#asked;

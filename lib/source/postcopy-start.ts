@@ -26,12 +26,10 @@ type Discarded = ReturnType<SourceContext['ram']['createDiscarded']>;
 
 /** A failure before the package has left throws with the guest still this side's. */
 export function startPostcopy(source: SourceContext): void {
-  const { ram, pacing, stream, trace, machine, data } = source;
+  const { ram, pacing, stream, trace, machine } = source;
   const discarded = ram.createDiscarded();
   discardWhileRunning(source, discarded);
-  if (data.capabilities.postcopyPreempt && data.preemptChannel === 'switch') {
-    source.thread.owner.call('openPreemptChannel', undefined);
-  }
+  awaitDemandChannels(source);
 
   source.move('active', machine.answersBeforeRun ? 'postcopy-device' : 'postcopy-active');
   trace.at('postcopy_start');
@@ -49,6 +47,16 @@ export function startPostcopy(source: SourceContext): void {
   source.enterPostcopy();
   pacing.holdBackground(LOAD_MS);
   if (!machine.answersBeforeRun) end(source);
+}
+
+/** Lanes, where the destination takes any, are made by the owner; or else the preempt channel, if that is due now. */
+function awaitDemandChannels(source: SourceContext): void {
+  const { signals, data, thread } = source;
+  if (signals.get('LANES') > 0) source.waitUntil(() => signals.get('LANES_OPEN') !== 0);
+  if (signals.get('LANES_OPEN') > 0) return;
+  if (data.capabilities.postcopyPreempt && data.preemptChannel === 'switch') {
+    thread.owner.call('openPreemptChannel', undefined);
+  }
 }
 
 /** In two phases: the second, once the destination has answered. It runs the guest when it sees the last ping. */

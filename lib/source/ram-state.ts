@@ -12,13 +12,14 @@ import type { Trace } from '../trace/trace.js';
 import type { SectionEntry } from '../wire/messages.js';
 import { nowMs } from './clock.js';
 import { canonicalize, discardCommands, newlyDirty } from './discard-bitmap.js';
+import type { LaneDescriptor } from './lane.js';
 import type { OutgoingStream } from './outgoing-stream.js';
 import { MAX_BATCH_PAGES, type Pacing } from './pacing.js';
 import type { PageRequestQueue } from './page-request-queue.js';
 import { createPageBatch, PageSearch } from './page-search.js';
 import { RamSave } from './ram-save.js';
 import { SourceBitmaps, type SourceBitmapsDescriptor } from './source-bitmaps.js';
-import type { SourceCounters } from './source-counters.js';
+import { createSourceCounters, demandTotal, type SourceCounters } from './source-counters.js';
 
 /** Milliseconds after which a PART makes way for a look around. */
 const PART_MS = 50;
@@ -31,6 +32,7 @@ export interface GuestRam {
   readonly blocks: readonly RAMBlockDescriptor[];
   readonly writeLog: WriteLogDescriptor | undefined;
   readonly bitmaps: SourceBitmapsDescriptor;
+  readonly lanes: readonly LaneDescriptor[];
 }
 
 export class RamState {
@@ -48,12 +50,14 @@ export class RamState {
   readonly #batch = createPageBatch(MAX_BATCH_PAGES);
   /** Target pages still to send at the last count, less those sent since by this thread. */
   #remaining = 0;
-  /** How many the return path thread had sent at the last count. */
+  /** Of whoever sends pages that were asked for. */
+  readonly #demandCounters: readonly SourceCounters[];
+  /** How many they had sent at the last count. */
   #urgentBefore = 0;
   #log: WriteLog | undefined;
 
   constructor(
-    { blocks, writeLog, bitmaps }: GuestRam,
+    { blocks, writeLog, bitmaps, lanes }: GuestRam,
     section: SectionEntry,
     stream: OutgoingStream,
     queue: PageRequestQueue,
@@ -65,6 +69,7 @@ export class RamState {
     this.#section = section;
     this.#stream = stream;
     this.#counters = counters;
+    this.#demandCounters = [counters, ...lanes.map((lane) => createSourceCounters(lane.counters))];
     this.#trace = trace;
     const sizes = blocks.map(({ size }) => size);
     this.#bitmaps = new SourceBitmaps(sizes, bitmaps);
@@ -91,7 +96,11 @@ export class RamState {
 
   /** Target pages still to send, as far as known. */
   get remainingPages(): number {
-    return this.#remaining - (this.#counters.get('urgentPages') - this.#urgentBefore);
+    return this.#remaining - (this.#urgentPages - this.#urgentBefore);
+  }
+
+  get #urgentPages(): number {
+    return demandTotal('urgentPages', this.#demandCounters);
   }
 
   get #dirty(): readonly PageBitmap[] {
@@ -196,7 +205,7 @@ export class RamState {
   }
 
   #recount(): void {
-    this.#urgentBefore = this.#counters.get('urgentPages');
+    this.#urgentBefore = this.#urgentPages;
     this.#remaining = this.#dirty.reduce((sum, bitmap) => sum + bitmap.count(), 0);
     this.#counters.set('remainingPages', this.#remaining);
   }

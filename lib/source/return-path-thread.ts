@@ -4,17 +4,19 @@
  * from before the migration thread works with that until the destination has shut the path, or an error, or the kick.
  */
 import { Channel, type ChannelDescriptor } from '../channel/channel.js';
-import { asMigrationError, MigrationError } from '../errors.js';
+import { MigrationError } from '../errors.js';
 import { pageCount } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { EventfdHandle, SocketHandle } from '../native.js';
 import { runThread } from '../threads/thread.js';
 import { createTraceWords, Trace } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
-import { Ping, PONG_RUNS, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
+import { MAX_LANES, Ping, PONG_LANES, PONG_RUNS, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
-import { MigrationStateCell, type MigrationStatus } from './migration-state.js';
-import { checkPageRequest, PageRequestQueue } from './page-request-queue.js';
+import { handleMessages, readMessages } from './message-reader.js';
+import { MigrationStateCell } from './migration-state.js';
+import { PageRequestQueue } from './page-request-queue.js';
+import { RequestedPages } from './requested-pages.js';
 import { SourceBitmaps } from './source-bitmaps.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
 import { createSourceSignals, Resume, ReturnPathPhase, type SourceSignals } from './source-signals.js';
@@ -29,38 +31,39 @@ export interface ReturnPathThreadData extends UrgentPagesData {
   readonly signals: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly queue: SharedArrayBuffer;
+  /** How many the destination was asked to take. */
+  readonly lanes: number;
+}
+
+/** The destination takes so many lanes. */
+export interface ReturnPathEvent {
+  readonly kind: 'lanes';
+  readonly lanes: number;
 }
 
 const BUFFER_BYTES = 16 * 1024;
 /** What a received bitmap has beside its bits: head, name, size, end mark. */
 const BITMAP_FRAME_BYTES = 512;
 
-/** In which the destination may ask for pages. */
-const requestStatuses: ReadonlySet<MigrationStatus> = new Set([
-  'postcopy-device',
-  'postcopy-active',
-  'postcopy-recover',
-]);
-
 class ReturnPath {
   readonly #ram: RAMList;
-  readonly #state: MigrationStateCell;
+  readonly #requested: RequestedPages;
   readonly #queue: PageRequestQueue;
   readonly #signals: SourceSignals;
   readonly #counters: SourceCounters;
   readonly #trace: Trace;
   readonly #data: ReturnPathThreadData;
   readonly #kick: EventfdHandle;
+  readonly #emit: (event: ReturnPathEvent) => void;
   readonly #bitmaps: SourceBitmaps;
   /** Once there is a preempt channel. */
   #urgent: UrgentPages | undefined;
   /** By block: whether its received bitmap has come. */
   readonly #hasBitmap: boolean[];
   #isResumed: boolean;
-  /** The block that REQ_PAGES without a name refers to. */
-  #lastBlock = -1;
 
-  constructor(data: ReturnPathThreadData, trace: Trace, kick: EventfdHandle) {
+  constructor(data: ReturnPathThreadData, trace: Trace, kick: EventfdHandle, emit: (event: ReturnPathEvent) => void) {
+    this.#emit = emit;
     this.#data = data;
     this.#kick = kick;
     this.#isResumed = !data.isRecovery;
@@ -70,7 +73,7 @@ class ReturnPath {
       data.bitmaps,
     );
     this.#hasBitmap = data.blocks.map(() => false);
-    this.#state = new MigrationStateCell(data.status);
+    this.#requested = new RequestedPages(this.#ram, new MigrationStateCell(data.status));
     this.#queue = new PageRequestQueue(data.queue);
     this.#signals = createSourceSignals(data.signals);
     this.#counters = createSourceCounters(data.counters);
@@ -92,7 +95,7 @@ class ReturnPath {
         this.#pong(message.value);
         return false;
       case 'REQ_PAGES':
-        this.#request(message.start, message.length, message.idstr);
+        this.#request(message);
         return false;
       case 'RECV_BITMAP':
         this.#receivedBitmap(message.idstr, message.bitmap);
@@ -107,10 +110,20 @@ class ReturnPath {
 
   #pong(value: number): void {
     if (value === Ping.RUNS) return; // which any destination says
+    if (countOver(Ping.LANES, value) > 0) return; // likewise
+    const lanes = countOver(PONG_LANES, value);
+    if (lanes > 0) return this.#takeLanes(lanes);
     if (value === PONG_RUNS) this.#signals.set('RUNS', 1);
     else this.#signals.set(value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', value);
     if (value === Ping.PACKAGE) this.#signals.set('LOADED', 1);
     this.#signals.bump('ATTENTION');
+  }
+
+  /** So many lanes the destination takes. */
+  #takeLanes(lanes: number): void {
+    if (lanes > this.#data.lanes) throw this.#unexpected(`a pong for ${lanes} lanes`);
+    this.#signals.set('LANES', lanes);
+    this.#emit({ kind: 'lanes', lanes });
   }
 
   /** In whichever order; those of all blocks. Which blocks there are, and their sizes, the decoder has checked. */
@@ -146,30 +159,16 @@ class ReturnPath {
     });
   }
 
-  #request(start: number, length: number, idstr: string | undefined): void {
-    if (!this.#isResumed || !requestStatuses.has(this.#state.status)) {
-      throw new MigrationError('ILLEGAL_COMMAND', 'the destination asked for pages while none are sent', {
-        record: 'REQ_PAGES',
-        hint: 'record the stream and report it',
-      });
-    }
-    if (idstr !== undefined) this.#lastBlock = this.#ram.indexOf(idstr);
-    if (this.#lastBlock < 0) {
-      throw new MigrationError(
-        'STREAM_CORRUPT',
-        `the destination asked for pages of an unknown RAM block ${idstr ?? '(none named)'}`,
-        { record: 'REQ_PAGES' },
-      );
-    }
-    const { firstPage, pageCount } = checkPageRequest(this.#ram.blocks[this.#lastBlock], start, length);
-    this.#trace.at('migrate_handle_rp_req_pages', this.#lastBlock, start, length);
+  #request(message: Extract<ReturnPathMessageRecord, { readonly type: 'REQ_PAGES' }>): void {
+    const { blockIndex, firstPage, pageCount } = this.#requested.take(message, this.#isResumed);
+    this.#trace.at('migrate_handle_rp_req_pages', blockIndex, message.start, message.length);
     this.#counters.add('postcopyRequests', 1);
     const urgent = this.#urgentPages();
     if (urgent === undefined) {
-      this.#queue.push(this.#lastBlock, firstPage, pageCount);
+      this.#queue.push(blockIndex, firstPage, pageCount);
       this.#signals.bump('ATTENTION');
     } else {
-      urgent.send(this.#lastBlock, firstPage, pageCount);
+      urgent.send(blockIndex, firstPage, pageCount);
       this.#signals.count('ASKED');
     }
   }
@@ -183,27 +182,9 @@ class ReturnPath {
   }
 }
 
-/** The destination has said all it will. */
-const SHUT = -1;
-
-/** Acts on the whole messages in bytes[start, end); where the rest begins, or SHUT. */
-function handleMessages(
-  decoder: ReturnPathDecoder,
-  path: ReturnPath,
-  bytes: Uint8Array,
-  view: DataView,
-  start: number,
-  end: number,
-): number {
-  let at = start;
-  while (at < end) {
-    const from = at;
-    const message = asMigrationError(() => decoder.next(bytes, view, from, end));
-    if (message === undefined) return at;
-    at += decoder.consumed;
-    if (path.handle(message)) return SHUT;
-  }
-  return at;
+/** How many lanes a ping or pong speaks of; 0 where it is of something else. */
+function countOver(base: number, value: number): number {
+  return value > base && value <= base + MAX_LANES ? value - base : 0;
 }
 
 function decoderFor({ blocks, isRecovery }: ReturnPathThreadData) {
@@ -219,9 +200,10 @@ function decoderFor({ blocks, isRecovery }: ReturnPathThreadData) {
 
 /** What a warm-up goes through: nobody traces it. */
 function untraced(data: ReturnPathThreadData, kick: EventfdHandle): HandleRequests {
-  const path = new ReturnPath(data, new Trace({ words: createTraceWords(), ring: undefined }), kick);
+  const path = new ReturnPath(data, new Trace({ words: createTraceWords(), ring: undefined }), kick, () => {});
   const { decoder } = decoderFor(data);
-  return (bytes) => void handleMessages(decoder, path, bytes, new DataView(bytes.buffer), 0, bytes.length);
+  const handle = path.handle.bind(path);
+  return (bytes) => void handleMessages(decoder, handle, bytes, new DataView(bytes.buffer), 0, bytes.length);
 }
 
 /** Reads messages until SHUT. Before the first page is asked for, whenever there is nothing to read, it warms up. */
@@ -232,26 +214,16 @@ function readReturnPath(
   warmUp: WarmUp | undefined,
 ): void {
   const { decoder, bufferBytes } = decoderFor(data);
-  const bytes = new Uint8Array(bufferBytes);
-  const view = new DataView(bytes.buffer);
-  let end = 0;
-  for (;;) {
-    const start = handleMessages(decoder, path, bytes, view, 0, end);
-    if (start === SHUT) return;
-    if (start > 0) bytes.copyWithin(0, start, end);
-    end -= start;
+  const isShut = readMessages(channel, decoder, bufferBytes, path.handle.bind(path), () => {
     while (warmUp?.isDue && !channel.awaitBytes(0)) warmUp.round();
-    const received = channel.receive(bytes, end, bytes.length - end);
-    if (received === 0) {
-      const { offset } = decoder;
-      const text = `${channel.peer} closed the return path at offset ${offset} of it, unshut`;
-      throw new MigrationError('PEER_GONE', text, { offset });
-    }
-    end += received;
-  }
+  });
+  if (isShut) return;
+  const { offset } = decoder;
+  const text = `${channel.peer} closed the return path at offset ${offset} of it, unshut`;
+  throw new MigrationError('PEER_GONE', text, { offset });
 }
 
-runThread<ReturnPathThreadData, void>((data, thread) => {
+runThread<ReturnPathThreadData, void, ReturnPathEvent>((data, thread) => {
   const signals = createSourceSignals(data.signals);
   const settle = (phase: number) => {
     signals.set('RETURN_PATH', phase);
@@ -262,7 +234,7 @@ runThread<ReturnPathThreadData, void>((data, thread) => {
   try {
     thread.trace.at('source_return_path_thread_entry');
     const channel = new Channel(data.channel, thread.kick);
-    readReturnPath(channel, new ReturnPath(data, thread.trace, thread.kick), data, warmUp);
+    readReturnPath(channel, new ReturnPath(data, thread.trace, thread.kick, thread.emit), data, warmUp);
     thread.trace.at('source_return_path_thread_end');
     settle(ReturnPathPhase.CLOSED);
   } catch (error) {

@@ -1,19 +1,30 @@
 /**
  * One connection of an outgoing migration: the main channel with the return path thread that reads the other direction
- * of it, and the preempt channel beside it where there is one. After a loss there is another. Owner only.
+ * of it, and beside it the preempt channel, or lanes with a thread each. After a loss there is another. Owner only.
  */
 import type { ChannelDescriptor } from '../channel/channel.js';
 import { native, type SocketHandle } from '../native.js';
 import type { Thread } from '../threads/thread.js';
+import type { LaneWords } from './lane.js';
 import { ReturnPathPhase, type SourceSignals } from './source-signals.js';
 
 /** Milliseconds for the destination's last word to come when the stream has broken. */
 const LAST_WORD_MS = 1000;
 
+/** A lane at this side. */
+export interface LaneEnd {
+  readonly socket: SocketHandle;
+  readonly thread: Thread<void>;
+  readonly words: LaneWords;
+}
+
 export class SourceConnection {
   readonly channel: ChannelDescriptor;
   readonly #signals: SourceSignals;
   #preempt: SocketHandle | undefined;
+  readonly #lanes: LaneEnd[] = [];
+  /** What the first lane that failed has failed with. */
+  #laneError: Error | undefined;
   #thread: Thread<void> | undefined;
   #closed: Promise<Error | undefined> | undefined;
 
@@ -29,6 +40,19 @@ export class SourceConnection {
     this.#preempt = socket;
     setPeerTimeout(socket, peerTimeoutMs);
     this.#signals.set('PREEMPT', socket);
+  }
+
+  /** A lane, with its thread; `words` tell the migration thread of it. Of no use where the connection is closed. */
+  addLane(lane: LaneEnd, peerTimeoutMs: number): void {
+    this.#lanes.push(lane);
+    setPeerTimeout(lane.socket, peerTimeoutMs);
+    lane.words.set('SOCKET', lane.socket);
+    void lane.thread.ended.then((outcome) => {
+      if (outcome.kind !== 'failed') return;
+      this.#laneError ??= outcome.error;
+      this.break(); // a page may have been taken that was not sent
+    });
+    if (this.#closed !== undefined) void this.#closeLanes();
   }
 
   /** Starts the thread; throws where it does not start. `onFailure` is told how it failed, whenever that is. */
@@ -55,6 +79,7 @@ export class SourceConnection {
     const { socketShutdown } = native();
     socketShutdown(this.channel.socket);
     if (this.#preempt !== undefined) socketShutdown(this.#preempt);
+    for (const { socket } of this.#lanes) socketShutdown(socket);
   }
 
   /**
@@ -69,9 +94,23 @@ export class SourceConnection {
   async #close(how: 'ending' | 'patient' | 'now'): Promise<Error | undefined> {
     const error = await this.#joinThread(how);
     this.#signals.set('PREEMPT', 0);
+    this.#signals.set('LANES_OPEN', 0);
+    await this.#closeLanes();
     native().socketClose(this.channel.socket);
     if (this.#preempt !== undefined) native().socketClose(this.#preempt);
-    return error;
+    return this.#laneError ?? error;
+  }
+
+  async #closeLanes(): Promise<void> {
+    const lanes = this.#lanes.splice(0);
+    for (const { thread, words } of lanes) {
+      words.set('SOCKET', 0);
+      thread.kick();
+    }
+    for (const { thread, socket } of lanes) {
+      await thread.ended;
+      native().socketClose(socket);
+    }
   }
 
   async #joinThread(how: 'ending' | 'patient' | 'now'): Promise<Error | undefined> {

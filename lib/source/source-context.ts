@@ -15,6 +15,7 @@ import type { ThreadContext } from '../threads/thread.js';
 import { encodePing, encodeRamEos } from '../wire/encode.js';
 import { nowMs } from './clock.js';
 import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
+import { createLaneWords, type LaneDescriptor } from './lane.js';
 import { LiveParameters } from './live-parameters.js';
 import { isSetupOrActive, MigrationStateCell, type MigrationStatus, migrationStatuses } from './migration-state.js';
 import { type OutgoingMachine, outgoingMachine } from './outgoing-machine.js';
@@ -40,6 +41,8 @@ export interface MigrationThreadData {
   readonly bitmaps: SourceBitmapsDescriptor;
   /** See `UrgentPagesData`. */
   readonly urgentLock: SharedArrayBuffer;
+  /** As many as the destination is asked to take. */
+  readonly lanes: readonly LaneDescriptor[];
   readonly capabilities: Capabilities;
   /** Of {@link LiveParameters}. */
   readonly parameters: SharedArrayBuffer;
@@ -235,14 +238,20 @@ export class SourceContext {
     this.signals.set('SIGNS_DUE', 1);
   }
 
-  /** Ends the preempt channel, if there is one. Every requested page that was taken has gone by then. */
-  endPreemptChannel(): void {
-    const socket = this.signals.get('PREEMPT') as SocketHandle;
+  /** Ends the preempt channel and the lanes, where there are any. Every page that was taken has gone by then. */
+  endDemandChannels(): void {
+    const { urgentLock, lanes } = this.data;
+    this.#endDemandChannel(this.signals.get('PREEMPT'), urgentLock);
+    for (const lane of lanes) this.#endDemandChannel(createLaneWords(lane.words).get('SOCKET'), lane.urgentLock);
+  }
+
+  #endDemandChannel(socket: number, urgentLock: SharedArrayBuffer): void {
     if (socket === 0) return;
-    const lock = new FairLock(this.data.urgentLock);
+    const lock = new FairLock(urgentLock);
     lock.acquire();
     try {
-      new Channel({ socket, peer: this.stream.peer }, this.thread.kick).send(encodeRamEos());
+      const channel = { socket: socket as SocketHandle, peer: this.stream.peer };
+      new Channel(channel, this.thread.kick).send(encodeRamEos());
     } finally {
       lock.release();
     }

@@ -1,4 +1,7 @@
-/** What the source counts: the migration thread all but the requests, and what the return path thread sends itself. */
+/**
+ * What the source counts: the migration thread all but the requests, and what is sent to answer them by whoever hears
+ * of them. That is the return path thread, and each lane thread, with counters of its own.
+ */
 import { Counters } from '../threads/counters.js';
 
 export const sourceCounterNames = [
@@ -17,9 +20,9 @@ export const sourceCounterNames = [
   'dirtyPagesRate',
   /** Target pages still to be sent, at the last look. */
   'remainingPages',
-  /** Page requests that came over the return path. */
+  /** Page requests that came. */
   'postcopyRequests',
-  /** Return path thread, over the preempt channel: pages taken, bytes, and pages with content and without. */
+  /** Over the preempt channel, or a lane: pages taken, bytes, and pages with content and without. */
   'urgentPages',
   'urgentBytes',
   'urgentNormal',
@@ -40,4 +43,17 @@ export type SourceCounters = Counters<SourceCounter>;
 
 export function createSourceCounters(buffer?: SharedArrayBuffer): SourceCounters {
   return new Counters(sourceCounterNames, buffer);
+}
+
+const demandCounters = ['postcopyRequests', 'urgentPages', 'urgentBytes', 'urgentNormal', 'urgentDuplicate'] as const;
+
+/** What all threads have counted that answer requests. */
+export function demandTotal(name: (typeof demandCounters)[number], each: readonly SourceCounters[]): number {
+  return each.reduce((sum, counters) => sum + counters.get(name), 0);
+}
+
+/** All counters, those of the lanes among them. */
+export function sumOfCounters(own: SourceCounters, lanes: readonly SourceCounters[]): Record<SourceCounter, number> {
+  const totals = demandCounters.map((name) => [name, demandTotal(name, [own, ...lanes])]);
+  return { ...own.snapshot(), ...Object.fromEntries(totals) };
 }

@@ -28,8 +28,12 @@ export const sourceSignalNames = [
   'HANDED_OVER',
   /** Return path thread: bumped at each message, which is a sign of life of the destination. */
   'HEARD',
-  /** Return path thread: bumped at each request that it answers itself, over the preempt channel. */
+  /** Return path thread, lane threads: bumped at each request that one answers itself, over its demand channel. */
   'ASKED',
+  /** Return path thread: how many lanes the destination takes. */
+  'LANES',
+  /** Owner: how many lanes there are; {@link NO_LANES} where they could not be made. */
+  'LANES_OPEN',
   /** Owner: the handle of the preempt channel's socket; 0 where there is none. */
   'PREEMPT',
   /** Migration thread: 1 while a destination that lives is heard all the time, as it is pinged or asked. */
@@ -47,6 +51,9 @@ export const Begin = { NOT_YET: 0, NOW: 1, NEVER: 2 } as const;
 
 /** Where the return path stands; `REFUSED`: the destination said that it has failed. */
 export const ReturnPathPhase = { NONE: 0, OPEN: 1, CLOSED: 2, BROKEN: 3, REFUSED: 4 } as const;
+
+/** Of LANES_OPEN: the migration goes on without. */
+export const NO_LANES = -1;
 
 /** Of a recovery: whether the destination was told to resume, and has said that it does. */
 export const Resume = { NOT_YET: 0, SENT: 1, ACKNOWLEDGED: 2 } as const;

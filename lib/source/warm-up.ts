@@ -1,8 +1,8 @@
 /**
- * The way of a requested page through the return path thread, gone through while nobody waits for one: V8 interprets a
+ * The way of a requested page through the thread that answers, gone through while nobody waits for one: V8 interprets a
  * thread's code until it has run some hundred times, and a migration has hardly more requests than that. Uncompiled,
  * each takes half as long again. Requests, dirty pages and the channel are made up; what is read of the guest is sent
- * nowhere. Return path thread only.
+ * nowhere. Return path thread, or a lane thread.
  */
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
@@ -34,7 +34,7 @@ export class WarmUp {
 
   /** Undefined where the guest has no block that it could be done with. */
   static create(
-    data: ReturnPathThreadData,
+    data: Pick<ReturnPathThreadData, 'blocks'>,
     kick: EventfdHandle,
     handler: (data: ReturnPathThreadData, kick: EventfdHandle) => HandleRequests,
   ): WarmUp | undefined {
@@ -68,6 +68,7 @@ export class WarmUp {
         queue: new PageRequestQueue().buffer,
         bitmaps: this.#bitmaps.descriptor,
         urgentLock: new FairLock().buffer,
+        lanes: 0,
       },
       kick,
     );

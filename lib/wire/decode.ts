@@ -31,6 +31,7 @@ import {
   DEFAULT_TARGET_PAGE_SIZE,
   DISCARD_VERSION,
   defaultLimits,
+  LANE_MAGIC,
   type Limits,
   lengthAllowed,
   MULTIFD_MAGIC,
@@ -69,8 +70,11 @@ export interface StreamDecoderOptions {
   readonly startOffset?: number;
   /** A connection made in recovery: begins with a record, not with the header. Wants a `context`. */
   readonly resumed?: boolean;
-  /** `preempt` for the second connection of postcopy-preempt: page records alone. Wants a `context`. */
-  readonly channel?: 'main' | 'preempt';
+  /**
+   * `preempt` for the second connection of postcopy-preempt: page records alone; `lane` for one of ours, which has them
+   * behind a greeting. Both want a `context`.
+   */
+  readonly channel?: 'main' | DemandChannel;
   /** What earlier connections of this migration told. */
   readonly context?: StreamContext;
   /** `lastBlockIdstr` of the decoder that read this same connection so far, for pages that CONTINUE from it. */
@@ -85,8 +89,12 @@ export interface StreamDecoderOptions {
   readonly selfSizedDevices?: readonly string[];
 }
 
+/** What brings pages that were asked for, and nothing else. */
+export type DemandChannel = 'preempt' | 'lane';
+
 type State =
   | 'header'
+  | 'greeting'
   | 'configuration'
   | 'sections'
   | 'ram'
@@ -100,6 +108,7 @@ type State =
 /** What is being decoded, by state, for the error when the input ends there. */
 const stateRecords: Readonly<Record<State, string>> = {
   header: 'header',
+  greeting: 'greeting',
   configuration: 'configuration',
   sections: 'stream',
   ram: 'ram section',
@@ -111,14 +120,18 @@ const stateRecords: Readonly<Record<State, string>> = {
   end: 'stream',
 };
 
-type Channel = 'main' | 'package' | 'preempt';
+type Channel = 'main' | 'package' | DemandChannel;
 
 /** Where what is decoded may end. */
 const ends: Readonly<Record<Channel, ReadonlySet<State>>> = {
   main: new Set<State>(['trailer', 'end']),
   package: new Set<State>(['sections', 'trailer', 'end']),
   preempt: new Set<State>(['ram']),
+  lane: new Set<State>(['ram']),
 };
+
+/** What a connection begins with, where that is not the stream. */
+const firstStates: Readonly<Partial<Record<Channel, State>>> = { preempt: 'ram', lane: 'greeting' };
 
 /** The parts of a context that all decoders of a migration in this thread share. */
 interface Shared {
@@ -223,7 +236,7 @@ export class StreamDecoder {
     this.targetPageSize = this.shared.targetPageSize;
     this.lastBlock = options.lastBlock === undefined ? undefined : this.shared.blocks.get(options.lastBlock);
     this.channel = options.channel ?? 'main';
-    this.state = this.channel === 'preempt' ? 'ram' : options.resumed ? 'sections' : 'header';
+    this.state = firstStates[this.channel] ?? (options.resumed ? 'sections' : 'header');
   }
 
   /**
@@ -466,6 +479,10 @@ export class StreamDecoder {
     throw this.fail('UNKNOWN_RAM_BLOCK', 'page', 'the block it names is not in the block list', at);
   }
 
+  private get isDemandChannel(): boolean {
+    return this.channel === 'preempt' || this.channel === 'lane';
+  }
+
   /** The RAM records that are not pages. */
   private ramControl(
     bytes: Uint8Array,
@@ -477,11 +494,11 @@ export class StreamDecoder {
     flags: number,
   ): StreamRecord | undefined {
     if (high === 0 && low === RamFlag.EOS) {
-      if (this.channel !== 'preempt') this.state = 'footer';
+      if (!this.isDemandChannel) this.state = 'footer';
       return this.taken(WORD_BYTES, { type: 'ram-eos' });
     }
     if (high === 0 && low === RamFlag.MULTIFD_FLUSH) return this.taken(WORD_BYTES, { type: 'multifd-flush' });
-    if (flags === RamFlag.MEM_SIZE && this.channel !== 'preempt') {
+    if (flags === RamFlag.MEM_SIZE && !this.isDemandChannel) {
       return this.byCursor(bytes, view, start, end, 'ram');
     }
     if (flags === RamFlag.HOOK) throw this.fail('UNSUPPORTED', 'ram record', 'HOOK records (RDMA)', start);
@@ -513,6 +530,8 @@ export class StreamDecoder {
     switch (state) {
       case 'header':
         return this.header();
+      case 'greeting':
+        return this.greeting();
       case 'configuration':
         // Old machine types send none.
         if (this.cursor.peek() === SectionType.CONFIGURATION) return this.configuration();
@@ -536,6 +555,15 @@ export class StreamDecoder {
         this.cursor.peek();
         throw this.fail('TRAILING_BYTES', 'stream', 'bytes after the end of the stream', this.cursor.at);
     }
+  }
+
+  private greeting(): StreamRecord {
+    const magic = this.cursor.u32();
+    if (magic !== LANE_MAGIC) {
+      throw this.fail('BAD_MAGIC', 'greeting', `begins with 0x${magic.toString(16)}, not with 'PCLN'`, this.start);
+    }
+    this.state = 'ram';
+    return { type: 'lane-greeting' };
   }
 
   private header(): StreamRecord {

@@ -12,6 +12,7 @@ import {
   Command,
   type CommandName,
   DISCARD_VERSION,
+  LANE_MAGIC,
   MAX_DISCARD_RANGES,
   MAX_IDSTR_BYTES,
   RamFlag,
@@ -129,6 +130,13 @@ export function encodeRamBlockList(blocks: readonly Omit<RamBlockEntry, 'index'>
     if (address !== undefined) parts.push(u64(address));
   }
   return concat(u64(total + RamFlag.MEM_SIZE), ...parts);
+}
+
+/** What a lane begins with. */
+export function encodeLaneGreeting(): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, LANE_MAGIC);
+  return bytes;
 }
 
 export function encodeRamEos(): Uint8Array {

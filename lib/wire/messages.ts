@@ -114,6 +114,11 @@ export interface RamEosRecord {
   readonly type: 'ram-eos';
 }
 
+/** The begin of a lane. */
+export interface LaneGreetingRecord {
+  readonly type: 'lane-greeting';
+}
+
 export interface MultifdFlushRecord {
   readonly type: 'multifd-flush';
 }
@@ -168,6 +173,7 @@ export type StreamRecord =
   | PageRecord
   | PageRunRecord
   | RamEosRecord
+  | LaneGreetingRecord
   | MultifdFlushRecord
   | CommandRecord
   | DeviceDataRecord;

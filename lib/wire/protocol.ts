@@ -250,10 +250,24 @@ export const Ping = {
   PLACED: 0x10000,
   /** Ours, behind SETUP: whether runs of pages are understood. Any destination answers it; one of ours says more. */
   RUNS: 0x52554e53,
+  /** Ours, plus a count from 1 to {@link MAX_LANES}: so many lanes the source would open. */
+  LANES: 0x4c4e4500,
 } as const;
 
 /** What a destination of ours says in a PONG of its own, behind that for Ping.RUNS: it understands runs of pages. */
 export const PONG_RUNS = 0x52554e54;
+
+/**
+ * Plus a count from 1 to that of the ping: what a destination of ours says in a PONG of its own, ahead of that for
+ * Ping.LANES. So many lanes it takes.
+ */
+export const PONG_LANES = 0x4c4e4600;
+
+/** The most lanes of one migration: connections on which pages are asked for and sent. */
+export const MAX_LANES = 16;
+
+/** The first word that a source sends on a lane: "PCLN". */
+export const LANE_MAGIC = 0x50434c4e;
 
 export const DISCARD_VERSION = 0;
 /** Ranges in one POSTCOPY_RAM_DISCARD that is sent. One that is received may hold all that fit its length. */

@@ -14,13 +14,13 @@ test('are the same counters over one buffer, each for itself', () => {
   expect(other.snapshot()).toEqual(expected);
 });
 
-test('the sum of two channels changes neither', () => {
+test('the sum of channels changes none', () => {
   const [one, other] = [createDestinationCounters(), createDestinationCounters()];
   for (const [index, name] of destinationCounterNames.entries()) {
     one.set(name, index);
     other.set(name, 1000);
   }
   const expected = Object.fromEntries(destinationCounterNames.map((name, index) => [name, index + 1000]));
-  expect(sumOfCounters(one, other)).toEqual(expected);
+  expect(sumOfCounters([one, other])).toEqual(expected);
   expect([one.get('normal'), other.get('normal')]).toEqual([destinationCounterNames.indexOf('normal'), 1000]);
 });

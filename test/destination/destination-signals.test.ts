@@ -16,7 +16,6 @@ describe.each([
   ['Handover', signals.Handover, 'UNKNOWN'],
   ['FaultThreadPhase', signals.FaultThreadPhase, 'PARKED'],
   ['Package', signals.Package, 'PENDING'],
-  ['Preempt', signals.Preempt, 'IDLE'],
 ])('%s', (_name, values: Readonly<Record<string, number>>, first) => {
   test(`has different values, and begins as ${first}`, () => {
     expect(new Set(Object.values(values)).size).toBe(Object.keys(values).length);

@@ -7,6 +7,7 @@ import { bind, connect, type Listener } from '#lib/channel/connect.js';
 import { ExtraConnections } from '#lib/destination/extra-connections.js';
 import { type EventfdHandle, native, type SocketHandle } from '#lib/native.js';
 import { Kicked } from '#lib/threads/kicked.js';
+import { encodeLaneGreeting } from '#lib/wire/encode.js';
 import { until } from '../../testing/native-thread.ts';
 
 const {
@@ -21,6 +22,7 @@ const {
 } = native();
 const MULTIFD = Uint8Array.of(0x11, 0x22, 0x33, 0x44, 0, 0, 0, 1);
 const STREAM = Uint8Array.of(0x51, 0x45, 0x56, 0x4d, 0, 0, 0, 3);
+const LANE = encodeLaneGreeting();
 const OFFSET = 4711;
 
 const folder = mkdtempSync(join(tmpdir(), 'postcopy-extra-'));
@@ -106,15 +108,37 @@ describe.each(['unix', 'tcp'] as const)('%s', (family) => {
 
   test('with the capability, the silent one is the preempt channel, and whose it is then', async () => {
     const takes = new ExtraConnections(listener.socket, kick, true);
-    expect(takes.takeSilent()).toBeUndefined();
+    expect(takes.take()).toBeUndefined();
     const [peer, stranger] = [await come(), await come(STREAM.subarray(0, 2))];
     takes.look(true, OFFSET);
-    const socket = takes.takeSilent();
-    expect(takes.takeSilent()).toBeUndefined(); // the other one has spoken
+    const found = takes.take();
+    expect(found).toMatchObject({ hasGreeted: false });
+    expect(takes.take()).toBeUndefined(); // the other one has spoken
     takes.close();
     expect([socketReadable(peer), socketReadable(stranger)]).toEqual([false, true]);
-    if (socket !== undefined) socketClose(socket);
+    if (found !== undefined) socketClose(found.socket);
     expect(socketReadable(peer)).toBe(true);
+  });
+
+  test('of lanes, those that have greeted come first, then who says nothing yet; nobody else', async () => {
+    const takes = new ExtraConnections(listener.socket, kick);
+    takes.expectLanes();
+    const [silent, lane, stranger] = [await come(), await come(LANE), await come(LANE.subarray(0, 3))];
+    await until('all are looked at', () => {
+      takes.look(true, OFFSET);
+      return !socketReadable(listener.socket);
+    });
+    const found = [takes.take(), takes.take()];
+    expect(found.map((each) => each?.hasGreeted)).toEqual([true, false]);
+    expect(takes.take()).toBeUndefined(); // it has said a part
+    for (const each of found) if (each !== undefined) socketClose(each.socket);
+    await until('they are closed', () => socketReadable(silent) && socketReadable(lane));
+    expect(socketReadable(stranger)).toBe(false);
+    takes.close();
+  });
+
+  test('a lane that was not agreed on is turned away', async () => {
+    await turnedAway(await come(LANE));
   });
 
   test.each([

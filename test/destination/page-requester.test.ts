@@ -1,5 +1,6 @@
 /** What the source is asked for: faults before what is ahead, each page once, and anew over another connection. */
 import { beforeEach, expect, test } from 'vitest';
+import { MAIN } from '#lib/destination/demand-links.js';
 import { createDestinationSignals, type DestinationSignals } from '#lib/destination/destination-signals.js';
 import { PageRequester } from '#lib/destination/page-requester.js';
 import { PageBitmap } from '#lib/memory/bitmap.js';
@@ -17,12 +18,17 @@ let received: readonly PageBitmap[];
 let isUp: boolean;
 /** As block, first page and pages; a request that names no block as it stands on the wire. */
 let sends: string[][];
+/** What went over which link. */
+let links: number[];
+let choose: (page: number) => number;
 
 beforeEach(() => {
   signals = createDestinationSignals();
   received = [new PageBitmap(PAGES), new PageBitmap(PAGES)];
   isUp = true;
   sends = [];
+  links = [];
+  choose = () => MAIN;
 });
 
 function decoded(bytes: Uint8Array): string[] {
@@ -41,7 +47,9 @@ const requester = (policy: PrefetchPolicy, blocks = [block('a'), block('b')]) =>
   new PageRequester(
     signals,
     {
-      send: (bytes, length) => {
+      choose: (page) => choose(page),
+      send: (link, bytes, length) => {
+        links.push(link);
         if (isUp) sends.push(decoded(bytes.slice(0, length)));
         return isUp;
       },
@@ -88,7 +96,10 @@ test('over another connection what was asked for is asked for again, with its na
   asks.fault(0, 6);
   asks.fault(0, 7);
   asks.flush();
-  expect(sends).toEqual([['a 6 1', 'a 0 6', 'a 7 9']]);
+  asks.fault(0, 99);
+  asks.flush();
+  expect(sends[0]).toEqual(['a 6 1', '" 0 6', '" 7 9']);
+  expect(sends[1][0]).toBe('a 99 1');
 });
 
 test('of a block of huge pages one, whole', () => {
@@ -96,4 +107,24 @@ test('of a block of huge pages one, whole', () => {
   expect(asks.fault(0, 500)).toBe(0);
   asks.flush();
   expect(sends).toEqual([['huge 500 500']]);
+});
+
+test('over each lane what is its own, with the block named in each send', () => {
+  choose = (page) => (page < 500 ? 0 : 1);
+  const asks = requester('none');
+  for (const page of [1, 600, 2]) asks.fault(0, page);
+  expect(asks.flush()).toBe(true);
+  asks.fault(0, 700);
+  asks.flush();
+  expect(sends).toEqual([['a 1 2'], ['a 600 1'], ['a 700 1']]);
+  expect(links).toEqual([0, 1, 1]);
+});
+
+test('what can not be sent over one link does not keep the others from theirs', () => {
+  choose = (page) => (page < 500 ? 0 : 1);
+  const asks = requester('none');
+  for (const page of [1, 600]) asks.fault(0, page);
+  isUp = false;
+  expect(asks.flush()).toBe(false);
+  expect(links).toEqual([0, 1]);
 });

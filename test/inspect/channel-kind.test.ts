@@ -46,6 +46,11 @@ test('the first page of a preempt channel names its block', () => {
   expect(recognize(bytes(0, 0, 0, 0, 0, 0, 0x10, 0x28, 1, 0x61, 0)).kind).toBe('unrecognized');
 });
 
+test('a lane begins with a magic number of ours', () => {
+  expect(recognize(bytes(0x50, 0x43, 0x4c, 0x4e)).kind).toBe('lane');
+  expect(recognize(bytes(0x50, 0x43, 0x4c, 0x4f)).kind).toBe('unrecognized');
+});
+
 test('a preempt channel on which no page was asked for is EOS alone', () => {
   expect(recognize(bytes(0, 0, 0, 0, 0, 0, 0, 0x10)).kind).toBe('preempt');
   expect(recognize(bytes(0, 0, 0, 0, 0, 0, 0, 0x10, 0)).kind).toBe('preempt');

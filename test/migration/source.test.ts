@@ -88,6 +88,7 @@ async function startWithBreak(
     postcopyAfterPasses,
     guestTimeoutMs: 0,
     peerTimeoutMs: 0,
+    lanes: 0,
   };
   const socket = await connect(`unix:${join(folder, 'm.sock')}`);
   return { outgoing: new Outgoing(guest, socket, 'unix:tester', options, connect, words), breakpoint };

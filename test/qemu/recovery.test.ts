@@ -104,6 +104,7 @@ describe('our source, QEMU destination', { timeout: 180_000 }, () => {
       capabilities: { postcopyRam: true, postcopyPreempt: preempt },
       parameters: { maxBandwidth: 0, maxPostcopyBandwidth: 4 * MIB },
       postcopyAfterPasses: 0,
+      lanes: 2, // of which a QEMU takes none
     };
     const outgoing = await migrate(machine, await listenForMigration(destination, transport), options);
     const statuses: string[] = [];

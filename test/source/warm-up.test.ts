@@ -31,6 +31,7 @@ const dataOf = (blocks: readonly RAMBlock[]): ReturnPathThreadData => ({
   queue: new SharedArrayBuffer(4),
   bitmaps: new SourceBitmaps(blocks.map(({ size }) => size)).descriptor,
   urgentLock: new SharedArrayBuffer(8),
+  lanes: 0,
 });
 
 test('each round has requests that are whole, for pages that are dirty, and none of it is the migration itself', () => {

@@ -961,6 +961,22 @@ describe('options', () => {
     expectWireError(feed(new StreamDecoder({ channel }), encode.encodeRamEos().subarray(0, 7)).error, 'TRUNCATED');
   });
 
+  test('a lane has the records of a preempt channel behind its greeting', () => {
+    const channel = 'lane';
+    const greeting = encode.encodeLaneGreeting();
+    const lane = joined([greeting, encode.encodeRamEos()]);
+    expect(feed(new StreamDecoder({ channel }), lane)).toMatchObject({
+      records: [{ type: 'lane-greeting' }, { type: 'ram-eos' }],
+      error: undefined,
+    });
+    expectWireError(feed(new StreamDecoder({ channel }), encode.encodeRamEos()).error, 'BAD_MAGIC');
+    expectWireError(feed(new StreamDecoder({ channel }), greeting.subarray(0, 3)).error, 'TRUNCATED');
+    expectWireError(
+      feed(new StreamDecoder({ channel }), joined([greeting, encode.encodeRamBlockList([block])])).error,
+      'BAD_FLAGS',
+    );
+  });
+
   test('the target page size comes from the configuration, and moves the flags', () => {
     const large = 65536;
     const stream = joined([

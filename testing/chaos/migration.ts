@@ -87,11 +87,11 @@ class Migration {
   }
 
   async #connect(): Promise<void> {
-    const { transport, preempt: postcopyPreempt, precopyPasses, seed, cuts, weather, kinds } = this.#plan;
+    const { transport, preempt: postcopyPreempt, lanes, precopyPasses, seed, cuts, weather, kinds } = this.#plan;
     const uri = (name: string) => (transport === 'unix' ? `unix:${join(this.#folder, name)}` : 'tcp:127.0.0.1:0');
     const capabilities = { postcopyRam: true, postcopyPreempt };
     const peerTimeoutMs = PEER_TIMEOUT_MS;
-    const incoming = await listen(uri('in'), { guest: this.#target, capabilities, peerTimeoutMs });
+    const incoming = await listen(uri('in'), { guest: this.#target, capabilities, peerTimeoutMs, lanes });
     this.#incoming = incoming;
     const network = await BadNetwork.open(uri('out'), incoming.uri, { seed, cuts, weather, kinds });
     this.#network = network;
@@ -103,6 +103,7 @@ class Migration {
       parameters: { maxBandwidth: 0 },
       peerTimeoutMs,
       postcopyAfterPasses: precopyPasses,
+      lanes,
     });
     this.#outgoing = outgoing;
     const forMs = this.#recoverForMs;

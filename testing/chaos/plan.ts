@@ -7,6 +7,8 @@ export interface ChaosPlan {
   readonly seed: number;
   readonly transport: 'unix' | 'tcp';
   readonly preempt: boolean;
+  /** Connections on which pages are asked for and sent; then there is no preempt channel. */
+  readonly lanes: number;
   readonly guest: StressGuestSettings & { readonly memory: number; readonly kind: MemoryKind };
   readonly precopyPasses: number;
   readonly weather: Weather;
@@ -22,7 +24,7 @@ export interface ChaosLimits {
   readonly cuts: number;
   /** Whether guests in huge pages may be drawn. */
   readonly hugepages: boolean;
-  /** Whether the preempt channel may be. */
+  /** Whether the preempt channel may be, and lanes. */
   readonly preempt: boolean;
 }
 
@@ -60,6 +62,7 @@ export function drawPlan(seed: number, { cuts, hugepages, preempt }: ChaosLimits
     weather,
     transport: pick(random, ['unix', 'tcp']),
     preempt: random() < 0.5 && preempt,
+    lanes: preempt ? pick(random, [0, 0, 1, 3]) : 0,
     guest: {
       memory,
       kind,
@@ -84,12 +87,18 @@ export function migrationSeed(seed: number, migration: number): number {
 }
 
 /** `preempt over tcp, 4 vCPUs, 12 MiB of memfd, 1,250,000 bytes/s, 20 ms; 5 cuts`. */
-export function planText({ transport, preempt, guest, weather, cuts, breaksFrom, precopyPasses }: ChaosPlan): string {
+export function planText(plan: ChaosPlan): string {
+  const { transport, guest, weather, cuts, breaksFrom, precopyPasses } = plan;
   const { vcpus, memory, kind, blocks } = guest;
   const way = weather.rate === 0 ? 'no limit' : `${weather.rate.toLocaleString('en')} bytes/s`;
   return (
-    `${preempt ? 'preempt ' : ''}over ${transport}, ${vcpus} vCPUs, ${(memory / MIB).toFixed(1)} MiB of ${kind} in ` +
+    `${demandChannelsOf(plan)}over ${transport}, ${vcpus} vCPUs, ${(memory / MIB).toFixed(1)} MiB of ${kind} in ` +
     `${blocks} blocks, ${precopyPasses} passes, ${way}, ${weather.delayMs}+${weather.jitterMs} ms; ${cuts} cuts from ` +
     breaksFrom
   );
+}
+
+function demandChannelsOf({ lanes, preempt }: ChaosPlan): string {
+  if (lanes > 0) return lanes === 1 ? '1 lane ' : `${lanes} lanes `;
+  return preempt ? 'preempt ' : '';
 }
