@@ -1,15 +1,18 @@
 /**
- * How many page faults are served a second, and how long each takes: threads of a destination of ours touch every page
- * from when the guest has come, while next to nothing else is sent, or all else as fast as it goes.
+ * How many page faults are served a second, and how long each takes, with QEMU and us at either end: every page of the
+ * destination's RAM is touched from when the guest has come, from outside (toucher.ts), while next to nothing else is
+ * sent, or all else as fast as it goes.
  */
-import { setUp, type Transport } from '../testing/qemu/migrate.ts';
-import { type Benchmark, type BenchOptions, type Comparison, MIB, type Sample } from './benchmark.ts';
+import type { FaultInfo } from '#lib/destination/incoming-info.js';
+import type { Transport } from '../testing/qemu/migrate.ts';
+import { type Benchmark, type BenchOptions, type Comparison, type Contender, MIB, type Sample } from './benchmark.ts';
+import { type DestinationEnd, ourDestination, ourSource, qemuDestination, qemuSource, type SourceEnd } from './ends.ts';
 import { measureFaults } from './limits-program.ts';
 import type { MemoryImage } from './memory-image.ts';
-import { PeerProcess } from './peer-process.ts';
-import { RAM_ID, sendFromQemu, sendingParameters, startQemuSource } from './qemu-peer.ts';
+import type { ListenSettings, SendSettings } from './peer-messages.ts';
+import type { PeerProcess } from './peer-process.ts';
 import { openWithSource } from './source-with-guest.ts';
-import type { TouchOptions } from './toucher.ts';
+import { type Touched, Toucher, type TouchOptions } from './toucher.ts';
 
 const PAGE = 4096;
 /** Nearly every page is a fault then, so that little memory is enough of them. */
@@ -19,113 +22,151 @@ const IDLE_BYTES_QUICK = 8 * MIB;
 const BACKGROUND = MIB;
 const LIMIT = 'the limit';
 
+type Side = 'QEMU' | 'us';
+
+/** What is touched, and how. */
 interface Kind {
   readonly transport: Transport;
   readonly touch: TouchOptions;
-  readonly load: 'idle' | 'all sent meanwhile';
 }
 
-const touches: readonly TouchOptions[] = ([1, 4] as const).flatMap((threads) =>
-  (['sequential', 'random'] as const).map((order) => ({ threads, order })),
-);
-
-/** Has a source send to a new process of ours, which touches all. */
-async function touchAll(
-  image: MemoryImage,
-  { transport, touch }: Kind,
-  preempt: boolean,
-  send: (uri: string) => Promise<unknown>,
-): Promise<Sample> {
-  await using destination = PeerProcess.start();
-  const settings = { mode: 'postcopy', preempt, touch: { ...touch, idstr: RAM_ID } } as const;
-  const uri = await destination.listen(transport, settings);
-  const [{ touched, faults, requests }] = await Promise.all([destination.received(), send(uri)]);
-  await destination.requireSameRam(RAM_ID, image.path);
-  if (touched === undefined) throw new Error('nobody has touched a page');
-  const { requestSent, pageArrived, pagePlaced } = faults.stages;
-  return {
-    throughput: image.bytes / PAGE / (touched.allMs / 1000),
-    figures: {
-      faults: faults.count,
-      requests,
-      'touch p50 µs': touched.p50Us,
-      'touch p99 µs': touched.p99Us,
-      'touch p999 µs': touched.p999Us,
-      'touch most µs': touched.mostUs,
-      'fault p50 µs': faults.p50Us,
-      'fault p99 µs': faults.p99Us,
-      'request out p50 µs': requestSent.p50Us,
-      'page in p50 µs': pageArrived.p50Us,
-      'placed p50 µs': pagePlaced.p50Us,
-    },
-  };
+/** What the source does besides, and who is compared then. */
+interface Load {
+  readonly name: string;
+  /** No limit when absent. */
+  readonly backgroundBytesPerSecond?: number;
+  readonly pairs: readonly (readonly [source: Side, destination: Side])[];
+  readonly baseline: string;
 }
 
-async function fromQemu(image: MemoryImage, kind: Kind, preempt: boolean): Promise<Sample> {
-  await using source = await startQemuSource(image);
-  await setUp(source, ['postcopy-ram', ...(preempt ? ['postcopy-preempt'] : [])], sendingParameters);
-  return await touchAll(image, kind, preempt, (uri) => sendFromQemu(source, uri, 'postcopy'));
+/** A QEMU source that is told to send little holds requested pages back too: so ours sends to both. */
+const idle: Load = {
+  name: 'idle',
+  backgroundBytesPerSecond: BACKGROUND,
+  pairs: [
+    ['us', 'QEMU'],
+    ['us', 'us'],
+  ],
+  baseline: 'us → QEMU',
+};
+
+const loaded: Load = {
+  name: 'all sent meanwhile',
+  pairs: [
+    ['QEMU', 'QEMU'],
+    ['QEMU', 'us'],
+    ['us', 'us'],
+  ],
+  baseline: 'QEMU → QEMU, preempt',
+};
+
+/** How pages that are asked for come: what both ends are told. */
+interface Channel {
+  readonly name: string;
+  readonly settings: Omit<ListenSettings & SendSettings, 'mode'>;
 }
 
-function fromUs(image: MemoryImage, us: PeerProcess, kind: Kind, preempt: boolean): Promise<Sample> {
-  const background = kind.load === 'idle' ? { backgroundBytesPerSecond: BACKGROUND } : {};
-  return touchAll(image, kind, preempt, (uri) => us.send(uri, { mode: 'postcopy', preempt, ...background }));
-}
-
-async function limit(image: MemoryImage, transport: Transport): Promise<Sample> {
-  const { perSecond, p50Us, p99Us, mostUs } = await measureFaults(transport, image.bytes / PAGE);
-  return { throughput: perSecond, figures: { 'touch p50 µs': p50Us, 'touch p99 µs': p99Us, 'touch most µs': mostUs } };
-}
-
-const preempts = [
-  { preempt: false, how: '' },
-  { preempt: true, how: ', preempt' },
+const channels: readonly Channel[] = [
+  { name: '', settings: {} },
+  { name: ', preempt', settings: { preempt: true } },
 ];
 
-const nameOf = ({ transport, touch, load }: Kind): string =>
-  `faults, ${load}, ${transport}, ${touch.order}, ${touch.threads === 1 ? '1 thread' : `${touch.threads} threads`}`;
+const threadCounts = [1, 4];
+const orders = ['sequential', 'random'] as const;
+const touches = threadCounts.flatMap((threads) => orders.map((order): TouchOptions => ({ threads, order })));
 
-/** Of a QEMU there is none: where it is told to send little, that holds requested pages back as well. */
-function idleComparison(image: MemoryImage, us: PeerProcess, kind: Kind): Comparison {
-  const ours = preempts.map(({ preempt, how }) => ({
-    name: `us → us${how}`,
-    run: () => fromUs(image, us, kind, preempt),
-  }));
-  // The programme has one thread that touches: of more it tells nothing.
-  const hasLimit = kind.touch.threads === 1;
-  const bare = { name: LIMIT, run: () => limit(image, kind.transport) };
+const waitFigures = (wait: Pick<Touched, 'p50Us' | 'p99Us' | 'mostUs'>): Sample['figures'] => ({
+  'wait p50 µs': wait.p50Us,
+  'wait p99 µs': wait.p99Us,
+  'wait most µs': wait.mostUs,
+});
+
+/** From the reading of a fault on. */
+const faultFigures = ({ count, p50Us, p99Us, stages }: FaultInfo): Sample['figures'] => ({
+  faults: count,
+  'fault p50 µs': p50Us,
+  'fault p99 µs': p99Us,
+  'request out p50 µs': stages.requestSent.p50Us,
+  'page in p50 µs': stages.pageArrived.p50Us,
+  'placed p50 µs': stages.pagePlaced.p50Us,
+});
+
+async function touchAll(
+  image: MemoryImage,
+  touch: TouchOptions,
+  opening: () => SourceEnd | Promise<SourceEnd>,
+  accepting: Promise<DestinationEnd>,
+): Promise<Sample> {
+  await using destination = await accepting;
+  await using source = await opening();
+  await using toucher = await Toucher.start(destination.pid, image.bytes, touch);
+  const receive = async () => {
+    const touched = await toucher.touchAll(await destination.handedOver());
+    return { touched, ...(await destination.completed()) };
+  };
+  const [{ requests }, { touched, faults }] = await Promise.all([source.send(destination.uri), receive()]);
+  await destination.requireSameRam();
+  const seen = { waits: touched.waits, requests, ...waitFigures(touched) };
   return {
-    name: nameOf(kind),
-    unit: 'pages',
-    baseline: 'us → us',
-    compared: ['touch p50 µs', 'touch p99 µs'],
-    ...(hasLimit ? { limit: LIMIT } : {}),
-    contenders: [...ours, ...(hasLimit ? [bare] : [])],
+    throughput: image.bytes / PAGE / (touched.allMs / 1000),
+    figures: { ...seen, ...(faults === undefined ? {} : faultFigures(faults)) },
   };
 }
 
-function loadedComparison(image: MemoryImage, us: PeerProcess, kind: Kind): Comparison {
+function contendersOf(image: MemoryImage, us: PeerProcess, load: Load, kind: Kind): readonly Contender[] {
+  const { backgroundBytesPerSecond } = load;
+  const background = backgroundBytesPerSecond === undefined ? {} : { backgroundBytesPerSecond };
+  const sources = {
+    QEMU: (settings: SendSettings) => qemuSource(image, settings),
+    us: (settings: SendSettings) => ourSource(us, settings),
+  };
+  const destinations = { QEMU: qemuDestination, us: ourDestination };
+  return load.pairs.flatMap(([from, to]) =>
+    channels.map(({ name, settings }) => {
+      const both = { mode: 'postcopy', ...settings } as const;
+      const open = () => sources[from]({ ...both, ...background });
+      const run = () => touchAll(image, kind.touch, open, destinations[to](image, kind.transport, both));
+      return { name: `${from} → ${to}${name}`, run };
+    }),
+  );
+}
+
+/** The programme has one thread that touches: of more it tells nothing. */
+function limitsOf(image: MemoryImage, { transport, touch }: Kind): readonly Contender[] {
+  const run = async (): Promise<Sample> => {
+    const times = await measureFaults(transport, image.bytes / PAGE);
+    return { throughput: times.perSecond, figures: waitFigures(times) };
+  };
+  return touch.threads === 1 ? [{ name: LIMIT, run }] : [];
+}
+
+function comparisonOf(load: Load, { transport, touch }: Kind, contenders: readonly Contender[]): Comparison {
+  const threads = touch.threads === 1 ? '1 thread' : `${touch.threads} threads`;
   return {
-    name: nameOf(kind),
+    name: `faults, ${load.name}, ${transport}, ${touch.order}, ${threads}`,
     unit: 'pages',
-    baseline: 'QEMU → us',
-    compared: ['fault p50 µs', 'fault p99 µs'],
-    contenders: preempts.flatMap(({ preempt, how }) => [
-      { name: `QEMU → us${how}`, run: () => fromQemu(image, kind, preempt) },
-      { name: `us → us${how}`, run: () => fromUs(image, us, kind, preempt) },
-    ]),
+    baseline: load.baseline,
+    compared: ['wait p50 µs', 'wait p99 µs'],
+    contenders,
   };
 }
+
+const kindsOf = (transports: readonly Transport[], touched: readonly TouchOptions[]): readonly Kind[] =>
+  transports.flatMap((transport) => touched.map((touch) => ({ transport, touch })));
 
 /** The same odd end as the memory that is asked for. */
 const atMost = (bytes: number, most: number): number => Math.min(bytes - (bytes % MIB), most) + (bytes % MIB);
 
 export const faults: Benchmark = {
   name: 'faults',
-  title: 'Page faults served a second at a destination of ours while little else is sent, and how long each takes',
+  title: 'Page faults served a second while little else is sent, and how long each takes',
   open({ memoryBytes, transports, quick }: BenchOptions) {
-    const kinds = transports.flatMap((transport) => touches.map((touch): Kind => ({ transport, touch, load: 'idle' })));
-    const comparisons = (image: MemoryImage, us: PeerProcess) => kinds.map((kind) => idleComparison(image, us, kind));
+    const comparisons = (image: MemoryImage, us: PeerProcess) =>
+      kindsOf(transports, touches).map((kind) => {
+        const limits = limitsOf(image, kind);
+        const comparison = comparisonOf(idle, kind, [...contendersOf(image, us, idle, kind), ...limits]);
+        return limits.length > 0 ? { ...comparison, limit: LIMIT } : comparison;
+      });
     return openWithSource(atMost(memoryBytes, quick ? IDLE_BYTES_QUICK : IDLE_BYTES), comparisons, 'incompressible');
   },
 };
@@ -135,12 +176,10 @@ const scattered = touches.filter(({ order }) => order === 'random');
 
 export const faultsUnderLoad: Benchmark = {
   name: 'faults-under-load',
-  title: 'Page faults at a destination of ours while all else is sent as fast as it goes',
+  title: 'Page faults while all else is sent as fast as it goes, and how long each takes',
   open({ memoryBytes, transports }: BenchOptions) {
-    const kinds = transports.flatMap((transport) =>
-      scattered.map((touch): Kind => ({ transport, touch, load: 'all sent meanwhile' })),
-    );
-    const comparisons = (image: MemoryImage, us: PeerProcess) => kinds.map((kind) => loadedComparison(image, us, kind));
+    const comparisons = (image: MemoryImage, us: PeerProcess) =>
+      kindsOf(transports, scattered).map((kind) => comparisonOf(loaded, kind, contendersOf(image, us, loaded, kind)));
     return openWithSource(memoryBytes, comparisons, 'incompressible');
   },
 };

@@ -41,6 +41,11 @@ export class PeerProcess implements AsyncDisposable {
     return (await this.#ask({ do: 'listen', uri, settings })).uri;
   }
 
+  /** Resolves once the guest is here and its pages may be touched: where the block is mapped in this process. */
+  async handedOver(idstr: string): Promise<number> {
+    return (await this.#ask({ do: 'await-handed-over', idstr })).address;
+  }
+
   received(): Promise<Received> {
     return this.#ask({ do: 'await-received' });
   }
