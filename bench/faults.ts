@@ -12,7 +12,8 @@ import type { MemoryImage } from './memory-image.ts';
 import type { ListenSettings, SendSettings } from './peer-messages.ts';
 import type { PeerProcess } from './peer-process.ts';
 import { openWithSource } from './source-with-guest.ts';
-import { type Touched, Toucher, type TouchOptions } from './toucher.ts';
+import { quantileFigures } from './statistics.ts';
+import { Toucher, type TouchOptions } from './toucher.ts';
 
 const PAGE = 4096;
 /** Nearly every page is a fault then, so that little memory is enough of them. */
@@ -75,12 +76,6 @@ const threadCounts = [1, 4];
 const orders = ['sequential', 'random'] as const;
 const touches = threadCounts.flatMap((threads) => orders.map((order): TouchOptions => ({ threads, order })));
 
-const waitFigures = (wait: Pick<Touched, 'p50Us' | 'p99Us' | 'mostUs'>): Sample['figures'] => ({
-  'wait p50 µs': wait.p50Us,
-  'wait p99 µs': wait.p99Us,
-  'wait most µs': wait.mostUs,
-});
-
 /** From the reading of a fault on. */
 const faultFigures = ({ count, p50Us, p99Us, stages }: FaultInfo): Sample['figures'] => ({
   faults: count,
@@ -106,7 +101,7 @@ async function touchAll(
   };
   const [{ requests }, { touched, faults }] = await Promise.all([source.send(destination.uri), receive()]);
   await destination.requireSameRam();
-  const seen = { waits: touched.waits, requests, ...waitFigures(touched) };
+  const seen = { waits: touched.waits, requests, ...quantileFigures(touched, 'wait ') };
   return {
     throughput: image.bytes / PAGE / (touched.allMs / 1000),
     figures: { ...seen, ...(faults === undefined ? {} : faultFigures(faults)) },
@@ -135,7 +130,7 @@ function contendersOf(image: MemoryImage, us: PeerProcess, load: Load, kind: Kin
 function limitsOf(image: MemoryImage, { transport, touch }: Kind): readonly Contender[] {
   const run = async (): Promise<Sample> => {
     const times = await measureFaults(transport, image.bytes / PAGE);
-    return { throughput: times.perSecond, figures: waitFigures(times) };
+    return { throughput: times.perSecond, figures: quantileFigures(times, 'wait ') };
   };
   return touch.threads === 1 ? [{ name: LIMIT, run }] : [];
 }

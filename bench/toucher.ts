@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { execa } from 'execa';
 import { nativeProgram } from './native-program.ts';
+import type { Quantiles } from './statistics.ts';
 
 export interface TouchOptions {
   /** Each has a part of its own of the memory. */
@@ -12,16 +13,12 @@ export interface TouchOptions {
   readonly order: 'sequential' | 'random';
 }
 
-export interface Touched {
+/** Of the touches that waited, their quantiles. */
+export interface Touched extends Quantiles {
   /** Milliseconds from the first touch until the last had returned. */
   readonly allMs: number;
-  /** Touches that found no page there; and how many microseconds those took. */
+  /** Touches that found no page there. */
   readonly waits: number;
-  readonly p50Us: number;
-  readonly p90Us: number;
-  readonly p99Us: number;
-  readonly p999Us: number;
-  readonly mostUs: number;
 }
 
 const startProgram = (program: string, args: readonly string[]) => execa(program, args, { stdin: 'pipe' });

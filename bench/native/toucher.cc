@@ -10,7 +10,7 @@
 // the same at each run.
 //
 // Prints one line of JSON: milliseconds from the first touch to the end of the last; how many
-// touches found no page there, and microseconds of those. A failed system call ends it with status
+// touches found no page there, and the quantiles of those. A failed system call ends it with status
 // 1 and the call's name.
 #include <fcntl.h>
 #include <sys/uio.h>
@@ -30,6 +30,8 @@
 #include <string_view>
 #include <thread>
 #include <vector>
+
+#include "quantiles.h"
 
 namespace {
 
@@ -122,14 +124,9 @@ void Print(const std::vector<Times>& all, Clock::time_point start) {
     end = std::max(end, each.end);
     waits.insert(waits.end(), each.waits.begin(), each.waits.end());
   }
-  std::sort(waits.begin(), waits.end());
-  const auto at = [&](size_t thousandths) {
-    return waits.empty() ? 0.0 : waits[(waits.size() - 1) * thousandths / 1000];
-  };
-  std::printf(
-      "{\"allMs\":%f,\"waits\":%zu,\"p50Us\":%f,\"p90Us\":%f,\"p99Us\":%f,"
-      "\"p999Us\":%f,\"mostUs\":%f}\n",
-      Microseconds(end - start) / 1000, waits.size(), at(500), at(900), at(990), at(999), at(1000));
+  std::printf("{\"allMs\":%f,\"waits\":%zu,", Microseconds(end - start) / 1000, waits.size());
+  PrintQuantiles(waits);
+  std::puts("}");
 }
 
 void Run(pid_t pid, size_t bytes, size_t threads, bool is_random) {
