@@ -1,12 +1,15 @@
 /** What a bench says to a process of ours, and hears from it: commands with one reply each, by IPC. */
 import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { StressGuestSettings } from '#lib/guest/stress-guest.js';
+import type { MemoryKind } from '#lib/memory/ram-block.js';
 import type { Mode } from './benchmark.ts';
 import type { ResidentMemory } from './resident-memory.ts';
 
 export interface ListenSettings {
   readonly mode: Mode;
   readonly preempt?: boolean;
+  /** What a QEMU's guest is kept in; anonymous memory when absent. */
+  readonly kind?: MemoryKind;
   /** A guest of ours is to come, with so many bytes of RAM. Absent: a QEMU's. */
   readonly memory?: number;
 }
@@ -42,6 +45,8 @@ export type PeerCommand =
   | { readonly do: 'memory' }
   /** Tell what a kept block holds. */
   | { readonly do: 'hash'; readonly idstr: string }
+  /** Tell where others can open a kept block that is a memfd. */
+  | { readonly do: 'file'; readonly idstr: string }
   /** Hold a kept block against a file. */
   | { readonly do: 'compare'; readonly idstr: string; readonly path: string };
 
@@ -75,6 +80,7 @@ export interface PeerReplies {
   readonly verify: { readonly badPages: number };
   readonly memory: ResidentMemory;
   readonly hash: { readonly sha256: string };
+  readonly file: { readonly path: string };
   /** Where they begin to differ; -1 where they don't. */
   readonly compare: { readonly difference: number };
 }

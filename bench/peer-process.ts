@@ -75,6 +75,11 @@ export class PeerProcess implements AsyncDisposable {
     return (await this.#ask({ do: 'hash', idstr })).sha256;
   }
 
+  /** Where others can open a block that is a memfd, for as long as the process lives. */
+  async file(idstr: string): Promise<string> {
+    return (await this.#ask({ do: 'file', idstr })).path;
+  }
+
   /** Resolved once the destination has closed the connection. */
   async sendUntilLost(uri: string, preempt: boolean): Promise<void> {
     await this.#ask({ do: 'send-until-lost', uri, preempt });

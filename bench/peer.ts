@@ -29,10 +29,10 @@ let handedOver: Promise<KeptMachine> | undefined;
 
 async function startListening(
   uri: string,
-  { mode, preempt = false, memory }: ListenSettings,
+  { mode, preempt = false, kind, memory }: ListenSettings,
 ): Promise<PeerReplies['listen']> {
   handedOver = new Promise((resolve) => {
-    keeper = new TimedMachineReceiver(resolve);
+    keeper = new TimedMachineReceiver(resolve, kind);
   });
   stress = memory === undefined ? undefined : StressGuest.empty({ memory });
   incoming = await listen(uri, {
@@ -131,6 +131,11 @@ async function hash(idstr: string): Promise<PeerReplies['hash']> {
   return { sha256: createHash('sha256').update(keeper.kept.bytesOf(idstr)).digest('hex') };
 }
 
+function fileOf(idstr: string): PeerReplies['file'] {
+  const { fd } = native().ramBlockInfo(blockOf(idstr).handle);
+  return { path: `/proc/${process.pid}/fd/${fd}` };
+}
+
 async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerReplies]> {
   switch (command.do) {
     case 'listen':
@@ -151,6 +156,8 @@ async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerRepl
       return residentMemory(stress?.ramBlocks ?? []);
     case 'hash':
       return hash(command.idstr);
+    case 'file':
+      return fileOf(command.idstr);
     case 'compare':
       return compare(command.idstr, command.path);
   }
