@@ -1,19 +1,21 @@
 /**
- * How many page faults are served a second, and how long each takes, with QEMU and us at either end: every page of the
- * destination's RAM is touched from when the guest has come, from outside (toucher.ts), while next to nothing else is
- * sent, or all else as fast as it goes.
+ * How many page faults are served a second, how long each takes, and in how many system calls, with QEMU and us at
+ * either end: every page of the destination's RAM is touched from when the guest has come, from outside (toucher.ts),
+ * while next to nothing else is sent, or all else as fast as it goes.
  */
 import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Comparison, type Contender, MIB, type Sample } from './benchmark.ts';
-import { type DestinationEnd, ourDestination, ourSource, qemuDestination, qemuSource, type SourceEnd } from './ends.ts';
+import { ourDestination, ourSource, qemuDestination, qemuSource } from './ends.ts';
 import { measureFaults } from './limits-program.ts';
 import type { MemoryImage } from './memory-image.ts';
 import type { ListenSettings, SendSettings } from './peer-messages.ts';
 import type { PeerProcess } from './peer-process.ts';
 import { openWithSource } from './source-with-guest.ts';
 import { quantileFigures } from './statistics.ts';
-import { Toucher, type TouchOptions } from './toucher.ts';
+import { syscallCounterProblem } from './syscall-counter.ts';
+import { type TouchOutcome, touchAll } from './touched-postcopy.ts';
+import type { TouchOptions } from './toucher.ts';
 
 const PAGE = 4096;
 /** Nearly every page is a fault then, so that little memory is enough of them. */
@@ -86,42 +88,69 @@ const faultFigures = ({ count, p50Us, p99Us, stages }: FaultInfo): Sample['figur
   'placed p50 µs': stages.pagePlaced.p50Us,
 });
 
-async function touchAll(
-  image: MemoryImage,
-  touch: TouchOptions,
-  opening: () => SourceEnd | Promise<SourceEnd>,
-  accepting: Promise<DestinationEnd>,
-): Promise<Sample> {
-  await using destination = await accepting;
-  await using source = await opening();
-  await using toucher = await Toucher.start(destination.pid, image.bytes, touch);
-  const receive = async () => {
-    const touched = await toucher.touchAll(await destination.handedOver());
-    return { touched, ...(await destination.completed()) };
-  };
-  const [{ requests }, { touched, faults }] = await Promise.all([source.send(destination.uri), receive()]);
-  await destination.requireSameRam();
-  const seen = { waits: touched.waits, requests, ...quantileFigures(touched, 'wait ') };
-  return {
-    throughput: image.bytes / PAGE / (touched.allMs / 1000),
-    figures: { ...seen, ...(faults === undefined ? {} : faultFigures(faults)) },
-  };
+/** What is measured while all is touched. */
+interface Measure {
+  readonly name: string;
+  readonly countsCalls: boolean;
+  readonly compared: readonly string[];
+  sampleOf(outcome: TouchOutcome): Sample;
 }
 
-function contendersOf(image: MemoryImage, us: PeerProcess, load: Load, kind: Kind): readonly Contender[] {
-  const { backgroundBytesPerSecond } = load;
+const times: Measure = {
+  name: 'faults',
+  countsCalls: false,
+  compared: ['wait p50 µs', 'wait p99 µs'],
+  sampleOf: ({ pages, touched, requests, faults }) => ({
+    throughput: pages / (touched.allMs / 1000),
+    figures: {
+      waits: touched.waits,
+      requests,
+      ...quantileFigures(touched, 'wait '),
+      ...(faults === undefined ? {} : faultFigures(faults)),
+    },
+  }),
+};
+
+const SOURCE_CALLS = "source's calls a fault";
+const DESTINATION_CALLS = "destination's calls a fault";
+
+/** By themselves, as to be counted slows them down. */
+const calls: Measure = {
+  name: 'system calls',
+  countsCalls: true,
+  compared: [SOURCE_CALLS, DESTINATION_CALLS],
+  sampleOf: ({ touched: { waits }, requests, calls: made = { source: 0, destination: 0 } }) => ({
+    figures: {
+      [SOURCE_CALLS]: made.source / waits,
+      [DESTINATION_CALLS]: made.destination / waits,
+      waits,
+      requests,
+    },
+  }),
+};
+
+function contendersOf(
+  image: MemoryImage,
+  us: PeerProcess,
+  { touch, transport }: Kind,
+  { pairs, backgroundBytesPerSecond }: Load,
+  { countsCalls, sampleOf }: Measure,
+): readonly Contender[] {
   const background = backgroundBytesPerSecond === undefined ? {} : { backgroundBytesPerSecond };
   const sources = {
     QEMU: (settings: SendSettings) => qemuSource(image, settings),
     us: (settings: SendSettings) => ourSource(us, settings),
   };
   const destinations = { QEMU: qemuDestination, us: ourDestination };
-  return load.pairs.flatMap(([from, to]) =>
+  return pairs.flatMap(([from, to]) =>
     channels.map(({ name, settings }) => {
       const both = { mode: 'postcopy', ...settings } as const;
       const open = () => sources[from]({ ...both, ...background });
-      const run = () => touchAll(image, kind.touch, open, destinations[to](image, kind.transport, both));
-      return { name: `${from} → ${to}${name}`, run };
+      return {
+        name: `${from} → ${to}${name}`,
+        run: async () =>
+          sampleOf(await touchAll(image, touch, open, destinations[to](image, transport, both), countsCalls)),
+      };
     }),
   );
 }
@@ -129,20 +158,21 @@ function contendersOf(image: MemoryImage, us: PeerProcess, load: Load, kind: Kin
 /** The programme has one thread that touches: of more it tells nothing. */
 function limitsOf(image: MemoryImage, { transport, touch }: Kind): readonly Contender[] {
   const run = async (): Promise<Sample> => {
-    const times = await measureFaults(transport, image.bytes / PAGE);
-    return { throughput: times.perSecond, figures: quantileFigures(times, 'wait ') };
+    const limit = await measureFaults(transport, image.bytes / PAGE);
+    return { throughput: limit.perSecond, figures: quantileFigures(limit, 'wait ') };
   };
   return touch.threads === 1 ? [{ name: LIMIT, run }] : [];
 }
 
-function comparisonOf(load: Load, { transport, touch }: Kind, contenders: readonly Contender[]): Comparison {
+function comparisonOf(image: MemoryImage, us: PeerProcess, kind: Kind, load: Load, measure: Measure): Comparison {
+  const { transport, touch } = kind;
   const threads = touch.threads === 1 ? '1 thread' : `${touch.threads} threads`;
   return {
-    name: `faults, ${load.name}, ${transport}, ${touch.order}, ${threads}`,
+    name: `${measure.name}, ${load.name}, ${transport}, ${touch.order}, ${threads}`,
     unit: 'pages',
     baseline: load.baseline,
-    compared: ['wait p50 µs', 'wait p99 µs'],
-    contenders,
+    compared: measure.compared,
+    contenders: contendersOf(image, us, kind, load, measure),
   };
 }
 
@@ -152,17 +182,27 @@ const kindsOf = (transports: readonly Transport[], touched: readonly TouchOption
 /** The same odd end as the memory that is asked for. */
 const atMost = (bytes: number, most: number): number => Math.min(bytes - (bytes % MIB), most) + (bytes % MIB);
 
+function withLimit(image: MemoryImage, kind: Kind, comparison: Comparison): Comparison {
+  const limits = limitsOf(image, kind);
+  if (limits.length === 0) return comparison;
+  return { ...comparison, limit: LIMIT, contenders: [...comparison.contenders, ...limits] };
+}
+
 export const faults: Benchmark = {
   name: 'faults',
-  title: 'Page faults served a second while little else is sent, and how long each takes',
-  open({ memoryBytes, transports, quick }: BenchOptions) {
-    const comparisons = (image: MemoryImage, us: PeerProcess) =>
-      kindsOf(transports, touches).map((kind) => {
-        const limits = limitsOf(image, kind);
-        const comparison = comparisonOf(idle, kind, [...contendersOf(image, us, idle, kind), ...limits]);
-        return limits.length > 0 ? { ...comparison, limit: LIMIT } : comparison;
-      });
-    return openWithSource(atMost(memoryBytes, quick ? IDLE_BYTES_QUICK : IDLE_BYTES), comparisons, 'incompressible');
+  title: 'Page faults served a second while little else is sent, how long each takes, and in how many system calls',
+  async open({ memoryBytes, transports, quick }: BenchOptions) {
+    const kinds = kindsOf(transports, touches);
+    const unavailable = await syscallCounterProblem();
+    const bytes = atMost(memoryBytes, quick ? IDLE_BYTES_QUICK : IDLE_BYTES);
+    const comparisons = (image: MemoryImage, us: PeerProcess) => [
+      ...kinds.map((kind) => withLimit(image, kind, comparisonOf(image, us, kind, idle, times))),
+      ...kinds.map((kind) => ({
+        ...comparisonOf(image, us, kind, idle, calls),
+        ...(unavailable === undefined ? {} : { unavailable }),
+      })),
+    ];
+    return await openWithSource(bytes, comparisons, 'incompressible');
   },
 };
 
@@ -174,7 +214,7 @@ export const faultsUnderLoad: Benchmark = {
   title: 'Page faults while all else is sent as fast as it goes, and how long each takes',
   open({ memoryBytes, transports }: BenchOptions) {
     const comparisons = (image: MemoryImage, us: PeerProcess) =>
-      kindsOf(transports, scattered).map((kind) => comparisonOf(loaded, kind, contendersOf(image, us, loaded, kind)));
+      kindsOf(transports, scattered).map((kind) => comparisonOf(image, us, kind, loaded, times));
     return openWithSource(memoryBytes, comparisons, 'incompressible');
   },
 };

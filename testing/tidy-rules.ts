@@ -239,6 +239,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/bench/resident-memory.test.ts': 'bench/resident-memory.ts',
   'test/bench/html.test.ts': 'bench/html.ts',
   'test/bench/limits-program.test.ts': 'bench/limits-program.ts',
+  'test/bench/syscall-counter.test.ts': 'bench/syscall-counter.ts',
   'test/bench/memory-image.test.ts': 'bench/memory-image.ts',
   'test/bench/toucher.test.ts': 'bench/toucher.ts',
   'test/bench/throughput-limit.test.ts': 'bench/throughput-limit.ts',
