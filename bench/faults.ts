@@ -33,12 +33,22 @@ interface Kind {
   readonly touch: TouchOptions;
 }
 
+/** How pages that are asked for come. */
+interface Channel {
+  readonly name: string;
+  /** What both ends are told. */
+  readonly settings: Omit<ListenSettings & SendSettings, 'mode'>;
+}
+
+const main: Channel = { name: '', settings: {} };
+const preempt: Channel = { name: ', preempt', settings: { preempt: true } };
+
 /** What the source does besides, and who is compared then. */
 interface Load {
   readonly name: string;
   /** No limit when absent. */
   readonly backgroundBytesPerSecond?: number;
-  readonly pairs: readonly (readonly [source: Side, destination: Side])[];
+  readonly ways: readonly (readonly [source: Side, destination: Side, channel: Channel])[];
   readonly baseline: string;
 }
 
@@ -46,33 +56,27 @@ interface Load {
 const idle: Load = {
   name: 'idle',
   backgroundBytesPerSecond: BACKGROUND,
-  pairs: [
-    ['us', 'QEMU'],
-    ['us', 'us'],
+  ways: [
+    ['us', 'QEMU', main],
+    ['us', 'QEMU', preempt],
+    ['us', 'us', main],
+    ['us', 'us', preempt],
   ],
   baseline: 'us → QEMU',
 };
 
 const loaded: Load = {
   name: 'all sent meanwhile',
-  pairs: [
-    ['QEMU', 'QEMU'],
-    ['QEMU', 'us'],
-    ['us', 'us'],
+  ways: [
+    ['QEMU', 'QEMU', main],
+    ['QEMU', 'QEMU', preempt],
+    ['QEMU', 'us', main],
+    ['QEMU', 'us', preempt],
+    ['us', 'us', main],
+    ['us', 'us', preempt],
   ],
   baseline: 'QEMU → QEMU, preempt',
 };
-
-/** How pages that are asked for come: what both ends are told. */
-interface Channel {
-  readonly name: string;
-  readonly settings: Omit<ListenSettings & SendSettings, 'mode'>;
-}
-
-const channels: readonly Channel[] = [
-  { name: '', settings: {} },
-  { name: ', preempt', settings: { preempt: true } },
-];
 
 /** As many as show that all of it works: with the limit beside it, and without. */
 const quickTouches: readonly TouchOptions[] = [
@@ -125,21 +129,18 @@ const calls: Measure = {
   name: 'system calls',
   countsCalls: true,
   compared: [SOURCE_CALLS, DESTINATION_CALLS],
-  sampleOf: ({ touched: { waits }, requests, calls: made = { source: 0, destination: 0 } }) => ({
-    figures: {
-      [SOURCE_CALLS]: made.source / waits,
-      [DESTINATION_CALLS]: made.destination / waits,
-      waits,
-      requests,
-    },
-  }),
+  sampleOf: ({ touched: { waits }, requests, calls: made }) => {
+    if (made === undefined) throw new Error('no system calls were counted');
+    const perFault = { [SOURCE_CALLS]: made.source / waits, [DESTINATION_CALLS]: made.destination / waits };
+    return { figures: { ...perFault, waits, requests } };
+  },
 };
 
 function contendersOf(
   image: MemoryImage,
   us: PeerProcess,
   { touch, transport }: Kind,
-  { pairs, backgroundBytesPerSecond }: Load,
+  { ways, backgroundBytesPerSecond }: Load,
   { countsCalls, sampleOf }: Measure,
 ): readonly Contender[] {
   const background = backgroundBytesPerSecond === undefined ? {} : { backgroundBytesPerSecond };
@@ -148,26 +149,15 @@ function contendersOf(
     us: (settings: SendSettings) => ourSource(us, settings),
   };
   const destinations = { QEMU: qemuDestination, us: ourDestination };
-  return pairs.flatMap(([from, to]) =>
-    channels.map(({ name, settings }) => {
-      const both = { mode: 'postcopy', ...settings } as const;
-      const open = () => sources[from]({ ...both, ...background });
-      return {
-        name: `${from} → ${to}${name}`,
-        run: async () =>
-          sampleOf(await touchAll(image, touch, open, destinations[to](image, transport, both), countsCalls)),
-      };
-    }),
-  );
-}
-
-/** The programme has one thread that touches: of more it tells nothing. */
-function limitsOf(image: MemoryImage, { transport, touch }: Kind): readonly Contender[] {
-  const run = async (): Promise<Sample> => {
-    const limit = await measureFaults(transport, image.bytes / PAGE);
-    return { throughput: limit.perSecond, figures: quantileFigures(limit, 'wait ') };
-  };
-  return touch.threads === 1 ? [{ name: LIMIT, run }] : [];
+  return ways.map(([from, to, { name, settings }]) => {
+    const both = { mode: 'postcopy', ...settings } as const;
+    const open = () => sources[from]({ ...both, ...background });
+    return {
+      name: `${from} → ${to}${name}`,
+      run: async () =>
+        sampleOf(await touchAll(image, touch, open, destinations[to](image, transport, both), countsCalls)),
+    };
+  });
 }
 
 function comparisonOf(image: MemoryImage, us: PeerProcess, kind: Kind, load: Load, measure: Measure): Comparison {
@@ -188,10 +178,14 @@ const kindsOf = (transports: readonly Transport[], touched: readonly TouchOption
 /** The same odd end as the memory that is asked for. */
 const atMost = (bytes: number, most: number): number => Math.min(bytes - (bytes % MIB), most) + (bytes % MIB);
 
-function withLimit(image: MemoryImage, kind: Kind, comparison: Comparison): Comparison {
-  const limits = limitsOf(image, kind);
-  if (limits.length === 0) return comparison;
-  return { ...comparison, limit: LIMIT, contenders: [...comparison.contenders, ...limits] };
+/** The programme has one thread that touches: of more it tells nothing. */
+function withLimit(image: MemoryImage, { transport, touch }: Kind, comparison: Comparison): Comparison {
+  if (touch.threads > 1) return comparison;
+  const run = async (): Promise<Sample> => {
+    const limit = await measureFaults(transport, image.bytes / PAGE);
+    return { throughput: limit.perSecond, figures: quantileFigures(limit, 'wait ') };
+  };
+  return { ...comparison, limit: LIMIT, contenders: [...comparison.contenders, { name: LIMIT, run }] };
 }
 
 export const faults: Benchmark = {
