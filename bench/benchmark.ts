@@ -27,6 +27,8 @@ export interface Comparison {
   readonly baseline?: string;
   /** Which contender is no engine but the most that this host can do: the others' part of it is told. */
   readonly limit?: string;
+  /** Why it can't be measured here, where it can't: nothing is run then, and this is told. */
+  readonly unavailable?: string;
   /** Figures whose ratios to the baseline's are told as well. */
   readonly compared?: readonly string[];
 }

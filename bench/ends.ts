@@ -1,14 +1,17 @@
 /** Both kinds of end of a migration, QEMU and us, alike: any source can send to any destination. */
+import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { Transport } from '../testing/qemu/migrate.ts';
-import type { Mode } from './benchmark.ts';
 import type { MemoryImage } from './memory-image.ts';
+import type { ListenSettings, SendSettings } from './peer-messages.ts';
 import { PeerProcess } from './peer-process.ts';
 import {
   completed,
+  handedOver,
   prepareToSend,
   RAM_ID,
+  ramAddress,
   requireSameRam,
-  type SourceTimes,
+  type SourceFigures,
   sendFromQemu,
   startQemuDestination,
   startQemuSource,
@@ -17,21 +20,23 @@ import {
 export interface SourceEnd extends AsyncDisposable {
   readonly pid: number;
   /** Resolves with what it says of it when it has completed. */
-  send(uri: string): Promise<SourceTimes>;
+  send(uri: string): Promise<SourceFigures>;
 }
 
 export interface DestinationEnd extends AsyncDisposable {
   readonly pid: number;
   readonly uri: string;
-  /** Rejects where the migration fails. */
-  completed(): Promise<unknown>;
+  /** In postcopy: resolves once the pages of RAM may be touched, with where it is mapped in that process. */
+  handedOver(): Promise<number>;
+  /** Behind {@link handedOver}. Rejects where the migration fails. A QEMU does not tell of its faults. */
+  completed(): Promise<{ readonly faults?: FaultInfo }>;
   /** Throws unless the RAM is that of the image. */
   requireSameRam(): Promise<void>;
 }
 
-export async function qemuSource(image: MemoryImage, mode: Mode): Promise<SourceEnd> {
+export async function qemuSource(image: MemoryImage, { mode, preempt }: SendSettings): Promise<SourceEnd> {
   const qemu = await startQemuSource(image);
-  await prepareToSend(qemu, mode);
+  await prepareToSend(qemu, mode, preempt);
   return {
     pid: qemu.pid,
     send: (uri) => sendFromQemu(qemu, uri, mode),
@@ -40,27 +45,43 @@ export async function qemuSource(image: MemoryImage, mode: Mode): Promise<Source
 }
 
 /** `us` has the guest, also when it has been sent: it is left as it is. */
-export function ourSource(us: PeerProcess, mode: Mode): SourceEnd {
-  return { pid: us.pid, send: (uri) => us.send(uri, { mode }), [Symbol.asyncDispose]: async () => {} };
+export function ourSource(us: PeerProcess, settings: SendSettings): SourceEnd {
+  return { pid: us.pid, send: (uri) => us.send(uri, settings), [Symbol.asyncDispose]: async () => {} };
 }
 
-export async function qemuDestination(image: MemoryImage, mode: Mode, transport: Transport): Promise<DestinationEnd> {
-  const { qemu, uri } = await startQemuDestination(image.bytes, mode, transport);
+export async function qemuDestination(
+  image: MemoryImage,
+  transport: Transport,
+  { mode, preempt }: ListenSettings,
+): Promise<DestinationEnd> {
+  const { qemu, uri } = await startQemuDestination(image.bytes, mode, transport, preempt);
   return {
     pid: qemu.pid,
     uri,
-    completed: () => completed(qemu),
+    handedOver: async () => {
+      const address = await ramAddress(qemu);
+      await handedOver(qemu);
+      return address;
+    },
+    completed: async () => {
+      await completed(qemu);
+      return {};
+    },
     requireSameRam: () => requireSameRam(qemu, image),
     [Symbol.asyncDispose]: () => qemu.stop(),
   };
 }
 
-export async function ourDestination(image: MemoryImage, mode: Mode, transport: Transport): Promise<DestinationEnd> {
+export async function ourDestination(
+  image: MemoryImage,
+  transport: Transport,
+  settings: ListenSettings,
+): Promise<DestinationEnd> {
   const us = PeerProcess.start();
-  const uri = await us.listen(transport, { mode });
   return {
     pid: us.pid,
-    uri,
+    uri: await us.listen(transport, settings),
+    handedOver: () => us.handedOver(RAM_ID),
     completed: () => us.received(),
     requireSameRam: () => us.requireSameRam(RAM_ID, image.path),
     [Symbol.asyncDispose]: () => us[Symbol.asyncDispose](),

@@ -1,14 +1,20 @@
 /**
- * How many page faults are served a second, and how long each takes: threads of a destination of ours touch every page
- * from when the guest has come, while next to nothing else is sent, or all else as fast as it goes.
+ * How many page faults are served a second, how long each takes, and in how many system calls, with QEMU and us at
+ * either end: every page of the destination's RAM is touched from when the guest has come, from outside (toucher.ts),
+ * while next to nothing else is sent, or all else as fast as it goes.
  */
-import { setUp, type Transport } from '../testing/qemu/migrate.ts';
-import { type Benchmark, type BenchOptions, type Comparison, MIB, type Sample } from './benchmark.ts';
+import type { FaultInfo } from '#lib/destination/incoming-info.js';
+import type { Transport } from '../testing/qemu/migrate.ts';
+import { type Benchmark, type BenchOptions, type Comparison, type Contender, MIB, type Sample } from './benchmark.ts';
+import { ourDestination, ourSource, qemuDestination, qemuSource } from './ends.ts';
 import { measureFaults } from './limits-program.ts';
 import type { MemoryImage } from './memory-image.ts';
-import { PeerProcess } from './peer-process.ts';
-import { RAM_ID, sendFromQemu, sendingParameters, startQemuSource } from './qemu-peer.ts';
+import type { ListenSettings, SendSettings } from './peer-messages.ts';
+import type { PeerProcess } from './peer-process.ts';
 import { openWithSource } from './source-with-guest.ts';
+import { quantileFigures } from './statistics.ts';
+import { syscallCounterProblem } from './syscall-counter.ts';
+import { type TouchOutcome, touchAll } from './touched-postcopy.ts';
 import type { TouchOptions } from './toucher.ts';
 
 const PAGE = 4096;
@@ -19,128 +25,197 @@ const IDLE_BYTES_QUICK = 8 * MIB;
 const BACKGROUND = MIB;
 const LIMIT = 'the limit';
 
+type Side = 'QEMU' | 'us';
+
+/** What is touched, and how. */
 interface Kind {
   readonly transport: Transport;
   readonly touch: TouchOptions;
-  readonly load: 'idle' | 'all sent meanwhile';
 }
 
-const touches: readonly TouchOptions[] = ([1, 4] as const).flatMap((threads) =>
-  (['sequential', 'random'] as const).map((order) => ({ threads, order })),
-);
-
-/** Has a source send to a new process of ours, which touches all. */
-async function touchAll(
-  image: MemoryImage,
-  { transport, touch }: Kind,
-  preempt: boolean,
-  send: (uri: string) => Promise<unknown>,
-): Promise<Sample> {
-  await using destination = PeerProcess.start();
-  const settings = { mode: 'postcopy', preempt, touch: { ...touch, idstr: RAM_ID } } as const;
-  const uri = await destination.listen(transport, settings);
-  const [{ touched, faults, requests }] = await Promise.all([destination.received(), send(uri)]);
-  await destination.requireSameRam(RAM_ID, image.path);
-  if (touched === undefined) throw new Error('nobody has touched a page');
-  const { requestSent, pageArrived, pagePlaced } = faults.stages;
-  return {
-    throughput: image.bytes / PAGE / (touched.allMs / 1000),
-    figures: {
-      faults: faults.count,
-      requests,
-      'touch p50 µs': touched.p50Us,
-      'touch p99 µs': touched.p99Us,
-      'touch p999 µs': touched.p999Us,
-      'touch most µs': touched.mostUs,
-      'fault p50 µs': faults.p50Us,
-      'fault p99 µs': faults.p99Us,
-      'request out p50 µs': requestSent.p50Us,
-      'page in p50 µs': pageArrived.p50Us,
-      'placed p50 µs': pagePlaced.p50Us,
-    },
-  };
+/** How pages that are asked for come. */
+interface Channel {
+  readonly name: string;
+  /** What both ends are told. */
+  readonly settings: Omit<ListenSettings & SendSettings, 'mode'>;
 }
 
-async function fromQemu(image: MemoryImage, kind: Kind, preempt: boolean): Promise<Sample> {
-  await using source = await startQemuSource(image);
-  await setUp(source, ['postcopy-ram', ...(preempt ? ['postcopy-preempt'] : [])], sendingParameters);
-  return await touchAll(image, kind, preempt, (uri) => sendFromQemu(source, uri, 'postcopy'));
+const main: Channel = { name: '', settings: {} };
+const preempt: Channel = { name: ', preempt', settings: { preempt: true } };
+
+/** What the source does besides, and who is compared then. */
+interface Load {
+  readonly name: string;
+  /** No limit when absent. */
+  readonly backgroundBytesPerSecond?: number;
+  readonly ways: readonly (readonly [source: Side, destination: Side, channel: Channel])[];
+  readonly baseline: string;
 }
 
-function fromUs(image: MemoryImage, us: PeerProcess, kind: Kind, preempt: boolean): Promise<Sample> {
-  const background = kind.load === 'idle' ? { backgroundBytesPerSecond: BACKGROUND } : {};
-  return touchAll(image, kind, preempt, (uri) => us.send(uri, { mode: 'postcopy', preempt, ...background }));
-}
+/** A QEMU source that is told to send little holds requested pages back too: so ours sends to both. */
+const idle: Load = {
+  name: 'idle',
+  backgroundBytesPerSecond: BACKGROUND,
+  ways: [
+    ['us', 'QEMU', main],
+    ['us', 'QEMU', preempt],
+    ['us', 'us', main],
+    ['us', 'us', preempt],
+  ],
+  baseline: 'us → QEMU',
+};
 
-async function limit(image: MemoryImage, transport: Transport): Promise<Sample> {
-  const { perSecond, p50Us, p99Us, mostUs } = await measureFaults(transport, image.bytes / PAGE);
-  return { throughput: perSecond, figures: { 'touch p50 µs': p50Us, 'touch p99 µs': p99Us, 'touch most µs': mostUs } };
-}
+const loaded: Load = {
+  name: 'all sent meanwhile',
+  ways: [
+    ['QEMU', 'QEMU', main],
+    ['QEMU', 'QEMU', preempt],
+    ['QEMU', 'us', main],
+    ['QEMU', 'us', preempt],
+    ['us', 'us', main],
+    ['us', 'us', preempt],
+  ],
+  baseline: 'QEMU → QEMU, preempt',
+};
 
-const preempts = [
-  { preempt: false, how: '' },
-  { preempt: true, how: ', preempt' },
+/** As many as show that all of it works: with the limit beside it, and without. */
+const quickTouches: readonly TouchOptions[] = [
+  { threads: 1, order: 'sequential' },
+  { threads: 4, order: 'random' },
 ];
 
-const nameOf = ({ transport, touch, load }: Kind): string =>
-  `faults, ${load}, ${transport}, ${touch.order}, ${touch.threads === 1 ? '1 thread' : `${touch.threads} threads`}`;
+const threadCounts = [1, 4];
+const orders = ['sequential', 'random'] as const;
+const touches = threadCounts.flatMap((threads) => orders.map((order): TouchOptions => ({ threads, order })));
 
-/** Of a QEMU there is none: where it is told to send little, that holds requested pages back as well. */
-function idleComparison(image: MemoryImage, us: PeerProcess, kind: Kind): Comparison {
-  const ours = preempts.map(({ preempt, how }) => ({
-    name: `us → us${how}`,
-    run: () => fromUs(image, us, kind, preempt),
-  }));
-  // The programme has one thread that touches: of more it tells nothing.
-  const hasLimit = kind.touch.threads === 1;
-  const bare = { name: LIMIT, run: () => limit(image, kind.transport) };
+/** From the reading of a fault on. */
+const faultFigures = ({ count, p50Us, p99Us, stages }: FaultInfo): Sample['figures'] => ({
+  faults: count,
+  'fault p50 µs': p50Us,
+  'fault p99 µs': p99Us,
+  'request out p50 µs': stages.requestSent.p50Us,
+  'page in p50 µs': stages.pageArrived.p50Us,
+  'placed p50 µs': stages.pagePlaced.p50Us,
+});
+
+/** What is measured while all is touched. */
+interface Measure {
+  readonly name: string;
+  readonly countsCalls: boolean;
+  readonly compared: readonly string[];
+  sampleOf(outcome: TouchOutcome): Sample;
+}
+
+const times: Measure = {
+  name: 'faults',
+  countsCalls: false,
+  compared: ['wait p50 µs', 'wait p99 µs'],
+  sampleOf: ({ pages, touched, requests, faults }) => ({
+    throughput: pages / (touched.allMs / 1000),
+    figures: {
+      waits: touched.waits,
+      requests,
+      ...quantileFigures(touched, 'wait '),
+      ...(faults === undefined ? {} : faultFigures(faults)),
+    },
+  }),
+};
+
+const SOURCE_CALLS = "source's calls a fault";
+const DESTINATION_CALLS = "destination's calls a fault";
+
+/** By themselves, as to be counted slows them down. */
+const calls: Measure = {
+  name: 'system calls',
+  countsCalls: true,
+  compared: [SOURCE_CALLS, DESTINATION_CALLS],
+  sampleOf: ({ touched: { waits }, requests, calls: made }) => {
+    if (made === undefined) throw new Error('no system calls were counted');
+    const perFault = { [SOURCE_CALLS]: made.source / waits, [DESTINATION_CALLS]: made.destination / waits };
+    return { figures: { ...perFault, waits, requests } };
+  },
+};
+
+function contendersOf(
+  image: MemoryImage,
+  us: PeerProcess,
+  { touch, transport }: Kind,
+  { ways, backgroundBytesPerSecond }: Load,
+  { countsCalls, sampleOf }: Measure,
+): readonly Contender[] {
+  const background = backgroundBytesPerSecond === undefined ? {} : { backgroundBytesPerSecond };
+  const sources = {
+    QEMU: (settings: SendSettings) => qemuSource(image, settings),
+    us: (settings: SendSettings) => ourSource(us, settings),
+  };
+  const destinations = { QEMU: qemuDestination, us: ourDestination };
+  return ways.map(([from, to, { name, settings }]) => {
+    const both = { mode: 'postcopy', ...settings } as const;
+    const open = () => sources[from]({ ...both, ...background });
+    return {
+      name: `${from} → ${to}${name}`,
+      run: async () =>
+        sampleOf(await touchAll(image, touch, open, destinations[to](image, transport, both), countsCalls)),
+    };
+  });
+}
+
+function comparisonOf(image: MemoryImage, us: PeerProcess, kind: Kind, load: Load, measure: Measure): Comparison {
+  const { transport, touch } = kind;
+  const threads = touch.threads === 1 ? '1 thread' : `${touch.threads} threads`;
   return {
-    name: nameOf(kind),
+    name: `${measure.name}, ${load.name}, ${transport}, ${touch.order}, ${threads}`,
     unit: 'pages',
-    baseline: 'us → us',
-    compared: ['touch p50 µs', 'touch p99 µs'],
-    ...(hasLimit ? { limit: LIMIT } : {}),
-    contenders: [...ours, ...(hasLimit ? [bare] : [])],
+    baseline: load.baseline,
+    compared: measure.compared,
+    contenders: contendersOf(image, us, kind, load, measure),
   };
 }
 
-function loadedComparison(image: MemoryImage, us: PeerProcess, kind: Kind): Comparison {
-  return {
-    name: nameOf(kind),
-    unit: 'pages',
-    baseline: 'QEMU → us',
-    compared: ['fault p50 µs', 'fault p99 µs'],
-    contenders: preempts.flatMap(({ preempt, how }) => [
-      { name: `QEMU → us${how}`, run: () => fromQemu(image, kind, preempt) },
-      { name: `us → us${how}`, run: () => fromUs(image, us, kind, preempt) },
-    ]),
-  };
-}
+const kindsOf = (transports: readonly Transport[], touched: readonly TouchOptions[]): readonly Kind[] =>
+  transports.flatMap((transport) => touched.map((touch) => ({ transport, touch })));
 
 /** The same odd end as the memory that is asked for. */
 const atMost = (bytes: number, most: number): number => Math.min(bytes - (bytes % MIB), most) + (bytes % MIB);
 
+/** The programme has one thread that touches: of more it tells nothing. */
+function withLimit(image: MemoryImage, { transport, touch }: Kind, comparison: Comparison): Comparison {
+  if (touch.threads > 1) return comparison;
+  const run = async (): Promise<Sample> => {
+    const limit = await measureFaults(transport, image.bytes / PAGE);
+    return { throughput: limit.perSecond, figures: quantileFigures(limit, 'wait ') };
+  };
+  return { ...comparison, limit: LIMIT, contenders: [...comparison.contenders, { name: LIMIT, run }] };
+}
+
 export const faults: Benchmark = {
   name: 'faults',
-  title: 'Page faults served a second at a destination of ours while little else is sent, and how long each takes',
-  open({ memoryBytes, transports, quick }: BenchOptions) {
-    const kinds = transports.flatMap((transport) => touches.map((touch): Kind => ({ transport, touch, load: 'idle' })));
-    const comparisons = (image: MemoryImage, us: PeerProcess) => kinds.map((kind) => idleComparison(image, us, kind));
-    return openWithSource(atMost(memoryBytes, quick ? IDLE_BYTES_QUICK : IDLE_BYTES), comparisons, 'incompressible');
+  title: 'Page faults served a second while little else is sent, how long each takes, and in how many system calls',
+  async open({ memoryBytes, transports, quick }: BenchOptions) {
+    const kinds = kindsOf(transports, quick ? quickTouches : touches);
+    const unavailable = await syscallCounterProblem();
+    const bytes = atMost(memoryBytes, quick ? IDLE_BYTES_QUICK : IDLE_BYTES);
+    const comparisons = (image: MemoryImage, us: PeerProcess) => [
+      ...kinds.map((kind) => withLimit(image, kind, comparisonOf(image, us, kind, idle, times))),
+      ...kinds.slice(quick ? -1 : 0).map((kind) => ({
+        ...comparisonOf(image, us, kind, idle, calls),
+        ...(unavailable === undefined ? {} : { unavailable }),
+      })),
+    ];
+    return await openWithSource(bytes, comparisons, 'incompressible');
   },
 };
 
 /** In order, what is sent in the background is what is touched next. */
-const scattered = touches.filter(({ order }) => order === 'random');
+const isScattered = ({ order }: TouchOptions): boolean => order === 'random';
 
 export const faultsUnderLoad: Benchmark = {
   name: 'faults-under-load',
-  title: 'Page faults at a destination of ours while all else is sent as fast as it goes',
-  open({ memoryBytes, transports }: BenchOptions) {
-    const kinds = transports.flatMap((transport) =>
-      scattered.map((touch): Kind => ({ transport, touch, load: 'all sent meanwhile' })),
-    );
-    const comparisons = (image: MemoryImage, us: PeerProcess) => kinds.map((kind) => loadedComparison(image, us, kind));
+  title: 'Page faults while all else is sent as fast as it goes, and how long each takes',
+  open({ memoryBytes, transports, quick }: BenchOptions) {
+    const scattered = (quick ? quickTouches : touches).filter(isScattered);
+    const comparisons = (image: MemoryImage, us: PeerProcess) =>
+      kindsOf(transports, scattered).map((kind) => comparisonOf(image, us, kind, loaded, times));
     return openWithSource(memoryBytes, comparisons, 'incompressible');
   },
 };

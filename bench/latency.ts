@@ -14,7 +14,7 @@ import type { PeerProcess } from './peer-process.ts';
 import { RAM_ID, startQemuSource } from './qemu-peer.ts';
 import { type Requested, startRequester } from './requester.ts';
 import { openWithSource } from './source-with-guest.ts';
-import { quantile } from './statistics.ts';
+import { quantileFigures, quantilesOf } from './statistics.ts';
 
 /** Few enough that the background has not come to its end before the last. */
 const REQUESTS_PER_MIB = 1;
@@ -34,12 +34,7 @@ const kinds: readonly Kind[] = [true, false].flatMap((preempt) =>
 function sampleOf({ latenciesUs, backgroundBytes, elapsedUs }: Requested): Sample {
   return {
     throughput: backgroundBytes / MIB / (elapsedUs / 1e6),
-    figures: {
-      'p50 µs': quantile(latenciesUs, 0.5),
-      'p99 µs': quantile(latenciesUs, 0.99),
-      'most µs': Math.max(...latenciesUs),
-      requests: latenciesUs.length,
-    },
+    figures: { ...quantileFigures(quantilesOf(latenciesUs)), requests: latenciesUs.length },
   };
 }
 

@@ -3,6 +3,7 @@ import { freemem } from 'node:os';
 import { execa } from 'execa';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { nativeProgram } from './native-program.ts';
+import type { Quantiles } from './statistics.ts';
 
 /**
  * UFFDIO_COPY and memcpy from a buffer of 2 MiB, the latter to memory that is there; UFFDIO_ZEROPAGE; looking for what
@@ -10,12 +11,9 @@ import { nativeProgram } from './native-program.ts';
  */
 export type Rate = 'copy' | 'zeropage' | 'memcpy' | 'read';
 
-/** Of page faults one after the other: how many a second, and microseconds from the touch to when it went on. */
-export interface FaultTimes {
+/** Of page faults one after the other: how many a second, and from the touch to when it went on. */
+export interface FaultTimes extends Quantiles {
   readonly perSecond: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly mostUs: number;
 }
 
 async function run(...args: readonly (string | number)[]): Promise<unknown> {

@@ -2,6 +2,7 @@
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Comparison, type Contender, MIB, type Sample } from './benchmark.ts';
 import { measureFaults, measureRate, measureSocket, type Rate } from './limits-program.ts';
+import { quantileFigures } from './statistics.ts';
 
 const KIB = 1024;
 const CHUNKS = [4, 16, 64, 256, 1024, 2048].map((kib) => kib * KIB);
@@ -36,8 +37,8 @@ function sockets(transports: readonly Transport[], bytes: number): Comparison {
 }
 
 async function faultSample(place: 'local' | Transport, count: number): Promise<Sample> {
-  const { perSecond, p50Us, p99Us, mostUs } = await measureFaults(place, count);
-  return { throughput: perSecond, figures: { 'p50 µs': p50Us, 'p99 µs': p99Us, 'most µs': mostUs } };
+  const times = await measureFaults(place, count);
+  return { throughput: times.perSecond, figures: quantileFigures(times) };
 }
 
 function roundTrips(transports: readonly Transport[], count: number): Comparison {

@@ -1,6 +1,6 @@
 /** The content of the guest's RAM: a file that every source maps, so that all send the same. */
 import { randomFillSync } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { open, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,6 +44,12 @@ export class MemoryImage implements Disposable {
       throw error;
     }
     return new MemoryImage(folder, path, bytes);
+  }
+
+  /** Gives its memory back: from now on it is what another file has, which has to be the same. */
+  replaceBy(path: string): void {
+    rmSync(this.path);
+    symlinkSync(path, this.path);
   }
 
   [Symbol.dispose](): void {

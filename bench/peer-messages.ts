@@ -1,15 +1,15 @@
 /** What a bench says to a process of ours, and hears from it: commands with one reply each, by IPC. */
 import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { StressGuestSettings } from '#lib/guest/stress-guest.js';
+import type { MemoryKind } from '#lib/memory/ram-block.js';
 import type { Mode } from './benchmark.ts';
 import type { ResidentMemory } from './resident-memory.ts';
-import type { TouchOptions } from './toucher.ts';
 
 export interface ListenSettings {
   readonly mode: Mode;
   readonly preempt?: boolean;
-  /** Touch every page of that block once the guest has been handed over. */
-  readonly touch?: TouchOptions & { readonly idstr: string };
+  /** What a QEMU's guest is kept in; anonymous memory when absent. */
+  readonly kind?: MemoryKind;
   /** A guest of ours is to come, with so many bytes of RAM. Absent: a QEMU's. */
   readonly memory?: number;
 }
@@ -29,6 +29,8 @@ export type GuestSettings = Pick<StressGuestSettings, 'memory' | 'filledShare' |
 export type PeerCommand =
   /** Listen at `uri` and keep what comes. */
   | { readonly do: 'listen'; readonly uri: string; readonly settings: ListenSettings }
+  /** Wait until the guest that was listened for has been handed over: its pages may be touched. */
+  | { readonly do: 'await-handed-over'; readonly idstr: string }
   /** Wait until what was listened for has completed. */
   | { readonly do: 'await-received' }
   /** Send what is kept. */
@@ -43,24 +45,14 @@ export type PeerCommand =
   | { readonly do: 'memory' }
   /** Tell what a kept block holds. */
   | { readonly do: 'hash'; readonly idstr: string }
+  /** Tell where others can open a kept block that is a memfd. */
+  | { readonly do: 'file'; readonly idstr: string }
   /** Hold a kept block against a file. */
   | { readonly do: 'compare'; readonly idstr: string; readonly path: string };
 
-/** Of all touches, in microseconds: from before a touch to when its thread went on. */
-export interface TouchTimes {
-  /** Milliseconds until all pages were touched. */
-  readonly allMs: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly p999Us: number;
-  readonly mostUs: number;
-}
-
 /** What has come of a receive. */
 export interface Received {
-  readonly touched?: TouchTimes;
   readonly faults: FaultInfo;
-  readonly requests: number;
   /** When the guest was started here, in milliseconds since 1970. */
   readonly startedMs: number;
   /** When one of ours that was started wrote for the first time. */
@@ -70,6 +62,8 @@ export interface Received {
 export interface Sent {
   readonly totalMs: number;
   readonly downtimeMs: number;
+  /** Requests for pages that came from the destination. */
+  readonly requests: number;
   /** Moments, in milliseconds since 1970: when postcopy was asked for, and when the guest had stopped. */
   readonly postcopyAskedMs: number;
   readonly stoppedMs: number;
@@ -77,6 +71,8 @@ export interface Sent {
 
 export interface PeerReplies {
   readonly listen: { readonly uri: string };
+  /** Where the block is mapped in this process. */
+  readonly 'await-handed-over': { readonly address: number };
   readonly 'await-received': Received;
   readonly send: Sent;
   readonly 'send-until-lost': Readonly<Record<string, never>>;
@@ -84,6 +80,7 @@ export interface PeerReplies {
   readonly verify: { readonly badPages: number };
   readonly memory: ResidentMemory;
   readonly hash: { readonly sha256: string };
+  readonly file: { readonly path: string };
   /** Where they begin to differ; -1 where they don't. */
   readonly compare: { readonly difference: number };
 }

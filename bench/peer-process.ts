@@ -41,6 +41,11 @@ export class PeerProcess implements AsyncDisposable {
     return (await this.#ask({ do: 'listen', uri, settings })).uri;
   }
 
+  /** Resolves once the guest is here and its pages may be touched: where the block is mapped in this process. */
+  async handedOver(idstr: string): Promise<number> {
+    return (await this.#ask({ do: 'await-handed-over', idstr })).address;
+  }
+
   received(): Promise<Received> {
     return this.#ask({ do: 'await-received' });
   }
@@ -68,6 +73,11 @@ export class PeerProcess implements AsyncDisposable {
   /** SHA-256 of a block that was received. */
   async hash(idstr: string): Promise<string> {
     return (await this.#ask({ do: 'hash', idstr })).sha256;
+  }
+
+  /** Where others can open a block that is a memfd, for as long as the process lives. */
+  async file(idstr: string): Promise<string> {
+    return (await this.#ask({ do: 'file', idstr })).path;
   }
 
   /** Resolved once the destination has closed the connection. */

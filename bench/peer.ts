@@ -3,9 +3,11 @@ import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { IncomingMigration } from '#lib/destination/incoming.js';
 import { StressGuest } from '#lib/guest/stress-guest.js';
+import type { RAMBlock } from '#lib/memory/ram-block.js';
 import { listen } from '#lib/migration/listen.js';
 import { migrate } from '#lib/migration/migrate.js';
 import { native } from '#lib/native.js';
+import type { KeptMachine } from '../testing/machine-keeper.ts';
 import { epochMs, epochMsOf } from './epoch.ts';
 import { findDifference } from './memory-image.ts';
 import type {
@@ -15,27 +17,22 @@ import type {
   PeerReplies,
   PeerReply,
   SendSettings,
-  TouchTimes,
 } from './peer-messages.ts';
 import { residentMemory } from './resident-memory.ts';
-import { quantileOf } from './statistics.ts';
 import { TimedMachineReceiver } from './timed-machine.ts';
-import { type Touched, Touchers } from './toucher.ts';
 
 let incoming: IncomingMigration | undefined;
 let keeper = new TimedMachineReceiver();
 /** In place of a machine of a QEMU's. */
 let stress: StressGuest | undefined;
-let touching: Promise<Touched> | undefined;
+let handedOver: Promise<KeptMachine> | undefined;
 
 async function startListening(
   uri: string,
-  { mode, preempt = false, touch, memory }: ListenSettings,
+  { mode, preempt = false, kind, memory }: ListenSettings,
 ): Promise<PeerReplies['listen']> {
-  const touchers = touch === undefined ? undefined : await Touchers.start(touch);
-  keeper = new TimedMachineReceiver((guest) => {
-    const block = guest.ramBlocks.find(({ idstr }) => idstr === touch?.idstr);
-    if (block !== undefined) touching = touchers?.touchAll(block.descriptor);
+  handedOver = new Promise((resolve) => {
+    keeper = new TimedMachineReceiver(resolve, kind);
   });
   stress = memory === undefined ? undefined : StressGuest.empty({ memory });
   incoming = await listen(uri, {
@@ -45,20 +42,18 @@ async function startListening(
   return { uri: incoming.uri };
 }
 
-function touchTimes({ allMs, eachUs }: Touched): TouchTimes {
-  const sorted = Float64Array.from(eachUs.flatMap((each) => Array.from(each))).sort();
-  const at = (part: number): number => quantileOf(sorted, part);
-  return { allMs, p50Us: at(0.5), p99Us: at(0.99), p999Us: at(0.999), mostUs: at(1) };
+async function awaitHandedOver(idstr: string): Promise<PeerReplies['await-handed-over']> {
+  if (incoming === undefined || handedOver === undefined) throw new Error('not listening');
+  // Finished, it has been handed over, or has failed.
+  await Promise.race([handedOver, incoming.finished]);
+  return { address: blockOf(idstr).address };
 }
 
 async function awaitReceived(): Promise<PeerReplies['await-received']> {
   if (incoming === undefined) throw new Error('not listening');
-  const { ram, faults } = await incoming.finished;
-  const touched = await touching;
+  const { faults } = await incoming.finished;
   return {
-    ...(touched === undefined ? {} : { touched: touchTimes(touched) }),
     faults,
-    requests: ram.postcopyRequests,
     ...(stress === undefined ? { startedMs: keeper.kept.startedMs } : await startOf(stress)),
   };
 }
@@ -83,10 +78,11 @@ async function send(uri: string, settings: SendSettings): Promise<PeerReplies['s
   });
   const postcopyAskedMs = epochMs();
   if (postcopy && running) await outgoing.startPostcopy();
-  const { totalTime, downtime } = await outgoing.finished;
+  const { totalTime, downtime, ram } = await outgoing.finished;
   return {
     totalMs: totalTime,
     downtimeMs: downtime,
+    requests: ram.postcopyRequests,
     postcopyAskedMs,
     stoppedMs: stress === undefined ? keeper.kept.stoppedMs : epochMsOf(stress.stats.stoppedUs),
   };
@@ -105,9 +101,14 @@ async function sendUntilLost(uri: string, preempt: boolean): Promise<PeerReplies
   return {};
 }
 
-async function compare(idstr: string, path: string): Promise<PeerReplies['compare']> {
+function blockOf(idstr: string): RAMBlock {
   const block = keeper.kept.ramBlocks.find((each) => each.idstr === idstr);
   if (block === undefined) throw new Error(`no RAM block ${idstr} has come`);
+  return block;
+}
+
+async function compare(idstr: string, path: string): Promise<PeerReplies['compare']> {
+  const block = blockOf(idstr);
   const difference = await findDifference(path, 0, block.size, (target, at) =>
     native().ramBlockRead(block.handle, at, target),
   );
@@ -130,10 +131,17 @@ async function hash(idstr: string): Promise<PeerReplies['hash']> {
   return { sha256: createHash('sha256').update(keeper.kept.bytesOf(idstr)).digest('hex') };
 }
 
+function fileOf(idstr: string): PeerReplies['file'] {
+  const { fd } = native().ramBlockInfo(blockOf(idstr).handle);
+  return { path: `/proc/${process.pid}/fd/${fd}` };
+}
+
 async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerReplies]> {
   switch (command.do) {
     case 'listen':
       return startListening(command.uri, command.settings);
+    case 'await-handed-over':
+      return awaitHandedOver(command.idstr);
     case 'await-received':
       return awaitReceived();
     case 'send':
@@ -148,6 +156,8 @@ async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerRepl
       return residentMemory(stress?.ramBlocks ?? []);
     case 'hash':
       return hash(command.idstr);
+    case 'file':
+      return fileOf(command.idstr);
     case 'compare':
       return compare(command.idstr, command.path);
   }

@@ -1,7 +1,13 @@
 /** QEMU at either end: a machine that does not run, so that nothing changes while it is measured. */
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { listenForMigration, migrationCompleted, setUp, type Transport } from '../testing/qemu/migrate.ts';
+import {
+  listenForMigration,
+  migrationCompleted,
+  migrationStatus,
+  setUp,
+  type Transport,
+} from '../testing/qemu/migrate.ts';
 import { QemuProcess } from '../testing/qemu/qemu-process.ts';
 import { MIB, type Mode } from './benchmark.ts';
 import { findDifference, type MemoryImage } from './memory-image.ts';
@@ -24,7 +30,10 @@ const machineArguments = (bytes: number, backend: string): string[] => [
   ...['-object', `${backend},id=${RAM_ID},size=${bytes}`],
 ];
 
-const capabilitiesOf = (mode: Mode): readonly string[] => (mode === 'postcopy' ? ['postcopy-ram'] : []);
+const capabilitiesOf = (mode: Mode, preempt: boolean): readonly string[] => [
+  ...(mode === 'postcopy' ? ['postcopy-ram'] : []),
+  ...(preempt ? ['postcopy-preempt'] : []),
+];
 
 /** One that has the content of `image`. */
 export function startQemuSource({ path, bytes }: MemoryImage): Promise<QemuProcess> {
@@ -36,8 +45,9 @@ export async function startQemuDestination(
   bytes: number,
   mode: Mode,
   transport: Transport,
+  preempt = false,
 ): Promise<{ readonly qemu: QemuProcess; readonly uri: string }> {
-  return await startListening(machineArguments(bytes, 'memory-backend-ram'), mode, transport);
+  return await startListening(machineArguments(bytes, 'memory-backend-ram'), mode, transport, preempt);
 }
 
 /** A QEMU with these arguments that listens. */
@@ -45,10 +55,11 @@ export async function startListening(
   args: readonly string[],
   mode: Mode,
   transport: Transport,
+  preempt = false,
 ): Promise<{ readonly qemu: QemuProcess; readonly uri: string }> {
   const qemu = await QemuProcess.start('the destination', [...args, '-incoming', 'defer']);
   try {
-    await setUp(qemu, capabilitiesOf(mode));
+    await setUp(qemu, capabilitiesOf(mode, preempt));
     return { qemu, uri: await listenForMigration(qemu, transport) };
   } catch (error) {
     await qemu.stop();
@@ -56,32 +67,59 @@ export async function startListening(
   }
 }
 
-/** What a source says of a migration that has ended, in milliseconds. */
-export interface SourceTimes {
+/** What a source says of a migration that has ended. */
+export interface SourceFigures {
   readonly totalMs: number;
   readonly downtimeMs: number;
+  /** Requests for pages that came from the destination. */
+  readonly requests: number;
+}
+
+/** The parts of query-migrate that are looked at. */
+interface SourceAnswer {
+  readonly 'total-time': number;
+  readonly downtime: number;
+  readonly ram: { readonly 'postcopy-requests': number };
 }
 
 /** Has a source send; resolves with what it says once it has completed. */
-export async function sendFromQemu(qemu: QemuProcess, uri: string, mode: Mode): Promise<SourceTimes> {
+export async function sendFromQemu(qemu: QemuProcess, uri: string, mode: Mode): Promise<SourceFigures> {
   await qemu.qmp.execute('migrate', { uri });
   if (mode === 'postcopy') await qemu.qmp.execute('migrate-start-postcopy');
   await completed(qemu);
   for (;;) {
-    const info = await qemu.qmp.execute<Record<string, number>>('query-migrate');
+    const info = await qemu.qmp.execute<SourceAnswer>('query-migrate');
     // Counted up only behind the event.
-    if (info['total-time'] > 0) return { totalMs: info['total-time'], downtimeMs: info.downtime };
+    if (info['total-time'] > 0) {
+      return { totalMs: info['total-time'], downtimeMs: info.downtime, requests: info.ram['postcopy-requests'] };
+    }
   }
 }
 
 /** Before {@link sendFromQemu}. */
-export async function prepareToSend(qemu: QemuProcess, mode: Mode): Promise<void> {
-  await setUp(qemu, capabilitiesOf(mode), sendingParameters);
+export async function prepareToSend(qemu: QemuProcess, mode: Mode, preempt = false): Promise<void> {
+  await setUp(qemu, capabilitiesOf(mode, preempt), sendingParameters);
 }
 
 /** Waits until a migration has completed at this end; rejects where it fails. */
 export async function completed(qemu: QemuProcess): Promise<void> {
   await migrationCompleted(qemu, PATIENCE);
+}
+
+const hostAddressLine = /^Host virtual address for \S+ \(.*\) is (0x[0-9a-f]+)$/m;
+
+/** Where a destination has mapped its RAM. */
+export async function ramAddress(qemu: QemuProcess): Promise<number> {
+  // Lower down the ROM is laid over it.
+  const answer = await qemu.human(`gpa2hva ${ROM_END_BYTES}`);
+  const address = hostAddressLine.exec(answer)?.[1];
+  if (address === undefined) throw new Error(`${qemu.name} does not say where its RAM is: ${answer}`);
+  return Number(address) - ROM_END_BYTES;
+}
+
+/** Resolves when the pages of a destination in postcopy may be touched: those missing are asked for from then on. */
+export async function handedOver(qemu: QemuProcess): Promise<void> {
+  await migrationStatus(qemu, 'postcopy-active');
 }
 
 /** Throws unless the RAM of a destination is that of `image`, as far as the guest would see it where it is. */

@@ -51,7 +51,10 @@ function rowOf({ name: comparison, unit }: ComparisonResult, contender: Contende
 }
 
 export function rowsOf({ comparisons }: BenchmarkResult): string[][] {
-  return comparisons.flatMap((each) => each.contenders.map((contender) => rowOf(each, contender)));
+  return comparisons.flatMap((each) => {
+    if (each.unavailable !== undefined) return [[each.name, '', '', '', '', `not measured: ${each.unavailable}`]];
+    return each.contenders.map((contender) => rowOf(each, contender));
+  });
 }
 
 export function hostLine({ host, options }: Report): string {

@@ -22,6 +22,8 @@ export interface ComparisonResult {
   readonly unit: string;
   readonly baseline?: string;
   readonly limit?: string;
+  /** Why nothing was run. */
+  readonly unavailable?: string;
   readonly compared: readonly string[];
   readonly contenders: readonly ContenderResult[];
 }
@@ -37,6 +39,8 @@ export async function runRounds(
   rounds: number,
   onRun: (contender: Contender, round: number) => void,
 ): Promise<ComparisonResult> {
+  const { name, unit = 'MiB', compared = [], unavailable } = comparison;
+  if (unavailable !== undefined) return { name, unit, unavailable, compared, contenders: [] };
   const samples = new Map(comparison.contenders.map((contender) => [contender.name, [] as Sample[]]));
   for (let round = 0; round < rounds; round += 1) {
     for (const contender of orderOf(comparison.contenders, round)) {

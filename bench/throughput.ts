@@ -62,10 +62,10 @@ async function limit(memoryBytes: number, content: Content, mode: Mode, transpor
 type Kind = readonly [content: Content, mode: Mode, transport: Transport];
 
 function comparisonOf(image: MemoryImage, us: PeerProcess, [content, mode, transport]: Kind): Comparison {
-  const sources = { QEMU: () => qemuSource(image, mode), us: () => ourSource(us, mode) };
+  const sources = { QEMU: () => qemuSource(image, { mode }), us: () => ourSource(us, { mode }) };
   const destinations = {
-    QEMU: () => qemuDestination(image, mode, transport),
-    us: () => ourDestination(image, mode, transport),
+    QEMU: () => qemuDestination(image, transport, { mode }),
+    us: () => ourDestination(image, transport, { mode }),
   };
   const pair = (from: keyof typeof sources, to: keyof typeof destinations): Contender => ({
     name: `${from} → ${to}`,

@@ -1,5 +1,6 @@
 /** A machine kept in this process that tells when its vCPUs would have been started, and when stopped. */
 import type { Machine, MachineReceiver } from '#lib/memory/guest.js';
+import type { MemoryKind } from '#lib/memory/ram-block.js';
 import type { RamBlockEntry } from '#lib/wire/messages.js';
 import { KeptMachine } from '../testing/machine-keeper.ts';
 import { epochMs } from './epoch.ts';
@@ -21,12 +22,14 @@ export class TimedMachine extends KeptMachine {
 }
 
 export class TimedMachineReceiver implements MachineReceiver {
-  readonly #onLoaded: ((machine: KeptMachine) => void) | undefined;
+  readonly #onLoaded: (machine: KeptMachine) => void;
+  readonly #kind: MemoryKind;
   #kept: TimedMachine | undefined;
 
-  /** `onLoaded` is of {@link KeptMachine}. */
-  constructor(onLoaded?: (machine: KeptMachine) => void) {
+  /** `onLoaded` and `kind` are of {@link KeptMachine}. */
+  constructor(onLoaded: (machine: KeptMachine) => void = () => {}, kind: MemoryKind = 'anonymous') {
     this.#onLoaded = onLoaded;
+    this.#kind = kind;
   }
 
   /** Throws where none has come. */
@@ -36,7 +39,7 @@ export class TimedMachineReceiver implements MachineReceiver {
   }
 
   receive(machine: Machine, blocks: readonly RamBlockEntry[]): TimedMachine {
-    this.#kept = new TimedMachine(machine, blocks, this.#onLoaded);
+    this.#kept = new TimedMachine(machine, blocks, this.#onLoaded, this.#kind);
     return this.#kept;
   }
 }

@@ -2,7 +2,7 @@
  * A guest of whatever machine comes, kept in this process: its RAM in blocks that can be read, its devices as bytes.
  */
 import type { Guest, Machine, MachineLike, MachineReceiver } from '#lib/memory/guest.js';
-import { RAMBlock } from '#lib/memory/ram-block.js';
+import { type MemoryKind, RAMBlock } from '#lib/memory/ram-block.js';
 import type { RamBlockEntry } from '#lib/wire/messages.js';
 
 export class KeptMachine implements Guest {
@@ -12,12 +12,21 @@ export class KeptMachine implements Guest {
   deviceState: Uint8Array = new Uint8Array();
   readonly #onLoaded: (machine: KeptMachine) => void;
 
-  /** `onLoaded`: it has been handed over, and its pages may be touched. */
-  constructor(machine: Machine, blocks: readonly RamBlockEntry[], onLoaded: (machine: KeptMachine) => void = () => {}) {
+  /** `onLoaded`: it has been handed over, and its pages may be touched. `kind` is of blocks without huge pages. */
+  constructor(
+    machine: Machine,
+    blocks: readonly RamBlockEntry[],
+    onLoaded: (machine: KeptMachine) => void = () => {},
+    kind: MemoryKind = 'anonymous',
+  ) {
     this.machine = machine;
     this.#onLoaded = onLoaded;
     this.ramBlocks = blocks.map(({ idstr, usedLength, pageSize }) =>
-      RAMBlock.create({ idstr, size: usedLength, ...(pageSize === undefined ? {} : { kind: 'hugetlb', pageSize }) }),
+      RAMBlock.create({
+        idstr,
+        size: usedLength,
+        ...(pageSize === undefined ? { kind } : { kind: 'hugetlb', pageSize }),
+      }),
     );
   }
 

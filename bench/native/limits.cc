@@ -31,6 +31,8 @@
 #include <thread>
 #include <vector>
 
+#include "quantiles.h"
+
 namespace {
 
 constexpr size_t kPage = 4096;
@@ -310,12 +312,9 @@ void MeasureFault(std::string_view place, size_t count) {
   if (peer >= 0) EndPeer(peer);
   double sum = 0;
   for (const double each : microseconds) sum += each;
-  std::sort(microseconds.begin(), microseconds.end());
-  const auto at = [&](double part) {
-    return microseconds[static_cast<size_t>(part * static_cast<double>(count - 1))];
-  };
-  std::printf("{\"perSecond\":%f,\"p50Us\":%f,\"p99Us\":%f,\"mostUs\":%f}\n",
-              static_cast<double>(count) / (sum / 1e6), at(0.5), at(0.99), microseconds.back());
+  std::printf("{\"perSecond\":%f,", static_cast<double>(count) / (sum / 1e6));
+  PrintQuantiles(microseconds);
+  std::puts("}");
 }
 
 size_t NumberOf(const char* text) { return static_cast<size_t>(std::strtoull(text, nullptr, 10)); }

@@ -17,9 +17,9 @@ test.each(['unix', 'tcp'] as const)('the rate of a socket: %s', { timeout: 60_00
 });
 
 test.each(['local', 'unix', 'tcp'] as const)('page faults that are served: %s', { timeout: 60_000 }, async (place) => {
-  const { perSecond, p50Us, p99Us, mostUs } = await measureFaults(place, 200);
+  const { perSecond, p50Us, p90Us, p99Us, p999Us, mostUs } = await measureFaults(place, 200);
   expect(perSecond).toBeGreaterThan(0);
-  expect(p50Us).toBeGreaterThan(0);
-  expect(p99Us).toBeGreaterThanOrEqual(p50Us);
-  expect(mostUs).toBeGreaterThanOrEqual(p99Us);
+  const times = [p50Us, p90Us, p99Us, p999Us, mostUs];
+  expect(times[0]).toBeGreaterThan(0);
+  expect(times).toEqual([...times].sort((a, b) => a - b));
 });

@@ -16,6 +16,7 @@ const comparisons = [
   'postcopy, unix, half-zero',
   'a round, 10 % written',
   'faults, idle, unix, random, 4 threads',
+  'system calls, idle, unix, random, 4 threads',
   'memory, postcopy, unix',
   'requests, unix, preempt, 2.5 Gbit/s',
 ];

@@ -1,5 +1,6 @@
 /** Rounds: who runs when, and what is made of it. */
 import { expect, test } from 'vitest';
+import { tableOf } from '../../bench/report.ts';
 import { runRounds } from '../../bench/rounds.ts';
 
 const contender = (name: string, throughputs: readonly number[]) => {
@@ -35,6 +36,15 @@ test('each has its part of the limit of its round, and what is not measured is n
   expect(most.ofLimit).toBeUndefined();
   expect(most.ratio).toEqual({ least: 4, median: 6, most: 8 });
   expect([silent.throughput, silent.ratio, silent.ofLimit]).toEqual([undefined, undefined, undefined]);
+});
+
+test('what cannot be measured is not run, and why is told', async () => {
+  const contenders = [contender('theirs', [])];
+  const unavailable = 'it takes root';
+  const result = await runRounds({ name: 'c', contenders, unavailable }, 3, () => {});
+  expect(result.contenders).toEqual([]);
+  const text = tableOf({ name: 'b', title: 'A title', comparisons: [result] });
+  expect(text.split('\n').at(-1)).toMatch(/^\| c +\|.*\| not measured: it takes root +\|$/);
 });
 
 test('a contender that fails ends the comparison', async () => {

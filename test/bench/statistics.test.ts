@@ -1,6 +1,6 @@
 /** What rounds come to. */
 import { expect, test } from 'vitest';
-import { quantile, quantileOf, ratiosTo, spreadOf } from '../../bench/statistics.ts';
+import { quantile, quantileFigures, quantilesOf, ratiosTo, spreadOf } from '../../bench/statistics.ts';
 
 test('the spread of an odd and of an even number of values, in whatever order they come', () => {
   expect(spreadOf([30, 10, 200])).toEqual({ least: 10, median: 30, most: 200 });
@@ -18,6 +18,18 @@ test('ratios are taken round by round, so that a slow moment which both had does
 test('a quantile is a value that was measured, and none of it is below the least', () => {
   const hundred = Array.from({ length: 100 }, (_, index) => 100 - index);
   expect([0, 0.5, 0.99, 1].map((part) => quantile(hundred, part))).toEqual([1, 50, 99, 100]);
-  expect(quantileOf(Float64Array.of(3, 5, 9), 0.5)).toBe(5);
   expect(() => quantile([], 0.5)).toThrow(RangeError);
+});
+
+test('times are told by their quantiles, each under its name', () => {
+  const times = Array.from({ length: 2000 }, (_, index) => index + 1);
+  const quantiles = quantilesOf(times);
+  expect(quantiles).toEqual({ p50Us: 1000, p90Us: 1800, p99Us: 1980, p999Us: 1998, mostUs: 2000 });
+  expect(Object.entries(quantileFigures(quantiles, 'wait '))).toEqual([
+    ['wait p50 µs', 1000],
+    ['wait p90 µs', 1800],
+    ['wait p99 µs', 1980],
+    ['wait p999 µs', 1998],
+    ['wait most µs', 2000],
+  ]);
 });
