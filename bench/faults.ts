@@ -42,6 +42,10 @@ interface Channel {
 
 const main: Channel = { name: '', settings: {} };
 const preempt: Channel = { name: ', preempt', settings: { preempt: true } };
+const lane: Channel = { name: ', 1 lane', settings: { lanes: 1 } };
+const lanes: Channel = { name: ', 2 lanes', settings: { lanes: 2 } };
+const around: Channel = { name: ', 1 lane, prefetch around', settings: { lanes: 1, prefetch: 'around' } };
+const adaptive: Channel = { name: ', 1 lane, prefetch adaptive', settings: { lanes: 1, prefetch: 'adaptive' } };
 
 /** What the source does besides, and who is compared then. */
 interface Load {
@@ -59,8 +63,7 @@ const idle: Load = {
   ways: [
     ['us', 'QEMU', main],
     ['us', 'QEMU', preempt],
-    ['us', 'us', main],
-    ['us', 'us', preempt],
+    ...[main, preempt, lane, lanes, around, adaptive].map((channel) => ['us', 'us', channel] as const),
   ],
   baseline: 'us → QEMU',
 };
@@ -72,8 +75,7 @@ const loaded: Load = {
     ['QEMU', 'QEMU', preempt],
     ['QEMU', 'us', main],
     ['QEMU', 'us', preempt],
-    ['us', 'us', main],
-    ['us', 'us', preempt],
+    ...[main, preempt, lane, lanes, adaptive].map((channel) => ['us', 'us', channel] as const),
   ],
   baseline: 'QEMU → QEMU, preempt',
 };

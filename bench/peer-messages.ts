@@ -2,12 +2,16 @@
 import type { FaultInfo } from '#lib/destination/incoming-info.js';
 import type { StressGuestSettings } from '#lib/guest/stress-guest.js';
 import type { MemoryKind } from '#lib/memory/ram-block.js';
+import type { PrefetchPolicy } from '#lib/options.js';
 import type { Mode } from './benchmark.ts';
 import type { ResidentMemory } from './resident-memory.ts';
 
 export interface ListenSettings {
   readonly mode: Mode;
   readonly preempt?: boolean;
+  /** At both sides. */
+  readonly lanes?: number;
+  readonly prefetch?: PrefetchPolicy;
   /** What a QEMU's guest is kept in; anonymous memory when absent. */
   readonly kind?: MemoryKind;
   /** A guest of ours is to come, with so many bytes of RAM. Absent: a QEMU's. */
@@ -17,6 +21,7 @@ export interface ListenSettings {
 export interface SendSettings {
   readonly mode: Mode;
   readonly preempt?: boolean;
+  readonly lanes?: number;
   /** The guest runs until then, and postcopy is begun by asking for it, as a user does. */
   readonly running?: boolean;
   /** Bytes a second of what nobody has asked for, in postcopy; no limit when absent. */

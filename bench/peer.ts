@@ -29,7 +29,7 @@ let handedOver: Promise<KeptMachine> | undefined;
 
 async function startListening(
   uri: string,
-  { mode, preempt = false, kind, memory }: ListenSettings,
+  { mode, preempt = false, kind, memory, lanes = 0, prefetch = 'none' }: ListenSettings,
 ): Promise<PeerReplies['listen']> {
   handedOver = new Promise((resolve) => {
     keeper = new TimedMachineReceiver(resolve, kind);
@@ -38,6 +38,8 @@ async function startListening(
   incoming = await listen(uri, {
     guest: stress ?? keeper,
     capabilities: { postcopyRam: mode === 'postcopy', postcopyPreempt: preempt },
+    lanes,
+    prefetch,
   });
   return { uri: incoming.uri };
 }
@@ -67,12 +69,13 @@ async function startOf(guest: StressGuest): Promise<Pick<PeerReplies['await-rece
 }
 
 async function send(uri: string, settings: SendSettings): Promise<PeerReplies['send']> {
-  const { mode, preempt = false, running = false, backgroundBytesPerSecond = 0 } = settings;
+  const { mode, preempt = false, running = false, backgroundBytesPerSecond = 0, lanes = 0 } = settings;
   const postcopy = mode === 'postcopy';
   const guest = stress ?? keeper.kept;
   if (running) await guest.start();
   const outgoing = await migrate(guest, uri, {
     capabilities: { postcopyRam: postcopy, postcopyPreempt: preempt },
+    lanes,
     parameters: { maxBandwidth: 0, maxPostcopyBandwidth: backgroundBytesPerSecond },
     ...(postcopy && !running ? { postcopyAfterPasses: 0 } : {}),
   });

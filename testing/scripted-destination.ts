@@ -85,6 +85,11 @@ export class ScriptedDestination {
     this.#socket?.pause();
   }
 
+  /** Says that it will say no more; the other direction stays open. */
+  end(): void {
+    this.#socket?.end();
+  }
+
   /** Resolved once a record is there for which that holds; rejects when the source closes without. */
   async hears(is: (record: ReceivedRecord) => boolean): Promise<ReceivedRecord> {
     for (;;) {

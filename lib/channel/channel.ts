@@ -26,6 +26,9 @@ const goneCodes: ReadonlySet<string> = new Set([
   'ENETUNREACH',
 ]);
 
+/** Milliseconds: 24 days, after which whoever waits looks, and waits on. */
+const FOREVER = 2 ** 31 - 1;
+
 export class Channel {
   readonly #socket: SocketHandle;
   readonly #kick: EventfdHandle;
@@ -66,8 +69,8 @@ export class Channel {
     return this.#guard('receiving', () => native().socketReceive(this.#socket, this.#kick, target, offset, length));
   }
 
-  /** False where there is nothing to receive, not even an end, for so many milliseconds. Throws Kicked. */
-  awaitBytes(timeoutMs: number): boolean {
+  /** False where there is nothing to receive, not even an end, for so many milliseconds, if any. Throws Kicked. */
+  awaitBytes(timeoutMs = FOREVER): boolean {
     return this.#guard('waiting', () => native().socketAwait(this.#socket, this.#kick, timeoutMs)) === 1;
   }
 

@@ -6,7 +6,7 @@ import { Channel } from '../channel/channel.js';
 import { HUGE_PAGE_PAGES } from '../memory/page.js';
 import type { EventfdHandle, SocketHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
-import { createDemandChannelWords, type DemandChannelWords, DemandPhase } from './demand-channel.js';
+import { createDemandChannelWords, type DemandChannelWords, DemandKind, DemandPhase } from './demand-channel.js';
 import type { DemandThreadHandles } from './demand-control.js';
 import type { SourceLink } from './source-link.js';
 
@@ -24,9 +24,11 @@ class Lane {
     this.#kick = kick;
   }
 
+  /** Over a preempt channel nobody is asked. */
   get isUp(): boolean {
     const words = this.#words;
-    return words.get('GREETED') === 1 && words.get('PHASE') === DemandPhase.READING && words.get('SOCKET') !== 0;
+    const isGreeted = words.get('KIND') === DemandKind.LANE && words.get('GREETED') === 1;
+    return isGreeted && words.get('PHASE') === DemandPhase.READING && words.get('SOCKET') !== 0;
   }
 
   get channel(): Channel {
@@ -56,8 +58,14 @@ export class DemandLinks {
   /** What the page is asked for over: the index of a lane, or {@link MAIN}. */
   choose(page: number): number {
     if (this.#lanes.length === 0 || this.#main.channel === undefined) return MAIN;
-    const up = this.#lanes.flatMap(({ isUp }, index) => (isUp ? [index] : []));
-    return up.length === 0 ? MAIN : up[Math.floor(page / HUGE_PAGE_PAGES) % up.length];
+    const share = Math.floor(page / HUGE_PAGE_PAGES);
+    const { length } = this.#lanes;
+    // Its own lane, or where that is not up the next one that is.
+    for (let tried = 0; tried < length; tried += 1) {
+      const lane = (share + tried) % length;
+      if (this.#lanes[lane].isUp) return lane;
+    }
+    return MAIN;
   }
 
   /** False where nothing goes out: the connection is down, or is lost by this, which its reader finds out. */

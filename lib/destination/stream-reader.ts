@@ -43,6 +43,8 @@ export class StreamReader {
   readonly bytes: Uint8Array;
   /** What the next {@link fill} receives at most. */
   #mostBytes: number;
+  /** Mostly there is nothing yet, and a look in vain costs a system call. */
+  #awaits = false;
   /** Milliseconds for which the peer may send nothing; 0 is no limit. */
   peerTimeoutMs = 0;
   readonly #view: DataView;
@@ -69,7 +71,7 @@ export class StreamReader {
     );
   }
 
-  /** Of a demand channel from its first page on. */
+  /** Of a demand channel from its first page on, which brings one at a time. */
   static ofDemandChannel(
     channel: Channel,
     arena: SharedArrayBuffer,
@@ -77,7 +79,9 @@ export class StreamReader {
     context: StreamContext,
   ): StreamReader {
     const position: StreamPosition = { start: 0, end: 0, offset: 0, context, lastBlock: undefined, channel: 'preempt' };
-    return new StreamReader(channel, arena, counters, position);
+    const reader = new StreamReader(channel, arena, counters, position);
+    reader.#awaits = true;
+    return reader;
   }
 
   /** Stream offset of the last record. */
@@ -215,6 +219,7 @@ export class StreamReader {
   #receive(target: Uint8Array, at: number, length: number): number {
     try {
       if (this.peerTimeoutMs > 0 && !this.#channel.awaitBytes(this.peerTimeoutMs)) throw this.#silent();
+      if (this.#awaits) this.#channel.awaitBytes();
       return this.#channel.receive(target, at, length);
     } catch (error) {
       if (!(error instanceof MigrationError) || error.code !== 'PEER_GONE') throw error;

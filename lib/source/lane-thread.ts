@@ -7,6 +7,7 @@ import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError } from '../errors.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { EventfdHandle } from '../native.js';
+import { Kicked } from '../threads/kicked.js';
 import { runThread } from '../threads/thread.js';
 import { createTraceWords, Trace } from '../trace/trace.js';
 import { encodeLaneGreeting } from '../wire/encode.js';
@@ -70,11 +71,17 @@ class Lane {
     return false;
   }
 
-  /** The destination's word that it has resumed comes over another connection, and may be about to be read. */
+  /**
+   * The destination's word that it has resumed comes over another connection, and may be about to be read. Throws
+   * Kicked where that breaks before.
+   */
   #isWelcome(): boolean {
     if (!this.#isRecovery) return true;
+    const isSent = this.#signals.get('RESUME') === Resume.SENT;
     this.#signals.waitWhile('RESUME', Resume.SENT);
-    return this.#signals.get('RESUME') === Resume.ACKNOWLEDGED;
+    const isResumed = this.#signals.get('RESUME') === Resume.ACKNOWLEDGED;
+    if (isSent && !isResumed) throw new Kicked();
+    return isResumed;
   }
 }
 
@@ -105,6 +112,7 @@ runThread<LaneThreadData, void>((data, thread) => {
     const channel = new Channel(data.channel, thread.kick);
     answer(channel, new Lane(data, thread.trace, thread.kick), () => {
       while (warmUp?.isDue && !channel.awaitBytes(0)) warmUp.round();
+      warmUp?.close(); // what comes now is a request
     });
   } finally {
     warmUp?.close();

@@ -50,6 +50,7 @@ export function readMessages(
     if (start > 0) bytes.copyWithin(0, start, end);
     end -= start;
     idle();
+    channel.awaitBytes(); // mostly there are none, and a look in vain costs a system call
     const received = channel.receive(bytes, end, bytes.length - end);
     if (received === 0 && end === 0) return false;
     if (received === 0) throw closedWithin(channel.peer, decoder.offset);

@@ -129,8 +129,18 @@ class MigrationThread {
       try {
         return this.#loop();
       } catch (error) {
+        this.#lookForPledge();
         pauseAndRecover(this.#source, error);
       }
+    }
+  }
+
+  /** A destination that has answered may run the guest, also where the connection breaks before that is seen. */
+  #lookForPledge(): void {
+    try {
+      if (this.#source.isHandingOver) handOverWhenLoaded(this.#source);
+    } catch {
+      // What has broken is known.
     }
   }
 

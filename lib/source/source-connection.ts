@@ -6,7 +6,7 @@ import type { ChannelDescriptor } from '../channel/channel.js';
 import { native, type SocketHandle } from '../native.js';
 import type { Thread } from '../threads/thread.js';
 import type { LaneWords } from './lane.js';
-import { ReturnPathPhase, type SourceSignals } from './source-signals.js';
+import { Resume, ReturnPathPhase, type SourceSignals } from './source-signals.js';
 
 /** Milliseconds for the destination's last word to come when the stream has broken. */
 const LAST_WORD_MS = 1000;
@@ -65,7 +65,10 @@ export class SourceConnection {
       if (this.#signals.exchange('RETURN_PATH', ReturnPathPhase.OPEN, ReturnPathPhase.BROKEN)) {
         this.#signals.bump('ATTENTION');
       }
-      if (outcome.kind === 'failed') onFailure(outcome.error);
+      if (outcome.kind !== 'failed') return;
+      onFailure(outcome.error);
+      // Who sends to a peer that has closed with its window shut would wait until tcp gives up.
+      if (this.#signals.get('RETURN_PATH') === ReturnPathPhase.BROKEN) this.break();
     });
     await thread.ready;
     if (this.#signals.get('RETURN_PATH') !== ReturnPathPhase.BROKEN) return;
@@ -103,6 +106,7 @@ export class SourceConnection {
 
   async #closeLanes(): Promise<void> {
     const lanes = this.#lanes.splice(0);
+    this.#signals.exchange('RESUME', Resume.SENT, Resume.NOT_YET); // it will not be acknowledged any more
     for (const { thread, words } of lanes) {
       words.set('SOCKET', 0);
       thread.kick();

@@ -1,7 +1,7 @@
 /** Where requests go: over lanes that are up, each with its share, else to the main connection; and what breaks it. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Channel } from '#lib/channel/channel.js';
-import { createDemandChannelWords, type DemandChannelWords, DemandPhase } from '#lib/destination/demand-channel.js';
+import { createDemandChannelWords, type DemandChannelWords, DemandKind, DemandPhase } from '#lib/destination/demand-channel.js';
 import { DemandLinks, MAIN } from '#lib/destination/demand-links.js';
 import { type EventfdHandle, native, type SocketHandle } from '#lib/native.js';
 import { Kicked } from '#lib/threads/kicked.js';
@@ -47,6 +47,7 @@ afterEach(() => {
 
 function up(index: number): void {
   lanes[index].set('SOCKET', pairs[index][0]);
+  lanes[index].set('KIND', DemandKind.LANE);
   lanes[index].set('GREETED', 1);
   lanes[index].set('PHASE', DemandPhase.READING);
 }
@@ -67,6 +68,12 @@ test('lanes that are up share memory by huge pages; one that is read no more has
   expect(shares()).toEqual([0, 0, 1, 0]);
   lanes[0].set('PHASE', DemandPhase.STOPPING);
   expect(shares()).toEqual([1, 1, 1, 1]);
+});
+
+test('a preempt channel is no lane', () => {
+  up(0);
+  lanes[0].set('KIND', DemandKind.PREEMPT);
+  expect(shares()).toEqual([MAIN, MAIN, MAIN, MAIN]);
 });
 
 test('goes over the lane that it is given, the one that is there now', () => {

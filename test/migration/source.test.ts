@@ -20,6 +20,7 @@ import { Ping } from '#lib/wire/protocol.js';
 import { Breakpoint } from '../../testing/breakpoint.ts';
 import { HUGEPAGE, withHugepages } from '../../testing/hugepages.ts';
 import { handleLeaks } from '../../testing/lib-thread.ts';
+import { isPolling, until } from '../../testing/native-thread.ts';
 import { type PatternBlock, PatternGuest, patternPage } from '../../testing/pattern-guest.ts';
 import {
   type ReceivedPage,
@@ -675,6 +676,25 @@ describe('page requests', () => {
     expect(await failureOf(outgoing)).toMatchObject({ code: 'ILLEGAL_COMMAND' });
     expect(guest.running).toBe(true);
   });
+});
+
+test('a destination that reads no more, and closes its direction, is lost, though a send waits for it', async () => {
+  const destination = await listening({
+    onRecord: (record, self) => {
+      if (record.type !== 'command' || record.command !== 'POSTCOPY_RUN') return;
+      self.request('pc.ram', 0, 5000); // which nothing holds back
+      self.pause();
+    },
+  });
+  const options = { capabilities, postcopyAfterPasses: 0, peerTimeoutMs: 0 };
+  const outgoing = await start(running([{ idstr: 'pc.ram', pages: 5000 }]), options);
+  await destination.hears((record) => record.type === 'command' && record.command === 'POSTCOPY_RUN');
+  await until('a send waits', () => isPolling('mig/src/main'));
+  destination.end();
+  await reaches(outgoing, 'postcopy-paused');
+  expect(outgoing.pauseReason).toMatchObject({ code: 'PEER_GONE' });
+  expect(outgoing.giveUp()).toBe(true);
+  await failureOf(outgoing);
 });
 
 test.each<[string, MigrateOptions, boolean]>([
