@@ -9,7 +9,7 @@ import { accept } from '../channel/connect.js';
 import { asMigrationError, MigrationError, type PlainError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import type { Machine } from '../memory/guest.js';
-import { readMappingFlags } from '../memory/mapping-flags.js';
+import { mappingFlagsOf } from '../memory/mapping-flags.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
@@ -348,7 +348,7 @@ class MainThread {
         `the source's host pages (sizes or-ed: ${this.#pageSizeSummary}) are not those here (${pageSizeSummary})`,
       );
     }
-    this.#before = readMappingFlags(this.#blocks);
+    this.#before = mappingFlagsOf(this.#blocks);
     this.#thread.owner.call('willPrepareMemory', {
       before: this.#before,
       received: this.#received.map(({ buffer }) => buffer),
