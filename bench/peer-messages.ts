@@ -31,6 +31,8 @@ export type PeerCommand =
   | { readonly do: 'listen'; readonly uri: string; readonly settings: ListenSettings }
   /** Wait until what was listened for has completed. */
   | { readonly do: 'await-received' }
+  /** Be ready to send, as a host that expects to. */
+  | { readonly do: 'prepare' }
   /** Send what is kept. */
   | { readonly do: 'send'; readonly uri: string; readonly settings: SendSettings }
   /** Send what is kept by postcopy, until the destination has gone. */
@@ -78,6 +80,7 @@ export interface Sent {
 export interface PeerReplies {
   readonly listen: { readonly uri: string };
   readonly 'await-received': Received;
+  readonly prepare: Readonly<Record<string, never>>;
   readonly send: Sent;
   readonly 'send-until-lost': Readonly<Record<string, never>>;
   readonly 'make-guest': Readonly<Record<string, never>>;

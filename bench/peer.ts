@@ -5,6 +5,7 @@ import type { IncomingMigration } from '#lib/destination/incoming.js';
 import { StressGuest } from '#lib/guest/stress-guest.js';
 import { listen } from '#lib/migration/listen.js';
 import { migrate } from '#lib/migration/migrate.js';
+import { type PreparedMigration, prepareMigration } from '#lib/migration/prepare-migration.js';
 import { native } from '#lib/native.js';
 import { epochMs, epochMsOf } from './epoch.ts';
 import { findDifference } from './memory-image.ts';
@@ -27,6 +28,7 @@ let keeper = new TimedMachineReceiver();
 /** In place of a machine of a QEMU's. */
 let stress: StressGuest | undefined;
 let touching: Promise<Touched> | undefined;
+let prepared: PreparedMigration | undefined;
 
 async function startListening(
   uri: string,
@@ -80,7 +82,9 @@ async function send(uri: string, settings: SendSettings): Promise<PeerReplies['s
     capabilities: { postcopyRam: postcopy, postcopyPreempt: preempt },
     parameters: { maxBandwidth: 0, maxPostcopyBandwidth: backgroundBytesPerSecond },
     ...(postcopy && !running ? { postcopyAfterPasses: 0 } : {}),
+    ...(prepared === undefined ? {} : { prepared }),
   });
+  prepared = undefined;
   const postcopyAskedMs = epochMs();
   if (postcopy && running) await outgoing.startPostcopy();
   const { totalTime, downtime } = await outgoing.finished;
@@ -90,6 +94,11 @@ async function send(uri: string, settings: SendSettings): Promise<PeerReplies['s
     postcopyAskedMs,
     stoppedMs: stress === undefined ? keeper.kept.stoppedMs : epochMsOf(stress.stats.stoppedUs),
   };
+}
+
+async function prepare(): Promise<PeerReplies['prepare']> {
+  prepared = await prepareMigration();
+  return {};
 }
 
 async function sendUntilLost(uri: string, preempt: boolean): Promise<PeerReplies['send-until-lost']> {
@@ -136,6 +145,8 @@ async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerRepl
       return startListening(command.uri, command.settings);
     case 'await-received':
       return awaitReceived();
+    case 'prepare':
+      return prepare();
     case 'send':
       return send(command.uri, command.settings);
     case 'send-until-lost':
