@@ -264,6 +264,16 @@ const rehearsalOwner = <Handlers extends CallHandlers>(owner: Caller<Handlers>):
   call: (name, argument) => owner.call((REHEARSAL + name) as typeof name, argument),
 });
 
+/** What it throws. */
+export function failureOf(attempt: () => unknown): PlainError | undefined {
+  try {
+    attempt();
+    return undefined;
+  } catch (error) {
+    return toPlainError(error);
+  }
+}
+
 /** Worker: blocks until there is work; undefined where there will be none. */
 function park<Data>(
   { word, work }: ParkedBoot,
@@ -271,12 +281,7 @@ function park<Data>(
 ): WorkBoot<Data> | undefined {
   const at = new Int32Array(word);
   const hasWork = () => Atomics.load(at, 0) !== Parked.WAITS;
-  let failure: PlainError | undefined;
-  try {
-    if (!hasWork()) rehearse(hasWork);
-  } catch (error) {
-    failure = toPlainError(error);
-  }
+  const failure = failureOf(() => hasWork() || rehearse(hasWork));
   parentPort?.postMessage({ kind: 'parked', failure } satisfies Report<never>);
   Atomics.wait(at, 0, Parked.WAITS);
   const received = receiveMessageOnPort(work) as { message: WorkBoot<Data> } | undefined;

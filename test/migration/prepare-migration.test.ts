@@ -79,3 +79,14 @@ test('closed, it is of no use', async () => {
   await prepared.close();
   await expect(migrate(source, 'unix:/nowhere', { prepared })).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
 });
+
+test.each(['own', 'any machine'])('a destination of %s has rehearsed when it listens', async (machine) => {
+  using target = makeGuest();
+  const incoming = await listen('tcp:127.0.0.1:0', {
+    guest: machine === 'own' ? target : { receive: () => target },
+    capabilities: { postcopyRam: true },
+  });
+  expect(incoming.rehearsals).toEqual([undefined, undefined]);
+  incoming.abort();
+  await expect(incoming.finished).rejects.toMatchObject({ code: 'CANCELLED' });
+});
