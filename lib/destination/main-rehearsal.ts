@@ -27,8 +27,9 @@ import type { DestinationEvent, DestinationOwnerCalls, MainThreadData } from './
 const BLOCK = { idstr: 'rehearsal', usedLength: 8 * TARGET_PAGE_SIZE };
 /** Each takes some milliseconds. */
 const ROUNDS = 3;
-/** Of the device state; a source's has some kilobytes. */
-const STATE_BYTES = 1024;
+/** Of the device state: as much as that of a small machine. */
+const DEVICES = 16;
+const DEVICE_BYTES = 512;
 
 type Context = ThreadContext<DestinationEvent, DestinationOwnerCalls>;
 
@@ -138,16 +139,23 @@ function streamOf(isOwn: boolean): Uint8Array {
 
 /** A machine that is none of ours has any sections, whose ends are found by what follows them. */
 function packageOf(isOwn: boolean): Uint8Array {
-  const state = new Uint8Array(STATE_BYTES);
-  const device = { ...GUEST_STATE_SECTION, idstr: isOwn ? GUEST_STATE_SECTION.idstr : 'device' };
   return concatenate([
     encode.encodePostcopyListen(),
-    ...section(device, isOwn ? encode.encodeSelfSizedBody(state) : state),
+    ...(isOwn ? ownState() : anyState()),
     ...section(GLOBAL_STATE_SECTION, encodeGlobalStateBody('running')),
     encode.encodePing(Ping.PACKAGE),
     encode.encodePing(Ping.SWITCHOVER),
     encode.encodePostcopyRun(),
   ]);
+}
+
+const ownState = () => section(GUEST_STATE_SECTION, encode.encodeSelfSizedBody(new Uint8Array(DEVICES * DEVICE_BYTES)));
+
+function anyState(): readonly Uint8Array[] {
+  const firstId = GLOBAL_STATE_SECTION.id + 1;
+  return Array.from({ length: DEVICES }, (_, index) =>
+    section({ ...GUEST_STATE_SECTION, id: firstId + index, idstr: `device ${index}` }, new Uint8Array(DEVICE_BYTES)),
+  ).flat();
 }
 
 function section(identity: typeof RAM_SECTION, body: Uint8Array): readonly Uint8Array[] {

@@ -46,7 +46,7 @@ test.each<[string, MainThreadData['machine']]>([
   rehearse(dataOf(machine), nobody, never, (data, socket, { kick }) => {
     expect(createDestinationSignals(data.signals).get('LET_GO')).toBe(Handed.YES);
     expect(native().socketReadable(data.listener)).toBe(false);
-    const bytes = new Uint8Array(8192);
+    const bytes = new Uint8Array(64 * 1024);
     const length = native().socketReceive(socket, kick, bytes, 0, bytes.length);
     const records = recordsOf(new StreamDecoder(decoderOptions), bytes.slice(0, length), 0);
     commands.push(records.flatMap((record) => (record.type === 'command' ? [record.command] : [])));
