@@ -16,11 +16,13 @@ import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList, type RAMRange } from '../memory/ram-list.js';
 import { native, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
-import { runThread, type ThreadContext } from '../threads/thread.js';
+import { failureOf, runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import { Blocktime } from './blocktime.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, type DestinationSignals, FaultThreadPhase } from './destination-signals.js';
+import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Handed } from './destination-signals.js';
+import { rehearse } from './fault-rehearsal.js';
+import type { DestinationEvent } from './main-thread.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { awaitWork } from './parked-work.js';
 import { RemovedPages, type RemovedPagesDescriptor } from './removed-pages.js';
@@ -31,6 +33,8 @@ export interface FaultThreadData {
   readonly counters: SharedArrayBuffer;
   /** Of {@link Blocktime}, with the capability. */
   readonly blocktime: SharedArrayBuffer | undefined;
+  /** Whether it may come to serve. */
+  readonly mayServe: boolean;
   /** From the main thread: one {@link FaultThreadWork}. */
   readonly work: MessagePort;
 }
@@ -56,7 +60,7 @@ interface PagePosition {
 }
 
 class FaultThread {
-  readonly #thread: ThreadContext<never, Record<string, never>>;
+  readonly #thread: Pick<ThreadContext<never, Record<string, never>>, 'kick' | 'trace'>;
   readonly #signals: DestinationSignals;
   readonly #counters: DestinationCounters;
   readonly #uffd: UserfaultfdHandle;
@@ -77,7 +81,11 @@ class FaultThread {
   /** The block named in the last request. */
   #lastBlock = -1;
 
-  constructor(data: FaultThreadData, work: FaultThreadWork, thread: ThreadContext<never, Record<string, never>>) {
+  constructor(
+    data: FaultThreadData,
+    work: FaultThreadWork,
+    thread: Pick<ThreadContext<never, Record<string, never>>, 'kick' | 'trace'>,
+  ) {
     this.#thread = thread;
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
@@ -94,16 +102,19 @@ class FaultThread {
 
   /** Until it is kicked. */
   serve(): never {
+    for (;;) this.turn(-1);
+  }
+
+  /** Waits for events, at most so many milliseconds (-1: for as long as it takes), and sees to them. Throws Kicked. */
+  turn(patienceMs: number): void {
     const { constants: c, awaitEvents } = native();
-    for (;;) {
-      const ready = awaitEvents(this.#uffd, this.#thread.kick, this.#zeroes.length > 0 ? RETRY_MS : -1);
-      if (ready === c.KICKED) throw new Kicked();
-      const count = ready > 0 ? this.#read() : 0;
-      for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
-        if (this.#events[at + c.EVENT_KIND] === c.UFFD_EVENT_PAGEFAULT) this.#fault(at);
-      }
-      if (this.#zeroes.length > 0) this.#zeroes = this.#zeroes.filter((position) => !this.#placeZeroes(position));
+    const ready = awaitEvents(this.#uffd, this.#thread.kick, this.#zeroes.length > 0 ? RETRY_MS : patienceMs);
+    if (ready === c.KICKED) throw new Kicked();
+    const count = ready > 0 ? this.#read() : 0;
+    for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
+      if (this.#events[at + c.EVENT_KIND] === c.UFFD_EVENT_PAGEFAULT) this.#fault(at);
     }
+    if (this.#zeroes.length > 0) this.#zeroes = this.#zeroes.filter((position) => !this.#placeZeroes(position));
   }
 
   /** Reads events and marks what they take away, before any fault of the same read is looked at. */
@@ -234,9 +245,14 @@ class FaultThread {
   }
 }
 
-runThread<FaultThreadData, void>((data, thread) => {
+runThread<FaultThreadData, void, DestinationEvent>((data, thread) => {
   const signals = createDestinationSignals(data.signals);
   try {
+    if (data.mayServe) {
+      const hasWork = () => signals.get('PREPARED') !== Handed.NOT_YET;
+      const failure = failureOf(() => rehearse(hasWork, (...rehearsed) => new FaultThread(...rehearsed)));
+      thread.emit({ kind: 'rehearsed', failure });
+    }
     const work = awaitWork<FaultThreadWork>(signals, 'PREPARED', data.work);
     if (work === undefined) return;
     const faults = new FaultThread(data, work, thread);

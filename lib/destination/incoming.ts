@@ -65,8 +65,8 @@ export interface IncomingEvents {
 /** Milliseconds for the source to close once it was told that this side fails. */
 const LAST_WORD_MS = 1000;
 
-/** The main thread and the listen thread. */
-const REHEARSING_THREADS = 2;
+/** The main thread, the listen thread and the fault thread. */
+const REHEARSING_THREADS = 3;
 
 interface Threads {
   readonly main: Thread<MainThreadResult>;
@@ -159,8 +159,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   async ready(): Promise<void> {
     await Promise.all(this.#allThreads.map(({ ready }) => ready));
     if (!this.#options.capabilities.postcopyRam) return;
-    const { main, listen } = this.#threads;
-    await Promise.race([this.#rehearsed, main.ended, listen.ended]);
+    await Promise.race([this.#rehearsed, ...this.#allThreads.map(({ ended }) => ended)]);
   }
 
   /** What was wrong in the rehearsals of those that have gone through one; for a test. */
@@ -296,13 +295,14 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const faultWork = new MessageChannel();
     const listenWork = new MessageChannel();
     const preempt = capabilities.postcopyPreempt ? this.#startPreemptThread(accounts) : undefined;
-    const fault = startThread<FaultThreadData, void>({
+    const fault = startThread<FaultThreadData, void, DestinationEvent>({
       name: 'mig/dst/fault',
       urgent: true, // a vCPU waits for what it does
       entry: new URL('./fault-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
-      data: { signals, counters, blocktime, work: faultWork.port2 },
+      data: { signals, counters, blocktime, mayServe: capabilities.postcopyRam, work: faultWork.port2 },
       transfer: [faultWork.port2],
+      onEvent: (event) => this.#onEvent(event),
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
       name: 'mig/dst/listen',

@@ -103,7 +103,7 @@ export type DestinationEvent =
   /** A source has come; the owner closes the connection. */
   | { readonly kind: 'postcopy-recover'; readonly socket: SocketHandle }
   | PreemptChannelEvent
-  /** Of the main thread and the listen thread: what was wrong in it, if anything was, shows again where it matters. */
+  /** Of each thread that rehearses: what was wrong in it, if anything was, shows again where it matters. */
   | { readonly kind: 'rehearsed'; readonly failure: PlainError | undefined }
   /** It has failed, and only waits for the source to close. */
   | { readonly kind: 'failing'; readonly error: PlainError };

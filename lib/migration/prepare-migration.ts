@@ -45,7 +45,7 @@ export class PreparedMigration {
 /**
  * Starts the threads of a migration ahead and resolves when they wait, for {@link MigrateOptions.prepared}: one
  * migration then begins at once, where it would take a hundred milliseconds and more of processor time. Until then it
- * costs some megabytes of memory and no processor time, and does not keep the process alive.
+ * costs some 20 MiB of memory and no processor time, and does not keep the process alive.
  */
 export async function prepareMigration(): Promise<PreparedMigration> {
   const threads = SourceThreads.start();

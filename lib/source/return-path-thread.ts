@@ -8,13 +8,14 @@ import { asMigrationError, MigrationError } from '../errors.js';
 import { pageCount } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { EventfdHandle, SocketHandle } from '../native.js';
-import { runThread } from '../threads/thread.js';
+import { runThread, type ThreadContext } from '../threads/thread.js';
 import { createTraceWords, Trace } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { Ping, PONG_RUNS, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
 import { MigrationStateCell, type MigrationStatus } from './migration-state.js';
 import { checkPageRequest, PageRequestQueue } from './page-request-queue.js';
+import { rehearse } from './return-path-rehearsal.js';
 import { SourceBitmaps } from './source-bitmaps.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
 import { createSourceSignals, Resume, ReturnPathPhase, type SourceSignals } from './source-signals.js';
@@ -251,7 +252,7 @@ function readReturnPath(
   }
 }
 
-runThread<ReturnPathThreadData, void>((data, thread) => {
+function run(data: ReturnPathThreadData, thread: ThreadContext<never, Record<string, never>>): void {
   const signals = createSourceSignals(data.signals);
   const settle = (phase: number) => {
     signals.set('RETURN_PATH', phase);
@@ -273,4 +274,6 @@ runThread<ReturnPathThreadData, void>((data, thread) => {
   } finally {
     warmUp?.close();
   }
-});
+}
+
+runThread<ReturnPathThreadData, void>(run, (_owner, hasWork) => rehearse(hasWork, run));

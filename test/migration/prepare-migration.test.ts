@@ -86,7 +86,7 @@ test.each(['own', 'any machine'])('a destination of %s has rehearsed when it lis
     guest: machine === 'own' ? target : { receive: () => target },
     capabilities: { postcopyRam: true },
   });
-  expect(incoming.rehearsals).toEqual([undefined, undefined]);
+  expect(incoming.rehearsals).toEqual([undefined, undefined, undefined]);
   incoming.abort();
   await expect(incoming.finished).rejects.toMatchObject({ code: 'CANCELLED' });
 });
