@@ -1,7 +1,7 @@
 /**
  * For how long nobody runs the guest, and how soon it runs at the destination after postcopy was asked for. QEMU's
  * guest runs and writes at QEMU; what we have of it is started and stopped, and runs nothing. So there is one of ours
- * too, which runs at both ends, and writes as much.
+ * too, which runs at both ends, and writes as much. Our sources are prepared, as a host is that expects migrations.
  */
 import { GUEST_RAM } from '../testing/qemu/linux-guest.ts';
 import type { Transport } from '../testing/qemu/migrate.ts';
@@ -48,15 +48,19 @@ async function qemuSource(guest: RunningGuest, mode: Mode): Promise<HashedSource
   };
 }
 
-const ourSource = async (us: PeerProcess, mode: Mode): Promise<HashedSourceEnd> => ({
-  send: (uri) => us.send(uri, { mode, running: true }),
-  hash: () => us.hash(GUEST_RAM),
-  [Symbol.asyncDispose]: async () => {},
-});
+async function ourSource(us: PeerProcess, mode: Mode): Promise<HashedSourceEnd> {
+  await us.prepare();
+  return {
+    send: (uri) => us.send(uri, { mode, running: true }),
+    hash: () => us.hash(GUEST_RAM),
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
 
 async function sourceWithOurs(mode: Mode): Promise<SourceEnd> {
   const us = PeerProcess.start();
   await us.makeGuest(GUEST_OF_OURS);
+  await us.prepare();
   return {
     send: (uri) => us.send(uri, { mode, running: true }),
     [Symbol.asyncDispose]: () => us[Symbol.asyncDispose](),

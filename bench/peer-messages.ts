@@ -38,6 +38,8 @@ export type PeerCommand =
   | { readonly do: 'await-handed-over'; readonly idstr: string }
   /** Wait until what was listened for has completed. */
   | { readonly do: 'await-received' }
+  /** Be ready to send, as a host that expects to. */
+  | { readonly do: 'prepare' }
   /** Send what is kept. */
   | { readonly do: 'send'; readonly uri: string; readonly settings: SendSettings }
   /** Send what is kept by postcopy, until the destination has gone. */
@@ -79,6 +81,7 @@ export interface PeerReplies {
   /** Where the block is mapped in this process. */
   readonly 'await-handed-over': { readonly address: number };
   readonly 'await-received': Received;
+  readonly prepare: Readonly<Record<string, never>>;
   readonly send: Sent;
   readonly 'send-until-lost': Readonly<Record<string, never>>;
   readonly 'make-guest': Readonly<Record<string, never>>;

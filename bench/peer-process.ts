@@ -50,6 +50,11 @@ export class PeerProcess implements AsyncDisposable {
     return this.#ask({ do: 'await-received' });
   }
 
+  /** The next send begins at once. */
+  async prepare(): Promise<void> {
+    await this.#ask({ do: 'prepare' });
+  }
+
   send(uri: string, settings: SendSettings): Promise<Sent> {
     return this.#ask({ do: 'send', uri, settings });
   }

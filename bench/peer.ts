@@ -6,6 +6,7 @@ import { StressGuest } from '#lib/guest/stress-guest.js';
 import type { RAMBlock } from '#lib/memory/ram-block.js';
 import { listen } from '#lib/migration/listen.js';
 import { migrate } from '#lib/migration/migrate.js';
+import { type PreparedMigration, prepareMigration } from '#lib/migration/prepare-migration.js';
 import { native } from '#lib/native.js';
 import type { KeptMachine } from '../testing/machine-keeper.ts';
 import { epochMs, epochMsOf } from './epoch.ts';
@@ -26,6 +27,7 @@ let keeper = new TimedMachineReceiver();
 /** In place of a machine of a QEMU's. */
 let stress: StressGuest | undefined;
 let handedOver: Promise<KeptMachine> | undefined;
+let prepared: PreparedMigration | undefined;
 
 async function startListening(
   uri: string,
@@ -78,7 +80,9 @@ async function send(uri: string, settings: SendSettings): Promise<PeerReplies['s
     lanes,
     parameters: { maxBandwidth: 0, maxPostcopyBandwidth: backgroundBytesPerSecond },
     ...(postcopy && !running ? { postcopyAfterPasses: 0 } : {}),
+    ...(prepared === undefined ? {} : { prepared }),
   });
+  prepared = undefined;
   const postcopyAskedMs = epochMs();
   if (postcopy && running) await outgoing.startPostcopy();
   const { totalTime, downtime, ram } = await outgoing.finished;
@@ -89,6 +93,11 @@ async function send(uri: string, settings: SendSettings): Promise<PeerReplies['s
     postcopyAskedMs,
     stoppedMs: stress === undefined ? keeper.kept.stoppedMs : epochMsOf(stress.stats.stoppedUs),
   };
+}
+
+async function prepare(): Promise<PeerReplies['prepare']> {
+  prepared = await prepareMigration();
+  return {};
 }
 
 async function sendUntilLost(uri: string, preempt: boolean): Promise<PeerReplies['send-until-lost']> {
@@ -147,6 +156,8 @@ async function execute(command: PeerCommand): Promise<PeerReplies[keyof PeerRepl
       return awaitHandedOver(command.idstr);
     case 'await-received':
       return awaitReceived();
+    case 'prepare':
+      return prepare();
     case 'send':
       return send(command.uri, command.settings);
     case 'send-until-lost':

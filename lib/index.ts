@@ -35,6 +35,7 @@ export { type MemoryKind, RAMBlock, type RAMBlockOptions } from './memory/ram-bl
 export type { WriteLogDescriptor } from './memory/write-log.js';
 export { type ListenOptions, listen } from './migration/listen.js';
 export { type MigrateOptions, migrate } from './migration/migrate.js';
+export { type PreparedMigration, prepareMigration } from './migration/prepare-migration.js';
 export type { NativeError, StressGuestStats, StressGuestVerdict } from './native.js';
 export {
   type Capabilities,

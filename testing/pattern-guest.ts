@@ -86,6 +86,10 @@ export class PatternGuest implements Guest {
     for (const block of this.ramBlocks) block.close();
   }
 
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #ask(what: 'start' | 'stop' | 'save' | 'load'): void {
     this.asked.push(what);
     if (this.failing === what) throw new Error(`the guest refuses to ${what}`);

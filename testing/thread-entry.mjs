@@ -23,4 +23,7 @@ const bodies = {
   exit: () => process.exit(0),
 };
 
-runThread((data, thread) => bodies[data.body](data, thread));
+runThread(
+  (data, thread) => bodies[data.body](data, thread),
+  (owner) => owner.call('rehearse', 'as it will be'),
+);

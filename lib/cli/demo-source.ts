@@ -1,6 +1,7 @@
 /** The demo's source process: a guest that runs, then is migrated away. */
 import { describeError } from '../errors.js';
 import { migrate } from '../migration/migrate.js';
+import { prepareMigration } from '../migration/prepare-migration.js';
 import { demoGuests } from './demo-guest.js';
 import { recoverByItself, reportProgress, runSide, tell } from './demo-side.js';
 
@@ -9,6 +10,7 @@ await runSide(async (settings, cancelled, told) => {
   tell({ kind: 'doing', what: 'filling the guest’s RAM' });
   const guest = await demoGuests[settings.guest].create(settings);
   await guest.start();
+  const prepared = await prepareMigration();
   tell({ kind: 'ready', uri: settings.uri });
   const uri = await told;
   const outgoing = await migrate(guest, uri, {
@@ -17,6 +19,7 @@ await runSide(async (settings, cancelled, told) => {
     postcopyAfterPasses: precopyPasses,
     peerTimeoutMs: settings.peerTimeoutMs,
     lanes: settings.lanes,
+    prepared,
     signal: cancelled,
   });
   let passes = 0;

@@ -9,6 +9,7 @@ import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
 import { SavedMachine } from '../machine/saved-machine.js';
 import { migrate } from '../migration/migrate.js';
+import { type PreparedMigration, prepareMigration } from '../migration/prepare-migration.js';
 import type { OutgoingMigration } from '../source/outgoing.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson, sized } from './command-line.js';
@@ -71,6 +72,7 @@ async function send(
   uri: string,
   options: SendOptions,
   machine: SavedMachine,
+  prepared: PreparedMigration,
   remainderDirectory: SaveDirectory | undefined,
   line: LiveLine,
   signal: AbortSignal,
@@ -83,6 +85,7 @@ async function send(
     peerTimeoutMs: toMs(options.peerTimeout),
     lanes: options.lanes,
     ...(postcopy ? { postcopyAfterPasses: 0 } : {}),
+    prepared,
     signal,
   });
   outgoing.on('status', (status) => {
@@ -118,8 +121,11 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
   try {
-    using machine = await openMachine(options, line, signal);
-    await send(uri, options, machine, remainderDirectory, line, signal);
+    const opening = openMachine(options, line, signal);
+    opening.catch(() => {}); // awaited below
+    await using prepared = await prepareMigration();
+    using machine = await opening;
+    await send(uri, options, machine, prepared, remainderDirectory, line, signal);
   } finally {
     line.end();
     await remainderDirectory?.remove();

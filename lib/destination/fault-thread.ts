@@ -17,12 +17,14 @@ import { RAMList, type RAMRange } from '../memory/ram-list.js';
 import { native, type UserfaultfdHandle } from '../native.js';
 import type { PrefetchPolicy } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
-import { runThread, type ThreadContext } from '../threads/thread.js';
+import { failureOf, runThread, type ThreadContext } from '../threads/thread.js';
 import { Blocktime } from './blocktime.js';
 import type { DemandThreadHandles } from './demand-control.js';
 import { DemandLinks } from './demand-links.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
-import { createDestinationSignals, type DestinationSignals, FaultThreadPhase } from './destination-signals.js';
+import { createDestinationSignals, type DestinationSignals, FaultThreadPhase, Handed } from './destination-signals.js';
+import { rehearse } from './fault-rehearsal.js';
+import type { DestinationEvent } from './main-thread.js';
 import { PageRequested, type PageRequestedDescriptor } from './page-requested.js';
 import { PageRequester } from './page-requester.js';
 import { awaitWork } from './parked-work.js';
@@ -37,6 +39,8 @@ export interface FaultThreadData {
   readonly prefetch: PrefetchPolicy;
   /** The demand threads that may have lanes. */
   readonly lanes: readonly DemandThreadHandles[];
+  /** Whether it may come to serve. */
+  readonly mayServe: boolean;
   /** From the main thread: one {@link FaultThreadWork}. */
   readonly work: MessagePort;
 }
@@ -62,7 +66,7 @@ interface PagePosition {
 }
 
 class FaultThread {
-  readonly #thread: ThreadContext<never, Record<string, never>>;
+  readonly #thread: Pick<ThreadContext<never, Record<string, never>>, 'kick' | 'trace'>;
   readonly #signals: DestinationSignals;
   readonly #counters: DestinationCounters;
   readonly #uffd: UserfaultfdHandle;
@@ -78,7 +82,11 @@ class FaultThread {
   readonly #outcome = new Uint8Array(1);
   readonly #one = new Uint32Array(1);
 
-  constructor(data: FaultThreadData, work: FaultThreadWork, thread: ThreadContext<never, Record<string, never>>) {
+  constructor(
+    data: FaultThreadData,
+    work: FaultThreadWork,
+    thread: Pick<ThreadContext<never, Record<string, never>>, 'kick' | 'trace'>,
+  ) {
     this.#thread = thread;
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
@@ -96,18 +104,21 @@ class FaultThread {
 
   /** Until it is kicked. */
   serve(): never {
+    for (;;) this.turn(-1);
+  }
+
+  /** Waits for events, at most so many milliseconds (-1: for as long as it takes), and sees to them. Throws Kicked. */
+  turn(patienceMs: number): void {
     const { constants: c, awaitEvents, monotonicUs } = native();
-    for (;;) {
-      const ready = awaitEvents(this.#uffd, this.#thread.kick, this.#zeroes.length > 0 ? RETRY_MS : -1);
-      if (ready === c.KICKED) throw new Kicked();
-      const count = ready > 0 ? this.#read() : 0;
-      for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
-        if (this.#events[at + c.EVENT_KIND] === c.UFFD_EVENT_PAGEFAULT) this.#fault(at);
-      }
-      // Where there is no connection the listen thread asks for what is missing once there is one again.
-      if (this.#requester.flush()) this.#requested.sent(monotonicUs());
-      if (this.#zeroes.length > 0) this.#zeroes = this.#zeroes.filter((position) => !this.#placeZeroes(position));
+    const ready = awaitEvents(this.#uffd, this.#thread.kick, this.#zeroes.length > 0 ? RETRY_MS : patienceMs);
+    if (ready === c.KICKED) throw new Kicked();
+    const count = ready > 0 ? this.#read() : 0;
+    for (let at = 0; at < count * c.EVENT_WORDS; at += c.EVENT_WORDS) {
+      if (this.#events[at + c.EVENT_KIND] === c.UFFD_EVENT_PAGEFAULT) this.#fault(at);
     }
+    // Where there is no connection the listen thread asks for what is missing once there is one again.
+    if (this.#requester.flush()) this.#requested.sent(monotonicUs());
+    if (this.#zeroes.length > 0) this.#zeroes = this.#zeroes.filter((position) => !this.#placeZeroes(position));
   }
 
   /** Reads events and marks what they take away, before any fault of the same read is looked at. */
@@ -227,9 +238,14 @@ class FaultThread {
   }
 }
 
-runThread<FaultThreadData, void>((data, thread) => {
+runThread<FaultThreadData, void, DestinationEvent>((data, thread) => {
   const signals = createDestinationSignals(data.signals);
   try {
+    if (data.mayServe) {
+      const hasWork = () => signals.get('PREPARED') !== Handed.NOT_YET;
+      const failure = failureOf(() => rehearse(hasWork, (...rehearsed) => new FaultThread(...rehearsed)));
+      thread.emit({ kind: 'rehearsed', failure });
+    }
     const work = awaitWork<FaultThreadWork>(signals, 'PREPARED', data.work);
     if (work === undefined) return;
     const faults = new FaultThread(data, work, thread);

@@ -69,18 +69,52 @@ function requireKernelFaults(via: UserfaultfdVia): void {
   );
 }
 
+/** A userfaultfd that was opened before it was known for which blocks. */
+export interface HostTriedAhead {
+  readonly opened: OpenedUserfaultfd;
+  /** A page of each was placed with it. */
+  readonly tried: ReadonlySet<MemoryKind>;
+}
+
+/** What can be tried ahead of {@link openForPostcopy}, in which the guest may stand still; undefined where it fails. */
+export function openAhead(): HostTriedAhead | undefined {
+  let opened: OpenedUserfaultfd | undefined;
+  try {
+    opened = openUserfaultfd(0n, wishedFeatures() | missingFeatures(new Set(['memfd', 'hugetlb'])));
+    const tried = new Set<MemoryKind>(['anonymous']);
+    if (canServe(opened, new Set(['memfd']))) tried.add('memfd');
+    for (const kind of tried) tryPlacing(opened.handle, kind);
+    return { opened, tried };
+  } catch {
+    if (opened !== undefined) native().userfaultfdClose(opened.handle);
+    return undefined;
+  }
+}
+
+function canServe({ granted }: OpenedUserfaultfd, kinds: ReadonlySet<MemoryKind>): boolean {
+  const needed = missingFeatures(kinds);
+  return (granted & needed) === needed;
+}
+
 /**
  * A userfaultfd that can serve faults in these blocks, of which nothing is populated; those of the kernel too where
- * the guest has any (`Guest.faultsInKernel`). Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or
+ * the guest has any (`Guest.faultsInKernel`). `ahead` is taken over. Throws KERNEL_TOO_OLD, USERFAULTFD_FORBIDDEN or
  * USERFAULTFD_UNAVAILABLE.
  */
-export function openForPostcopy(blocks: readonly RAMBlockDescriptor[], faultsInKernel = false): OpenedUserfaultfd {
+export function openForPostcopy(
+  blocks: readonly RAMBlockDescriptor[],
+  faultsInKernel = false,
+  ahead?: HostTriedAhead,
+): OpenedUserfaultfd {
   const kinds = new Set(blocks.map(({ kind }) => kind));
-  const opened = openUserfaultfd(missingFeatures(kinds), wishedFeatures());
+  const isServed = ahead !== undefined && canServe(ahead.opened, kinds);
+  if (ahead !== undefined && !isServed) native().userfaultfdClose(ahead.opened.handle);
+  const tried: ReadonlySet<MemoryKind> = isServed ? ahead.tried : new Set();
+  const opened = isServed ? ahead.opened : openUserfaultfd(missingFeatures(kinds), wishedFeatures());
   const { handle, via } = opened;
   try {
     if (faultsInKernel) requireKernelFaults(via);
-    for (const kind of kinds) if (kind !== 'hugetlb') tryPlacing(handle, kind);
+    for (const kind of kinds) if (kind !== 'hugetlb' && !tried.has(kind)) tryPlacing(handle, kind);
     for (const block of blocks) if (block.kind === 'hugetlb') tryPlacingHugepage(handle, block);
   } catch (cause) {
     native().userfaultfdClose(handle);

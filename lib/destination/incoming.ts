@@ -5,7 +5,7 @@
 import { EventEmitter } from 'node:events';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { bind, type Listener } from '../channel/connect.js';
-import { fromPlainError, MigrationError } from '../errors.js';
+import { fromPlainError, MigrationError, type PlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import type { Guest, Machine, MachineReceiver } from '../memory/guest.js';
 import { guestFailed, requireAlive, watchForDeath, withinLimit } from '../memory/guest-failure.js';
@@ -33,7 +33,7 @@ import {
 } from './destination-signals.js';
 import { FaultLatency } from './fault-latency.js';
 import type { FaultThreadData } from './fault-thread.js';
-import { openForPostcopy } from './host-check.js';
+import { type HostTriedAhead, openAhead, openForPostcopy } from './host-check.js';
 import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info.js';
 import { IncomingState, type IncomingStatus } from './incoming-state.js';
 import type { ListenThreadData, ListenThreadResult } from './listen-thread.js';
@@ -70,6 +70,9 @@ export interface IncomingEvents {
 /** Milliseconds for the source to close once it was told that this side fails. */
 const LAST_WORD_MS = 1000;
 
+/** The main thread, the listen thread and the fault thread. */
+const REHEARSING_THREADS = 3;
+
 interface Threads {
   readonly main: Thread<MainThreadResult>;
   readonly listen: Thread<ListenThreadResult>;
@@ -98,6 +101,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   readonly #guestCallsAbandoned: Promise<never>;
   #abandonGuestCalls: (reason: unknown) => void = () => {};
   readonly #threads: Threads;
+  readonly #rehearsals: (PlainError | undefined)[] = [];
+  readonly #rehearsed: Promise<void>;
+  #resolveRehearsed: () => void = () => {};
   /** Every page has come. */
   readonly #allHere: Promise<void>;
   #resolveAllHere: () => void = () => {};
@@ -115,6 +121,8 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** Who has had the connection broken is this side. */
   #pauseAsked = false;
   #uffd: OpenedUserfaultfd | undefined;
+  /** For postcopy, before there is anything to open it for. */
+  #ahead: HostTriedAhead | undefined;
   #memoryBefore: MemoryBefore = [];
   /** What is being filled, whatever the guest makes of its RAM meanwhile. */
   #blocks: readonly RAMBlockDescriptor[] = [];
@@ -145,15 +153,25 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#allHere = new Promise((resolve) => {
       this.#resolveAllHere = resolve;
     });
+    this.#rehearsed = new Promise((resolve) => {
+      this.#resolveRehearsed = resolve;
+    });
     this.#state.move('setup');
     this.#threads = this.#startThreads();
     this.finished = this.#run();
     this.finished.catch(() => {}); // whoever cares awaits it; nobody must
   }
 
-  /** Its threads have started, and a source is not kept waiting for them. Never rejects. */
+  /** Its threads have started and rehearsed, and a source is not kept waiting for them. Never rejects. */
   async ready(): Promise<void> {
     await Promise.all(this.#allThreads.map(({ ready }) => ready));
+    if (!this.#options.capabilities.postcopyRam) return;
+    await Promise.race([this.#rehearsed, ...this.#allThreads.map(({ ended }) => ended)]);
+  }
+
+  /** What was wrong in the rehearsals of those that have gone through one; for a test. */
+  get rehearsals(): readonly (PlainError | undefined)[] {
+    return this.#rehearsals;
   }
 
   /** Where it listens, or did last; the port filled in. */
@@ -286,13 +304,18 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     const demandThreads = Math.max(lanes, Number(capabilities.postcopyPreempt));
     const demand = Array.from({ length: demandThreads }, (_, index) => this.#startDemandThread(index, accounts));
     const handles = demand.map(({ handles: each }) => each);
-    const fault = startThread<FaultThreadData, void>({
+    const fault = startThread<FaultThreadData, void, DestinationEvent>({
       name: 'mig/dst/fault',
       urgent: true, // a vCPU waits for what it does
       entry: new URL('./fault-thread.bundle.cjs', import.meta.url),
       trace: this.#trace.open('mig/dst/fault'),
-      data: { signals, counters, blocktime, prefetch, lanes: handles.slice(0, lanes), work: faultWork.port2 },
+      data: {
+        ...{ signals, counters, blocktime, prefetch, mayServe: capabilities.postcopyRam },
+        lanes: handles.slice(0, lanes),
+        work: faultWork.port2,
+      },
       transfer: [faultWork.port2],
+      onEvent: (event) => this.#onEvent(event),
     });
     const listen = startThread<ListenThreadData, ListenThreadResult, DestinationEvent>({
       name: 'mig/dst/listen',
@@ -302,6 +325,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         ...accounts,
         peerTimeoutMs,
         isOwnSource: machine === 'own',
+        mayListen: capabilities.postcopyRam,
         faultKick: fault.kickHandle,
         demand: demand.map(({ handles: each, errors }) => ({ ...each, errors })),
         work: listenWork.port2,
@@ -377,6 +401,10 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         this.#memoryBefore = before;
         this.#received = this.#blocks.map(({ size }, index) => new PageBitmap(pageCount(size), received[index]));
       },
+      tryHost: () => {
+        this.#ahead = openAhead();
+      },
+      rehearse: () => this.#ask('do nothing', async () => {}),
       openUserfaultfd: (blocks) => this.#openUserfaultfd(blocks),
       loadGuest: ({ state, vmDescription }) => this.#loadGuest(state, vmDescription),
       takeOverGuest: ({ ran }) => this.#takeOverGuest(ran),
@@ -480,6 +508,10 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         return this.#setStatus('postcopy-recover');
       case 'demand-channel':
         return this.#demandChannel(event);
+      case 'rehearsed':
+        this.#rehearsals.push(event.failure);
+        if (this.#rehearsals.length === REHEARSING_THREADS) this.#resolveRehearsed();
+        return;
       case 'recovered':
         return this.#recovered();
       case 'active':
@@ -604,7 +636,9 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   }
 
   #openUserfaultfd(blocks: readonly RAMBlockDescriptor[]): UserfaultfdHandle {
-    this.#uffd = openForPostcopy(blocks, this.#guest?.faultsInKernel);
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    this.#uffd = openForPostcopy(blocks, this.#guest?.faultsInKernel, ahead);
     return this.#uffd.handle;
   }
 
@@ -678,6 +712,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     this.#recoverAt?.close();
     this.#closeSocket();
     this.#demandSockets.close();
+    if (this.#ahead !== undefined) native().userfaultfdClose(this.#ahead.opened.handle);
     const isHere = this.#isHandedOver || this.#signals.get('GUEST') === GuestPhase.HERE;
     if (error !== undefined && isHere) this.#lost = this.#assessLoss(error);
     // Who waits for a missing page, or comes to one, must go on waiting: let go of, they would read as zeroes.

@@ -12,7 +12,7 @@ import { pageOffset } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
-import { runThread, type ThreadContext } from '../threads/thread.js';
+import { failureOf, runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import type { StreamRecord } from '../wire/messages.js';
 import { Ping } from '../wire/protocol.js';
@@ -29,6 +29,7 @@ import {
 } from './destination-signals.js';
 import { sayCompleted, sayFailed } from './farewell.js';
 import { HugePage } from './huge-page.js';
+import { rehearse } from './listen-rehearsal.js';
 import type { DestinationEvent } from './main-thread.js';
 import { requireAllPages } from './missing-pages.js';
 import { type IntakeAccounts, type IntakeMemory, PageIntake } from './page-intake.js';
@@ -46,6 +47,8 @@ export interface ListenThreadData extends IntakeAccounts {
   readonly peerTimeoutMs: number;
   /** Whether the source is one of ours, which gives signs of life also when it has nothing to send. */
   readonly isOwnSource: boolean;
+  /** Whether it may come to LISTEN. */
+  readonly mayListen: boolean;
   /** From the main thread: one {@link ListenThreadWork}. */
   readonly work: MessagePort;
 }
@@ -347,8 +350,21 @@ class ListenThread {
 
 const isFull = (pages: PageBitmap): boolean => pages.count() === pages.pageCount;
 
+function listenOnce(data: ListenThreadData, work: ListenThreadWork, thread: Context): void {
+  const listening = new ListenThread(data, work, thread);
+  try {
+    listening.run();
+  } finally {
+    listening.close();
+  }
+}
+
 runThread<ListenThreadData, ListenThreadResult, DestinationEvent>((data, thread) => {
   const signals = createDestinationSignals(data.signals);
+  if (data.mayListen) {
+    const hasWork = () => signals.get('LISTEN') !== Handed.NOT_YET;
+    thread.emit({ kind: 'rehearsed', failure: failureOf(() => rehearse(hasWork, listenOnce)) });
+  }
   const work = awaitWork<ListenThreadWork>(signals, 'LISTEN', data.work);
   if (work === undefined) return { listened: false };
   let listening: ListenThread | undefined;

@@ -9,14 +9,14 @@ import { accept } from '../channel/connect.js';
 import { asMigrationError, MigrationError, type PlainError, toPlainError } from '../errors.js';
 import { PageBitmap } from '../memory/bitmap.js';
 import type { Machine } from '../memory/guest.js';
-import { readMappingFlags } from '../memory/mapping-flags.js';
+import { mappingFlagsOf } from '../memory/mapping-flags.js';
 import { pageCount, TARGET_PAGE_SIZE } from '../memory/page.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import { native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
 import type { Capabilities } from '../options.js';
 import { Kicked } from '../threads/kicked.js';
-import { runThread, type ThreadContext } from '../threads/thread.js';
+import { failureOf, runThread, type ThreadContext } from '../threads/thread.js';
 import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
@@ -41,6 +41,7 @@ import type { FaultThreadWork } from './fault-thread.js';
 import { findPartialHostPage } from './host-page.js';
 import { createIncomingMachine, type ExpectedMachine, type IncomingMachine } from './incoming-machine.js';
 import type { ListenThreadWork } from './listen-thread.js';
+import { type Receive, rehearse } from './main-rehearsal.js';
 import { requireAllPages } from './missing-pages.js';
 import { PageCollector } from './page-collector.js';
 import { PageRequested } from './page-requested.js';
@@ -52,7 +53,6 @@ import { RamLoad } from './ram-load.js';
 import { RemovedPages } from './removed-pages.js';
 import { SourceLink } from './source-link.js';
 import { ARENA_BYTES, StreamReader } from './stream-reader.js';
-import { warmUp } from './warm-up.js';
 
 export interface MainThreadData {
   readonly listener: SocketHandle;
@@ -86,6 +86,10 @@ export type DestinationOwnerCalls = {
     readonly before: MemoryBefore;
     readonly received: readonly SharedArrayBuffer[];
   }) => void;
+  /** Tries ahead what that will need, before a source has come. What it can't do is told then. */
+  tryHost: (nothing: undefined) => void;
+  /** Asks nothing of the guest, as {@link DestinationOwnerCalls.loadGuest} asks something. */
+  rehearse: (guest: unknown) => Promise<void>;
   /** Opens a userfaultfd that can do what the blocks need, and tries it. */
   openUserfaultfd: (blocks: readonly RAMBlockDescriptor[]) => UserfaultfdHandle;
   /** Loads the guest's device state. */
@@ -102,6 +106,8 @@ export type DestinationEvent =
   /** A source has come; the owner closes the connection. */
   | { readonly kind: 'postcopy-recover'; readonly socket: SocketHandle }
   | DemandChannelEvent
+  /** Of each thread that rehearses: what was wrong in it, if anything was, shows again where it matters. */
+  | { readonly kind: 'rehearsed'; readonly failure: PlainError | undefined }
   /** It has failed, and only waits for the source to close. */
   | { readonly kind: 'failing'; readonly error: PlainError };
 
@@ -149,14 +155,17 @@ class MainThread {
   /** Once the records are those of the package. */
   #package: StreamDecoder | undefined;
 
-  constructor(data: MainThreadData, thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>) {
+  constructor(
+    data: MainThreadData,
+    socket: SocketHandle,
+    thread: ThreadContext<DestinationEvent, DestinationOwnerCalls>,
+  ) {
     this.#data = data;
     this.#thread = thread;
     this.#machine = createIncomingMachine(data.machine);
     this.#signals = createDestinationSignals(data.signals);
     this.#counters = createDestinationCounters(data.counters);
-    this.#socket = accept(data.listener, thread.kick);
-    thread.owner.call('connected', this.#socket);
+    this.#socket = socket;
     if (data.peerTimeoutMs > 0) native().socketSetPeerTimeout(this.#socket, data.peerTimeoutMs);
     const peer = `the source at ${data.uri}`;
     this.#channel = new Channel({ socket: this.#socket, peer }, thread.kick);
@@ -365,7 +374,7 @@ class MainThread {
         `the source's host pages (sizes or-ed: ${this.#pageSizeSummary}) are not those here (${pageSizeSummary})`,
       );
     }
-    this.#before = readMappingFlags(this.#blocks);
+    this.#before = mappingFlagsOf(this.#blocks);
     this.#thread.owner.call('willPrepareMemory', {
       before: this.#before,
       received: this.#received.map(({ buffer }) => buffer),
@@ -637,12 +646,22 @@ function checkPageSizes(blocks: readonly RAMBlockDescriptor[], entries: readonly
   }
 }
 
+/** Before a source has come. */
+function prepare(data: MainThreadData, { owner, emit }: ThreadContext<DestinationEvent, DestinationOwnerCalls>): void {
+  owner.call('tryHost', undefined);
+  const isWanted = () => native().socketReadable(data.listener);
+  const receive: Receive = (rehearsed, socket, thread) => new MainThread(rehearsed, socket, thread).run();
+  emit({ kind: 'rehearsed', failure: failureOf(() => rehearse(data, owner, isWanted, receive)) });
+}
+
 runThread<MainThreadData, MainThreadResult, DestinationEvent, DestinationOwnerCalls>((data, thread) => {
   const signals = createDestinationSignals(data.signals);
   let main: MainThread | undefined;
   try {
-    if (data.capabilities.postcopyRam) warmUp(data.machine);
-    main = new MainThread(data, thread);
+    if (data.capabilities.postcopyRam) prepare(data, thread);
+    const socket = accept(data.listener, thread.kick);
+    thread.owner.call('connected', socket);
+    main = new MainThread(data, socket, thread);
     return main.run();
   } catch (error) {
     signals.exchange('HANDOVER', Handover.UNKNOWN, Handover.GIVEN); // for all that is known

@@ -14,7 +14,7 @@ import { type NativeError, native, type RamBlockHandle } from '../native.js';
 import type { Trace } from '../trace/trace.js';
 import { type DestinationSignals, Memory } from './destination-signals.js';
 
-/** What each block was like before, as readMappingFlags tells. */
+/** What each block was like before, as mappingFlagsOf tells. */
 export type MemoryBefore = readonly MappingFlags[];
 
 /** madvise of a whole block; done as far as the block is mapped and the kernel knows the advice. */

@@ -1,7 +1,7 @@
 /**
  * What the kernel tells of a mapping: what it is (/proc/self/maps), and how it is to be treated (/proc/self/smaps,
  * proc(5), "VmFlags"), which has to be put back after it was changed for a while. Reading smaps costs a walk over the
- * whole process: once a migration.
+ * whole process, ten milliseconds and more in which the guest may stand still: only for memory that others have mapped.
  */
 import { readFileSync } from 'node:fs';
 import type { MemoryKind, RAMBlockDescriptor } from './ram-block.js';
@@ -29,6 +29,27 @@ export function vmFlagsAt(smaps: string, addresses: readonly number[]): readonly
     }
   }
   return flags;
+}
+
+/**
+ * Of each block. Of those that {@link RAMBlock.create} has mapped what was said of them then, without a look at them.
+ * But a lock may be on all that a process maps (mlockall), so where there is any in it, they are all looked at.
+ */
+export function mappingFlagsOf(blocks: readonly RAMBlockDescriptor[]): readonly MappingFlags[] {
+  const known = blocks.flatMap(({ hugepages }) => (hugepages === undefined ? [] : [asMapped(hugepages)]));
+  const areKnown = known.length === blocks.length && !hasLocksIn(readFileSync('/proc/self/status', 'latin1'));
+  return areKnown ? known : readMappingFlags(blocks);
+}
+
+const asMapped = (hugepages: 'wanted' | 'unsaid'): MappingFlags => ({
+  hugepages,
+  isLocked: false,
+  isKeptFromChildren: false,
+});
+
+/** Whether the process has any memory locked, in the text of a status file; also where that does not say. Pure. */
+export function hasLocksIn(status: string): boolean {
+  return /^VmLck:\s*0 kB$/m.exec(status) === null;
 }
 
 /** Of each block; what is said of its first page, where it is not the same for all of it. */

@@ -53,14 +53,18 @@ export interface RAMBlockDescriptor {
   readonly kind: MemoryKind;
   /** Where it is mapped in this process; exact (47 bits). */
   readonly address: number;
+  /** What was said to the kernel of huge pages when it was mapped here. Absent: somebody else has mapped it. */
+  readonly hugepages?: 'wanted' | 'unsaid' | undefined;
 }
 
 /** A wish, which a kernel without transparent huge pages refuses with EINVAL. */
-function adviseHugepages(handle: RamBlockHandle, size: number): void {
+function adviseHugepages(handle: RamBlockHandle, size: number): 'wanted' | 'unsaid' {
   try {
     native().ramBlockAdvise(handle, native().constants.MADV_HUGEPAGE, 0, size);
+    return 'wanted';
   } catch (error) {
     if ((error as NativeError).code !== 'EINVAL') throw error;
+    return 'unsaid';
   }
 }
 
@@ -96,6 +100,7 @@ export class RAMBlock implements RAMBlockDescriptor {
   readonly pageSize: number;
   readonly kind: MemoryKind;
   readonly address: number;
+  readonly hugepages: RAMBlockDescriptor['hugepages'];
 
   private constructor(descriptor: RAMBlockDescriptor) {
     this.idstr = descriptor.idstr;
@@ -104,11 +109,13 @@ export class RAMBlock implements RAMBlockDescriptor {
     this.pageSize = descriptor.pageSize;
     this.kind = descriptor.kind;
     this.address = descriptor.address;
+    this.hugepages = descriptor.hugepages;
   }
 
   /**
    * Maps a new block of missing pages; anonymous memory of huge pages where the kernel has some to spare, as QEMU
-   * maps its guests' (a precopy then faults once for 512 pages). Throws BAD_ARGUMENT, or the NativeError of mmap:
+   * maps its guests' (a precopy then faults once for 512 pages). What others say of it to the kernel (madvise; not a
+   * lock) a postcopy that fills it may undo. Throws BAD_ARGUMENT, or the NativeError of mmap:
    * ENOMEM where it is too big, or too few hugepages are reserved.
    */
   static create(options: RAMBlockOptions): RAMBlock {
@@ -118,8 +125,9 @@ export class RAMBlock implements RAMBlockDescriptor {
     checkOptions({ idstr, size, kind, pageSize });
     const rounded = Math.ceil(size / pageSize) * pageSize;
     const handle = ramBlockCreate(constants[kindConstant[kind]], rounded, pageSize);
-    if (kind === 'anonymous') adviseHugepages(handle, rounded);
-    return new RAMBlock({ idstr, handle, size: rounded, pageSize, kind, address: ramBlockInfo(handle).address });
+    const hugepages = kind === 'anonymous' ? adviseHugepages(handle, rounded) : 'unsaid';
+    const { address } = ramBlockInfo(handle);
+    return new RAMBlock({ idstr, handle, size: rounded, pageSize, kind, address, hugepages });
   }
 
   /**
@@ -147,8 +155,8 @@ export class RAMBlock implements RAMBlockDescriptor {
   }
 
   get descriptor(): RAMBlockDescriptor {
-    const { idstr, handle, size, pageSize, kind, address } = this;
-    return { idstr, handle, size, pageSize, kind, address };
+    const { idstr, handle, size, pageSize, kind, address, hugepages } = this;
+    return { idstr, handle, size, pageSize, kind, address, hugepages };
   }
 
   /**

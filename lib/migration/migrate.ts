@@ -14,7 +14,9 @@ import {
   resolvePeerTimeout,
 } from '../options.js';
 import { OutgoingMigration } from '../source/outgoing.js';
+import { SourceThreads } from '../source/source-threads.js';
 import { MAX_LANES } from '../wire/protocol.js';
+import type { PreparedMigration } from './prepare-migration.js';
 
 export interface MigrateOptions {
   readonly capabilities?: Partial<Capabilities>;
@@ -48,6 +50,11 @@ export interface MigrateOptions {
    * channel; one that has to be made in the set-up comes in place of lanes. 0, which is none, when absent; at most 16.
    */
   readonly lanes?: number;
+  /**
+   * What {@link prepareMigration} made: the migration begins a good hundred milliseconds sooner. Taken where this
+   * resolves; where it rejects it can be given again.
+   */
+  readonly prepared?: PreparedMigration;
   /** Aborted: the migration is cancelled, if it still can be; one that is paused is given up. */
   readonly signal?: AbortSignal;
 }
@@ -99,21 +106,20 @@ export async function migrate(guest: Guest, uri: string, options: MigrateOptions
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs);
   const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
   const lanes = resolveLanes(MAX_LANES, options.lanes);
-  const { signal, postcopyAfterPasses, preemptChannel } = options;
+  const { signal, postcopyAfterPasses, preemptChannel, prepared } = options;
   check(guest, options, capabilities);
   await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the migration was cancelled before it began');
-  const socket = await connect(uri);
+  const threads = prepared?.take() ?? SourceThreads.start(); // which takes longer than to connect
+  const socket = await connect(uri).catch(async (error) => {
+    await (prepared?.giveBack(threads) ?? threads.close());
+    throw error;
+  });
   const chosen = {
-    capabilities,
-    parameters,
-    postcopyAfterPasses,
-    guestTimeoutMs,
-    peerTimeoutMs,
-    preemptChannel,
-    lanes,
+    ...{ capabilities, parameters, postcopyAfterPasses },
+    ...{ guestTimeoutMs, peerTimeoutMs, preemptChannel, lanes },
   };
-  const outgoing = new OutgoingMigration(guest, socket, uri, chosen, connect);
+  const outgoing = new OutgoingMigration(guest, socket, uri, chosen, connect, undefined, threads);
   const cancel = () => void (outgoing.cancel() || outgoing.giveUp());
   signal?.addEventListener('abort', cancel);
   if (signal?.aborted) cancel();

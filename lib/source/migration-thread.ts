@@ -27,8 +27,8 @@ import {
 } from './convergence.js';
 import { handOverWhenLoaded, startPostcopy } from './postcopy-start.js';
 import { pauseAndRecover } from './recovery.js';
+import { rehearse } from './rehearsal.js';
 import { type MigrationThreadData, SourceContext, type SourceEvent, type SourceOwnerCalls } from './source-context.js';
-import { Begin, createSourceSignals } from './source-signals.js';
 
 /** Bytes of a window from which there is a figure for the downtime to expect, as in QEMU. */
 const EXPECTED_DOWNTIME_BYTES = 10_000;
@@ -219,9 +219,9 @@ class MigrationThread {
   }
 }
 
-runThread<MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls>((data, thread) => {
-  const signals = createSourceSignals(data.signals);
-  signals.waitWhile('BEGIN', Begin.NOT_YET);
-  if (signals.get('BEGIN') === Begin.NEVER) throw new Kicked();
-  return new MigrationThread(data, thread).run();
-});
+const migrate = (data: MigrationThreadData, thread: ThreadContext<SourceEvent, SourceOwnerCalls>) =>
+  new MigrationThread(data, thread).run();
+
+runThread<MigrationThreadData, MigrationThreadResult, SourceEvent, SourceOwnerCalls>(migrate, (owner, hasWork) =>
+  rehearse(owner, hasWork, migrate),
+);

@@ -1,5 +1,5 @@
 /**
- * The outgoing migration as its owner sees it: starts the threads in order (S1 to S3), does for the
+ * The outgoing migration as its owner sees it: has the threads begin in order (S1 to S3), does for the
  * guest what they ask, gives them another connection when one is lost in postcopy (S13), and cleans up when they have
  * ended (S12). Lives in the thread of its caller.
  */
@@ -14,7 +14,7 @@ import type { WriteLogDescriptor } from '../memory/write-log.js';
 import { native, type SocketHandle } from '../native.js';
 import { type Capabilities, opensReturnPath, type Parameters, resolveParameters } from '../options.js';
 import { FairLock } from '../threads/fair-lock.js';
-import { startThread, type Thread } from '../threads/thread.js';
+import { startThread, type Thread, type ThreadWork } from '../threads/thread.js';
 import type { TraceDescriptor } from '../trace/trace.js';
 import { TraceSession } from '../trace/trace-session.js';
 import { GuestCalls } from './guest-calls.js';
@@ -39,9 +39,10 @@ import { PeerWatch } from './peer-watch.js';
 import type { ReturnPathEvent, ReturnPathThreadData } from './return-path-thread.js';
 import { SourceBitmaps } from './source-bitmaps.js';
 import { SourceConnection } from './source-connection.js';
-import type { DirtyTracking, MigrationThreadData, SourceEvent, SourceOwnerCalls } from './source-context.js';
+import type { DirtyTracking, SourceEvent, SourceOwnerCalls } from './source-context.js';
 import { createSourceCounters, sumOfCounters } from './source-counters.js';
-import { Begin, createSourceSignals, NO_LANES, Resume } from './source-signals.js';
+import { createSourceSignals, NO_LANES, Resume } from './source-signals.js';
+import { returnPathIdentity, SourceThreads } from './source-threads.js';
 
 export interface OutgoingOptions {
   readonly capabilities: Capabilities;
@@ -93,6 +94,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #guestIsRunning: () => boolean;
   readonly #options: OutgoingOptions;
   readonly #connect: Connect;
+  readonly #threads: SourceThreads;
   readonly #state = new MigrationStateCell();
   readonly #signals = createSourceSignals();
   readonly #counters = createSourceCounters();
@@ -124,8 +126,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly finished: Promise<OutgoingInfo>;
 
   /**
-   * Takes over `socket`, which is connected to `uri`. `connect` makes further connections; `traceWords` are a test's,
-   * with a breakpoint set.
+   * Takes over `socket`, which is connected to `uri`, and `threads`. `connect` makes further connections; `traceWords`
+   * are a test's, with a breakpoint set.
    */
   constructor(
     guest: Guest,
@@ -134,6 +136,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     options: OutgoingOptions,
     connect: Connect,
     traceWords?: SharedArrayBuffer,
+    threads = SourceThreads.start(),
   ) {
     super();
     this.#guest = new GuestCalls(guest, {
@@ -149,6 +152,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     this.#options = options;
     this.#connect = connect;
     this.#lanes = Array.from({ length: this.#asksLanes ? options.lanes : 0 }, createLane);
+    this.#threads = threads;
     this.#connection = this.#connectionOf(socket, uri);
     this.#bitmaps = new SourceBitmaps(guest.ramBlocks.map(({ size }) => size));
     this.#watch = new PeerWatch(this.#signals, options.peerTimeoutMs, () => this.#onSilence());
@@ -346,10 +350,9 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   /** S2 to S10: what ended it early, or undefined. */
   async #send(): Promise<Error | undefined> {
     try {
-      const { ended } = await this.#begin();
-      const outcome = await ended;
-      if (outcome.kind === 'failed') return outcome.error;
-      if (outcome.kind === 'returned' && outcome.result.error !== undefined)
+      const outcome = await (await this.#begin())?.ended;
+      if (outcome?.kind === 'failed') return outcome.error;
+      if (outcome?.kind === 'returned' && outcome.result.error !== undefined)
         return fromPlainError(outcome.result.error);
       if (this.status === 'completed') return this.#givenUp?.cause as Error | undefined; // what becomes a warning
       return this.#givenUp ?? this.#guest.death ?? cancelled();
@@ -358,21 +361,16 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     }
   }
 
-  /** S2 and S3: both threads start at once, and the migration thread begins when the return path is open. */
-  async #begin(): Promise<Thread<MigrationThreadResult>> {
-    const opened = this.#openChannels();
-    opened.catch(() => {}); // awaited below
-    const thread = this.#startMigrationThread();
-    this.#migrationThread = thread;
+  /** S2 and S3; undefined where it has been ended by then. What has no work then will have none. */
+  async #begin(): Promise<Thread<MigrationThreadResult> | undefined> {
     try {
-      await opened;
-      if (this.status === 'setup') {
-        this.#trace.trace.at('migrate_fd_connect');
-        this.#signals.set('BEGIN', Begin.NOW);
-      }
-      return thread;
+      await this.#openChannels();
+      if (this.status !== 'setup') return undefined;
+      this.#trace.trace.at('migrate_fd_connect');
+      this.#migrationThread = this.#beginMigrationThread();
+      return this.#migrationThread;
     } finally {
-      if (this.#signals.exchange('BEGIN', Begin.NOT_YET, Begin.NEVER)) await thread.ended;
+      await this.#threads.close();
     }
   }
 
@@ -421,15 +419,15 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
 
   async #openReturnPath(connection: SourceConnection, isRecovery: boolean): Promise<void> {
     this.#trace.trace.at('open_return_path_on_source');
+    const work: ThreadWork<ReturnPathThreadData, ReturnPathEvent> = {
+      trace: this.#returnPathTrace,
+      data: { ...this.#shared, channel: connection.channel, isRecovery, lanes: this.#lanes.length },
+      onEvent: ({ lanes }) => void this.#openLanes(connection, this.#uri, lanes, false),
+    };
     const start = () =>
-      startThread<ReturnPathThreadData, void, ReturnPathEvent>({
-        name: 'mig/src/rp',
-        urgent: true,
-        entry: new URL('./return-path-thread.bundle.cjs', import.meta.url),
-        trace: this.#returnPathTrace,
-        data: { ...this.#shared, channel: connection.channel, isRecovery, lanes: this.#lanes.length },
-        onEvent: ({ lanes }) => void this.#openLanes(connection, this.#uri, lanes, false),
-      });
+      isRecovery
+        ? startThread<ReturnPathThreadData, void, ReturnPathEvent>({ ...returnPathIdentity, ...work })
+        : this.#threads.beginReturnPath(work);
     await connection.openReturnPath(start, (error) => this.#guest.abandon(error));
     this.#trace.trace.at('open_return_path_on_source_continue');
   }
@@ -505,16 +503,14 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   }
 
   /** S3. */
-  #startMigrationThread(): Thread<MigrationThreadResult> {
+  #beginMigrationThread(): Thread<MigrationThreadResult> {
     const calls: SourceOwnerCalls = {
       stopGuest: () => this.#guest.stop(),
       saveGuest: () => this.#guest.save(),
       openPreemptChannel: () => this.#openPreemptChannel(),
       awaitRecovery: (reason) => this.#awaitRecovery(reason),
     };
-    return startThread<MigrationThreadData, MigrationThreadResult, SourceEvent>({
-      name: 'mig/src/main',
-      entry: new URL('./migration-thread.bundle.cjs', import.meta.url),
+    return this.#threads.beginMigration({
       trace: this.#trace.open('mig/src/main'),
       data: {
         ...this.#shared,

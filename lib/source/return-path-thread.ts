@@ -8,7 +8,7 @@ import { MigrationError } from '../errors.js';
 import { pageCount } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { EventfdHandle, SocketHandle } from '../native.js';
-import { runThread } from '../threads/thread.js';
+import { runThread, type ThreadContext } from '../threads/thread.js';
 import { createTraceWords, Trace } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { MAX_LANES, Ping, PONG_LANES, PONG_RUNS, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
@@ -17,6 +17,7 @@ import { handleMessages, readMessages } from './message-reader.js';
 import { MigrationStateCell } from './migration-state.js';
 import { PageRequestQueue } from './page-request-queue.js';
 import { RequestedPages } from './requested-pages.js';
+import { rehearse } from './return-path-rehearsal.js';
 import { SourceBitmaps } from './source-bitmaps.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
 import { createSourceSignals, Resume, ReturnPathPhase, type SourceSignals } from './source-signals.js';
@@ -223,7 +224,7 @@ function readReturnPath(
   throw new MigrationError('PEER_GONE', text, { offset });
 }
 
-runThread<ReturnPathThreadData, void, ReturnPathEvent>((data, thread) => {
+function run(data: ReturnPathThreadData, thread: ThreadContext<ReturnPathEvent, Record<string, never>>): void {
   const signals = createSourceSignals(data.signals);
   const settle = (phase: number) => {
     signals.set('RETURN_PATH', phase);
@@ -245,4 +246,6 @@ runThread<ReturnPathThreadData, void, ReturnPathEvent>((data, thread) => {
   } finally {
     warmUp?.close();
   }
-});
+}
+
+runThread<ReturnPathThreadData, void, ReturnPathEvent>(run, (_owner, hasWork) => rehearse(hasWork, run));

@@ -2,8 +2,6 @@
 import { Signals } from '../threads/signals.js';
 
 export const sourceSignalNames = [
-  /** Owner: a value of {@link Begin}, which the migration thread waits for. */
-  'BEGIN',
   /** Owner: 1 once the switch to postcopy is asked for. */
   'START_POSTCOPY',
   /** Return path thread and owner: bumped when the migration thread should look up from a rest. */
@@ -45,9 +43,6 @@ export const sourceSignalNames = [
   /** A value of {@link Resume}: migration thread, then the return path thread of a recovery. */
   'RESUME',
 ] as const;
-
-/** Whether the migration thread begins; it is started early, as that takes long. */
-export const Begin = { NOT_YET: 0, NOW: 1, NEVER: 2 } as const;
 
 /** Where the return path stands; `REFUSED`: the destination said that it has failed. */
 export const ReturnPathPhase = { NONE: 0, OPEN: 1, CLOSED: 2, BROKEN: 3, REFUSED: 4 } as const;

@@ -1,7 +1,12 @@
 /** Where requests go: over lanes that are up, each with its share, else to the main connection; and what breaks it. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Channel } from '#lib/channel/channel.js';
-import { createDemandChannelWords, type DemandChannelWords, DemandKind, DemandPhase } from '#lib/destination/demand-channel.js';
+import {
+  createDemandChannelWords,
+  type DemandChannelWords,
+  DemandKind,
+  DemandPhase,
+} from '#lib/destination/demand-channel.js';
 import { DemandLinks, MAIN } from '#lib/destination/demand-links.js';
 import { type EventfdHandle, native, type SocketHandle } from '#lib/native.js';
 import { Kicked } from '#lib/threads/kicked.js';

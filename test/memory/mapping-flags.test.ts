@@ -1,6 +1,14 @@
 /** Flags of mappings: out of the text, and as the kernel tells of real memory. */
 import { describe, expect, test } from 'vitest';
-import { isPlainIn, isPlainMemory, readMappingFlags, vmFlagsAt } from '#lib/memory/mapping-flags.js';
+import { webAssembly } from '#lib/guest/wasm/webassembly.js';
+import {
+  hasLocksIn,
+  isPlainIn,
+  isPlainMemory,
+  mappingFlagsOf,
+  readMappingFlags,
+  vmFlagsAt,
+} from '#lib/memory/mapping-flags.js';
 import { RAMBlock } from '#lib/memory/ram-block.js';
 import { native } from '#lib/native.js';
 
@@ -86,5 +94,32 @@ describe('of real memory', () => {
       { hugepages: 'wanted', ...neither },
       { hugepages: 'unwanted', ...neither },
     ]);
+  });
+
+  test('of a block that was mapped here it is known without a look, as long as nothing is locked', () => {
+    using wanted = RAMBlock.create({ idstr: 'wanted', size: 3 * 4096 });
+    using shared = RAMBlock.create({ idstr: 'shared', size: 3 * 4096, kind: 'memfd' });
+    const blocks = [wanted.descriptor, shared.descriptor];
+    expect(mappingFlagsOf(blocks)).toEqual(readMappingFlags(blocks));
+    ramBlockAdvise(shared.handle, c.MADV_NOHUGEPAGE, 0, shared.size); // as nobody does
+    expect(mappingFlagsOf(blocks)[1].hugepages).toBe('unsaid');
+    ramBlockLock(wanted.handle);
+    expect(mappingFlagsOf(blocks)).toEqual(readMappingFlags(blocks));
+    expect(mappingFlagsOf(blocks)[0].isLocked).toBe(true);
+    ramBlockUnlock(wanted.handle);
+  });
+
+  test('of memory that others have mapped it is read', () => {
+    using foreign = RAMBlock.adopt('foreign', new webAssembly.Memory({ initial: 1 }));
+    using ours = RAMBlock.create({ idstr: 'ours', size: 3 * 4096 });
+    ramBlockAdvise(foreign.handle, c.MADV_DONTFORK, 0, foreign.size);
+    expect(mappingFlagsOf([foreign.descriptor])[0].isKeptFromChildren).toBe(true);
+    expect(mappingFlagsOf([ours.descriptor, foreign.descriptor])).toEqual(readMappingFlags([ours, foreign]));
+  });
+
+  test('a process has locks unless its status says that it has none', () => {
+    expect(hasLocksIn('VmSize:\t 100 kB\nVmLck:\t       0 kB\nVmPin:\t 4 kB\n')).toBe(false);
+    expect(hasLocksIn('VmLck:\t      40 kB\n')).toBe(true);
+    expect(hasLocksIn('VmSize:\t 100 kB\n')).toBe(true);
   });
 });

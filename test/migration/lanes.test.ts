@@ -86,7 +86,8 @@ test.each([
   move({ ...sides, preempt: true }, async (outgoing) => {
     expect(laneThreads()).toBe(0);
     await until('requests come', () => outgoing.info().ram.postcopyRequests > 0);
-  }));
+  }),
+);
 
 test('pauses and recovers, three times, with lanes again', () =>
   move({ asked: 2, taken: 2 }, async (outgoing, incoming) => {
