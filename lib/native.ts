@@ -128,7 +128,8 @@ export interface Native {
   setThreadName(name: string): void;
   /**
    * How many steps the calling thread comes before an ordinary one when it wakes, 0 to 20: its nice value, negated.
-   * False where it may not: that takes CAP_SYS_NICE, or a limit RLIMIT_NICE.
+   * False where it may not: that takes CAP_SYS_NICE, or a limit RLIMIT_NICE. From 1 on it also has slices of 0.1 ms,
+   * whether or not it may, so that it need not wait for the end of another's (from Linux 6.12 on).
    */
   raiseThread(steps: number): boolean;
   /** The calling thread's id as the kernel knows it: EVENT_THREAD of its faults, and its folder of /proc. */

@@ -13,7 +13,10 @@ import type { PageRequestQueue } from './page-request-queue.js';
 import { RateLimit } from './rate-limit.js';
 import type { SourceSignals } from './source-signals.js';
 
-/** Pages sent at once: many while nobody waits for one, few once somebody may, as that one goes behind them. */
+/**
+ * Pages sent at once: many while nobody waits for one, few once somebody may, as that one goes behind them unless it
+ * has a connection of its own.
+ */
 const PRECOPY_BATCH_PAGES = 128;
 const QUIET_BATCH_PAGES = 64;
 const BATCH_PAGES = 16;
@@ -97,7 +100,7 @@ export class Pacing {
   /** The most pages to send in one go. */
   get batchPages(): number {
     if (this.#phase !== 'postcopy') return this.#sendsHugePages ? RUN_BATCH_PAGES : PRECOPY_BATCH_PAGES;
-    if (!this.#isQuiet) return BATCH_PAGES;
+    if (!this.#isQuiet) return this.#hasDemandChannel ? QUIET_BATCH_PAGES : BATCH_PAGES;
     return this.#sendsHugePages ? RUN_BATCH_PAGES : QUIET_BATCH_PAGES;
   }
 

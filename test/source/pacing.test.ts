@@ -72,8 +72,19 @@ test('with a preempt channel steps are longer, and longest after 8 MiB without a
   expect(pacing.duePing()).toBeUndefined();
   signals.bump('ASKED');
   sent(pacing, 1);
-  expect(pacing.batchPages).toBe(16);
+  expect(pacing.batchPages).toBe(64);
   expect(pacing.duePing()).toBe(Ping.PLACED + 2);
+});
+
+test('lanes are like a preempt channel', () => {
+  const { pacing, signals } = rig(0);
+  signals.set('LANES_OPEN', 2);
+  pacing.enterPostcopy();
+  expect(pacing.batchPages).toBe(64);
+  sent(pacing, 512 * 1024 - 1);
+  expect(pacing.duePing()).toBeUndefined();
+  sent(pacing, 1);
+  expect(pacing.duePing()).toBe(Ping.PLACED);
 });
 
 test('batches are long in precopy, short from the switch on, and longer after 8 MiB that nobody broke into', () => {
