@@ -44,8 +44,9 @@ export async function qemuSource(image: MemoryImage, { mode, preempt }: SendSett
   };
 }
 
-/** `us` has the guest, also when it has been sent: it is left as it is. */
-export function ourSource(us: PeerProcess, settings: SendSettings): SourceEnd {
+/** `us` has the guest, also when it has been sent: it is left as it is. Prepared, as a host is that expects migrations. */
+export async function ourSource(us: PeerProcess, settings: SendSettings): Promise<SourceEnd> {
+  await us.prepare();
   return { pid: us.pid, send: (uri) => us.send(uri, settings), [Symbol.asyncDispose]: async () => {} };
 }
 

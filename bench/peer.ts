@@ -8,6 +8,7 @@ import { listen } from '#lib/migration/listen.js';
 import { migrate } from '#lib/migration/migrate.js';
 import { type PreparedMigration, prepareMigration } from '#lib/migration/prepare-migration.js';
 import { native } from '#lib/native.js';
+import type { OutgoingMigration } from '#lib/source/outgoing.js';
 import type { KeptMachine } from '../testing/machine-keeper.ts';
 import { epochMs, epochMsOf } from './epoch.ts';
 import { findDifference } from './memory-image.ts';
@@ -43,6 +44,7 @@ async function startListening(
     lanes,
     prefetch,
   });
+  endWhereItPauses(incoming);
   return { uri: incoming.uri };
 }
 
@@ -70,6 +72,13 @@ async function startOf(guest: StressGuest): Promise<Pick<PeerReplies['await-rece
   return { startedMs, firstWriteMs: epochMsOf(guest.stats.firstWriteUs) };
 }
 
+/** Nobody recovers it: it fails with the reason. */
+function endWhereItPauses(migration: IncomingMigration | OutgoingMigration): void {
+  migration.on('status', (status: string) => {
+    if (status === 'postcopy-paused') migration.giveUp('freeze');
+  });
+}
+
 async function send(uri: string, settings: SendSettings): Promise<PeerReplies['send']> {
   const { mode, preempt = false, running = false, backgroundBytesPerSecond = 0, lanes = 0 } = settings;
   const postcopy = mode === 'postcopy';
@@ -83,6 +92,7 @@ async function send(uri: string, settings: SendSettings): Promise<PeerReplies['s
     ...(prepared === undefined ? {} : { prepared }),
   });
   prepared = undefined;
+  endWhereItPauses(outgoing);
   const postcopyAskedMs = epochMs();
   if (postcopy && running) await outgoing.startPostcopy();
   const { totalTime, downtime, ram } = await outgoing.finished;

@@ -40,6 +40,8 @@ import { ReturnPathDecoder } from '#lib/wire/return-path.js';
 import { joined } from './feed.ts';
 
 const PAGE = 4096;
+/** The first ping of `settled`, which no source sends. */
+const SETTLES = 0x1000;
 
 type BlockLike = Pick<RAMBlock, 'idstr' | 'size' | 'pageSize'>;
 
@@ -136,6 +138,7 @@ export class HandFedSource {
   #closed = false;
   /** Bytes sent: the stream offset of what is sent next. */
   sent = 0;
+  #settles = 0;
   /** What the destination has said. */
   readonly heard: ReturnPathMessageRecord[] = [];
 
@@ -178,7 +181,8 @@ export class HandFedSource {
 
   /** Resolved once the destination has dealt with all that was sent so far. Only before RUN, or behind it. */
   async settled(): Promise<void> {
-    const value = 1_000_000 + this.sent;
+    const value = SETTLES + this.#settles;
+    this.#settles += 1;
     this.send(piece.ping(value));
     while (!this.heard.some((message) => message.type === 'PONG' && message.value === value)) {
       if (this.#closed) throw new Error(`the destination closed; it had said ${JSON.stringify(this.heard)}`);

@@ -92,6 +92,8 @@ class ListenThread {
   readonly #demand: DemandControl;
   /** Bytes of the stream before the switch. */
   readonly #precopyBytes: number;
+  /** The source has said all pages that it sends over this connection. */
+  #isLastSection = false;
   /** Pages that had come when the last ping did. */
   #pagesAtPing = -1;
 
@@ -139,7 +141,7 @@ class ListenThread {
     for (;;) {
       try {
         this.#readToEof();
-        this.#demand.awaitEnd(() => this.#intake.received.every(isFull));
+        this.#awaitDemandChannels();
         // Before userfaultfd lets go of the memory.
         requireAllPages(this.#blocks, this.#intake.received);
         return;
@@ -165,6 +167,10 @@ class ListenThread {
     }
   }
 
+  #awaitDemandChannels(): void {
+    this.#demand.awaitEnd(() => this.#intake.received.every(isFull));
+  }
+
   /** Acts on one record; true at EOF. */
   #handle(record: StreamRecord): boolean {
     switch (record.type) {
@@ -178,6 +184,8 @@ class ListenThread {
         this.#intake.flush();
         return false;
       case 'section-part':
+        this.#isLastSection ||= record.kind === 'END';
+        return false;
       case 'section-end':
         return false;
       case 'eof':
@@ -186,6 +194,8 @@ class ListenThread {
         if (record.command === 'PING') {
           if (record.value === Ping.AFTER_PACKAGE) this.#sourceHasLetGo();
           this.#lookWhetherAllIsHere();
+          // Behind the last page the answer says that all are placed: those of other channels, too.
+          if (this.#isLastSection && record.value >= Ping.PLACED) this.#awaitDemandChannels();
           this.#channel.send(encodePong(record.value));
           return false;
         }
@@ -237,6 +247,7 @@ class ListenThread {
   /** D11. Returns when a source has recovered the migration. */
   #pause(reason: MigrationError): void {
     this.#demand.stop();
+    this.#isLastSection = false;
     this.#intake.dropUnfinished();
     this.#intake.expectMissing();
     for (let why: Error = this.#demand.takeError() ?? reason; ; ) {

@@ -106,6 +106,8 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   readonly #watch: PeerWatch;
   readonly #returnPathTrace: TraceDescriptor;
   readonly #laneTraces: TraceDescriptor[] = [];
+  /** Of the first connection. */
+  #lanesOpening: Promise<void> | undefined;
   readonly #startUs = native().monotonicUs();
   /** The package has gone out. */
   readonly #switched = settleable();
@@ -422,7 +424,9 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     const work: ThreadWork<ReturnPathThreadData, ReturnPathEvent> = {
       trace: this.#returnPathTrace,
       data: { ...this.#shared, channel: connection.channel, isRecovery, lanes: this.#lanes.length },
-      onEvent: ({ lanes }) => void this.#openLanes(connection, this.#uri, lanes, false),
+      onEvent: ({ lanes }) => {
+        this.#lanesOpening = this.#openLanes(connection, this.#uri, lanes, false);
+      },
     };
     const start = () =>
       isRecovery
@@ -441,8 +445,13 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
   async #openLanes(connection: SourceConnection, uri: string, count: number, isRecovery: boolean): Promise<void> {
     let open = NO_LANES;
     try {
-      const sockets = await this.#connectAll(uri, count);
-      const threads = sockets.map((socket, index) => this.#startLane(connection, socket, index, isRecovery));
+      const sockets = [...(await this.#connectAll(uri, count))];
+      const threads: Thread<void>[] = [];
+      try {
+        for (const socket of sockets) threads.push(this.#startLane(connection, socket, threads.length, isRecovery));
+      } finally {
+        for (const socket of sockets.slice(threads.length)) native().socketClose(socket);
+      }
       await Promise.all(threads.map(({ ready }) => ready));
       open = count;
     } catch (cause) {
@@ -619,6 +628,7 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
    */
   async #closeConnection(error: Error | undefined): Promise<Error | undefined> {
     this.#queue.close();
+    await this.#lanesOpening; // what is opened is closed then, too
     if (this.status === 'completed') {
       await this.#connection.close('ending');
       return error;

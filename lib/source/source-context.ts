@@ -242,7 +242,16 @@ export class SourceContext {
   endDemandChannels(): void {
     const { urgentLock, lanes } = this.data;
     this.#endDemandChannel(this.signals.get('PREEMPT'), urgentLock);
-    for (const lane of lanes) this.#endDemandChannel(createLaneWords(lane.words).get('SOCKET'), lane.urgentLock);
+    for (const lane of lanes) this.#endLane(createLaneWords(lane.words).get('SOCKET'), lane.urgentLock);
+  }
+
+  /** One that the destination has closed, as it may while nothing is on it, has ended. */
+  #endLane(socket: number, urgentLock: SharedArrayBuffer): void {
+    try {
+      this.#endDemandChannel(socket, urgentLock);
+    } catch (error) {
+      if (!(error instanceof MigrationError && error.code === 'PEER_GONE')) throw error;
+    }
   }
 
   #endDemandChannel(socket: number, urgentLock: SharedArrayBuffer): void {

@@ -4,10 +4,11 @@
  */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type IncomingMigration, listen } from '#lib/index.js';
+import { Ping } from '#lib/wire/protocol.js';
 import { allPages, type FedPage, HandFedSource, piece } from '../../testing/hand-fed-source.ts';
 import { HUGEPAGE, withHugepages } from '../../testing/hugepages.ts';
 import { handleLeaks } from '../../testing/lib-thread.ts';
-import { countThreads, isInFault, onThread, until } from '../../testing/native-thread.ts';
+import { blockedIn, countThreads, isInFault, onThread, systemCallOf, until } from '../../testing/native-thread.ts';
 import { type PatternBlock, PatternGuest, patternPage } from '../../testing/pattern-guest.ts';
 import { stops } from '../../testing/stops.ts';
 
@@ -201,6 +202,25 @@ describe('over both', () => {
     if (order === 0) source.send(piece.eof());
     urgent.send(piece.urgent(late).subarray(3000), piece.urgentEnd());
     expect(await source.hears('SHUT')).toEqual({ type: 'SHUT', value: 0 });
+    source.close();
+    await incoming.finished;
+    expect(guest.wrongPages(SEED)).toEqual([]);
+  });
+
+  test('a ping behind the last section is answered when this channel has come to its end, too', async () => {
+    await running();
+    const [late, ...others] = pages();
+    source.send(piece.end(...others), piece.ping(Ping.PLACED));
+    const isAnswered = () =>
+      source.heard.some(({ type, ...said }) => type === 'PONG' && 'value' in said && said.value === Ping.PLACED);
+    await until('it waits for the channel', () => {
+      return others.every(isHere) && systemCallOf('mig/dst/listen') === blockedIn.futex;
+    });
+    expect(isAnswered()).toBe(false);
+    urgent.send(piece.urgent(late), piece.urgentEnd());
+    await until('it is answered', isAnswered);
+    source.send(piece.eof());
+    await source.hears('SHUT');
     source.close();
     await incoming.finished;
     expect(guest.wrongPages(SEED)).toEqual([]);

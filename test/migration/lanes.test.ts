@@ -1,4 +1,5 @@
 /** Both sides ours, with lanes: a running guest moves over them, after pauses over others; and where there are none. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { bind, connect } from '#lib/channel/connect.js';
 import { IncomingMigration } from '#lib/destination/incoming.js';
@@ -60,6 +61,37 @@ async function move(
   await target.stop();
   expect(await target.verify()).toMatchObject({ lostPages: 0, tornPages: 0, stalePages: 0, lostWrites: 0 });
 }
+
+test('a precopy that completes has no use for them, and leaves none', async () => {
+  const capabilities = { postcopyRam: true };
+  using source = await StressGuest.create({ memory, writesPerSecond });
+  using target = StressGuest.empty({ memory });
+  await source.start();
+  const incoming = await listen('tcp:127.0.0.1:0', { guest: target, capabilities, lanes: 2 });
+  const outgoing = await migrate(source, incoming.uri, { capabilities, parameters: { maxBandwidth: 0 }, lanes: 2 });
+  const warnings: Error[] = [];
+  outgoing.on('warning', (warning) => warnings.push(warning));
+  await Promise.all([outgoing.finished, incoming.finished]);
+  expect(laneThreads()).toBe(0);
+  expect(warnings).toEqual([]);
+  await target.stop();
+  expect(await target.verify()).toMatchObject({ lostPages: 0, tornPages: 0, stalePages: 0, lostWrites: 0 });
+});
+
+test.each([0, 5, 50])('cancelled %i ms after its begin it leaves none either', async (ms) => {
+  const capabilities = { postcopyRam: true };
+  using source = await StressGuest.create({ memory, writesPerSecond });
+  using target = StressGuest.empty({ memory });
+  await source.start();
+  const incoming = await listen('tcp:127.0.0.1:0', { guest: target, capabilities, lanes: 3 });
+  const outgoing = await migrate(source, incoming.uri, { capabilities, parameters: { maxBandwidth: SLOW }, lanes: 3 });
+  await delay(ms); // wherever it has got to by then
+  outgoing.cancel();
+  await expect(outgoing.finished).rejects.toMatchObject({ code: 'CANCELLED' });
+  expect(laneThreads()).toBe(0);
+  expect(source.running).toBe(true);
+  await expect(incoming.finished).rejects.toMatchObject({ code: 'PEER_GONE' });
+});
 
 const laneThreads = () => countThreads('mig/src/lane');
 
