@@ -3,7 +3,8 @@
  * quotes. Pure but for what it keeps of a token that is not whole yet, which is bounded.
  *
  * What is no token is one of kind `stray`, up to the byte that was wrong. What follows it is skipped to the next
- * control character or structural one, where a client that begins anew is understood again.
+ * control character or structural one, where a client that begins anew is understood again; or to one that is no text,
+ * 0xff, with which a client may make sure of that.
  */
 export interface JsonToken {
   /** `structural` is one of `{}[],:`; `overlong` a token above the limit, of which nothing is kept. */
@@ -76,7 +77,7 @@ function afterInteger(byte: number): Step {
 /** By what has been read of the token, where the next byte leads. */
 const steps: Readonly<Record<State, (byte: number) => Step>> = {
   start: atStart,
-  skipping: (byte) => (isControl(byte) || structural.has(byte) ? atStart(byte) : 'skipping'),
+  skipping: (byte) => (isText(byte) && !structural.has(byte) ? 'skipping' : atStart(byte)),
   structural: () => 'before',
   doubleQuoted: quoted(QUOTE, 'doubleQuoted', 'doubleQuotedEscape'),
   doubleQuotedEscape: (byte) => (isText(byte) ? 'doubleQuoted' : 'wrong'),
