@@ -1,4 +1,4 @@
-/** Commands that ours and a real QEMU have both: what is refused is refused alike, and what is answered has one shape. */
+/** Commands that ours and a real QEMU have both: what is refused is refused alike, and answers have the same shape. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
