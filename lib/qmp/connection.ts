@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net';
 import { JsonStream } from './json-stream.js';
 import type { QmpSession } from './session.js';
-import type { Turns } from './turns.js';
+import type { TurnAccount, Turns } from './turns.js';
 
 /** Bytes that are kept for a client to read. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
@@ -30,6 +30,7 @@ export class QmpConnection {
   readonly #turns: Turns;
   readonly #limits: ConnectionLimits;
   readonly #stream = new JsonStream();
+  readonly #account: TurnAccount = { spentMs: 0 };
   /** Settled when what was asked last has been answered. */
   #answered: Promise<unknown> = Promise.resolve();
   #reason: string | undefined;
@@ -84,13 +85,13 @@ export class QmpConnection {
     for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
       if (isFirst && httpRequest.test(chunk.toString('latin1', 0, 8))) return this.close('it speaks HTTP');
       isFirst = false;
-      await this.#turns.next();
+      await this.#turns.next(this.#account);
       for (const item of this.#stream.items(chunk)) {
         this.#answered = this.#session.answer(item).then((answer) => this.#socket.write(answer));
         await this.#answered;
         if (this.#socket.writableNeedDrain) await this.#drained();
         if (!this.#socket.writable) return;
-        if (this.#turns.isOver) await this.#turns.next();
+        if (this.#turns.isOver) await this.#turns.next(this.#account);
       }
     }
     this.#socket.end();

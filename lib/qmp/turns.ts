@@ -5,21 +5,36 @@
 
 /** Milliseconds that a turn may last. */
 const TURN_MS = 1;
+/** The most milliseconds that a turn is taken to have lasted: what is beyond was spent by others on this processor. */
+const COUNTED_MS_MAX = 4;
 /** How much of the time may be spent on turns, in the long run. */
 const SHARE = 0.25;
 
+/** What has been spent on one client, in milliseconds; or on others, while it asked for nothing. */
+export interface TurnAccount {
+  spentMs: number;
+}
+
+interface Waiting {
+  readonly account: TurnAccount;
+  readonly begin: () => void;
+}
+
 export class Turns {
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: Waiting[] = [];
   #isScheduled = false;
   #beganAt = 0;
   /** Milliseconds that may be spent at once, as no more were before; below 0 is to be waited for. */
   #allowance = TURN_MS;
   #allowanceAt = 0;
+  /** What had been spent on the one whose turn was last. */
+  #spentMs = 0;
 
-  /** Resolved when it is one's turn, in the order in which it was asked for. */
-  next(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
+  /** Resolved when it is that client's turn: first comes the one on whom least was spent, then who asked first. */
+  next(account: TurnAccount): Promise<void> {
+    return new Promise((begin) => {
+      account.spentMs = Math.max(account.spentMs, this.#spentMs);
+      this.#waiting.push({ account, begin });
       this.#schedule();
     });
   }
@@ -41,12 +56,22 @@ export class Turns {
 
   #give(): void {
     this.#beganAt = performance.now();
-    this.#waiting.shift()?.();
+    const { account, begin } = this.#takeNext();
+    this.#spentMs = account.spentMs;
+    begin();
     // Behind whatever is done without giving way.
     setImmediate(() => {
-      this.#allowance -= performance.now() - this.#beganAt;
+      const lastedMs = Math.min(COUNTED_MS_MAX, performance.now() - this.#beganAt);
+      account.spentMs += lastedMs;
+      this.#allowance -= lastedMs;
       this.#isScheduled = false;
       this.#schedule();
     });
+  }
+
+  #takeNext(): Waiting {
+    const least = Math.min(...this.#waiting.map(({ account }) => account.spentMs));
+    const index = this.#waiting.findIndex(({ account }) => account.spentMs === least);
+    return this.#waiting.splice(index, 1)[0];
   }
 }
