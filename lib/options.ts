@@ -113,7 +113,8 @@ export const defaultParameters: Parameters = {
   maxCpuThrottle: 99,
 };
 
-const parameterRange: Readonly<Record<keyof Parameters, readonly [least: number, most: number]>> = {
+/** What each parameter may be; beside that, `maxCpuThrottle` is not below `cpuThrottleInitial`. */
+export const parameterRange: Readonly<Record<keyof Parameters, readonly [least: number, most: number]>> = {
   maxBandwidth: [0, Number.MAX_SAFE_INTEGER],
   maxPostcopyBandwidth: [0, Number.MAX_SAFE_INTEGER],
   downtimeLimit: [0, 2_000_000],

@@ -233,6 +233,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/examples.test.ts': 'the programs in examples/',
   'test/examples/hot-restart.test.ts': 'examples/hot-restart/',
   'test/docs/tracing.test.ts': 'docs/tracing.md',
+  'test/docs/qmp.test.ts': 'docs/qmp.md',
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',
   'test/bench/rounds.test.ts': 'bench/rounds.ts',

@@ -73,18 +73,19 @@ export interface Listener {
   close(): void;
 }
 
-/** A socket file that no process has open any more: left by one that was killed. */
-function isStale(path: string): boolean {
-  return lstatSync(path).isSocket() && !native().unixSocketIsOpen(path);
+/** Removes a socket file that no process has open any more: left by one that was killed. Whether it was one. */
+export function removeIfStale(path: string): boolean {
+  const isStale = lstatSync(path).isSocket() && !native().unixSocketIsOpen(path);
+  if (isStale) rmSync(path);
+  return isStale;
 }
 
 function listenAt(address: SocketAddress): ReturnType<Native['socketListen']> {
   try {
     return native().socketListen(address, BACKLOG);
   } catch (error) {
-    if ((error as NativeError).code !== 'EADDRINUSE' || address.family !== 'unix' || !isStale(address.path))
+    if ((error as NativeError).code !== 'EADDRINUSE' || address.family !== 'unix' || !removeIfStale(address.path))
       throw error;
-    rmSync(address.path);
     return native().socketListen(address, BACKLOG);
   }
 }

@@ -1,4 +1,4 @@
-/** The guests that the demo can move. */
+/** The guests that the demo can move, and a host hold. */
 import { KvmGuest } from '../guest/kvm/kvm-guest.js';
 import { StressGuest } from '../guest/stress-guest.js';
 import type { Guest } from '../memory/guest.js';
@@ -15,7 +15,13 @@ export interface DemoGuest extends Guest {
   close(): void;
 }
 
-type Maker = (settings: DemoSettings) => Promise<DemoGuest>;
+/** What of the demo's settings is the guest's. */
+export type DemoGuestSettings = Pick<
+  DemoSettings,
+  'memory' | 'kind' | 'blocks' | 'vcpus' | 'writesPerSecond' | 'workingSetShare'
+>;
+
+type Maker = (settings: DemoGuestSettings) => Promise<DemoGuest>;
 
 /** `create` fills it; `empty` makes one to be filled by a migration. Both reject as the guest's own do. */
 export const demoGuests: Readonly<Record<DemoGuestName, { readonly create: Maker; readonly empty: Maker }>> = {

@@ -55,6 +55,11 @@ const commands: readonly CommandEntry[] = [
     load: () => import('./send-command.js'),
   },
   {
+    name: 'host',
+    description: 'hold a guest, or wait for one, and be driven over QMP as a QEMU is',
+    load: () => import('./host-command.js'),
+  },
+  {
     name: 'reconcile',
     description: 'make a whole machine of the two halves that a postcopy left which was given up',
     load: () => import('./reconcile-command.js'),

@@ -1,0 +1,169 @@
+/**
+ * `postcopy host`: holds a guest, or waits for one, and is driven over QMP as a QEMU is. Exit code 0 at the command
+ * quit, 130 when interrupted, 1 where it could not begin.
+ */
+import { readFileSync } from 'node:fs';
+import { type Command, Option } from 'commander';
+import { describeError, MigrationError } from '../errors.js';
+import { probeKvm } from '../host/kvm.js';
+import { probeHost } from '../host/probe.js';
+import type { MemoryKind } from '../memory/ram-block.js';
+import type { PrefetchPolicy } from '../options.js';
+import { createCommands } from '../qmp/commands.js';
+import { GuestHost } from '../qmp/guest-host.js';
+import type { QmpVersion } from '../qmp/messages.js';
+import { QmpServer } from '../qmp/server.js';
+import { chooseGuest } from './choose-guest.js';
+import { EXIT_INTERRUPTED, number, onInterrupt, sized } from './command-line.js';
+import { lanesOption, prefetchOption } from './demand-options.js';
+import { type DemoGuest, type DemoGuestName, demoGuestNames, demoGuests } from './demo-guest.js';
+import { parseSize } from './size.js';
+
+interface HostOptions {
+  readonly qmp: readonly string[];
+  readonly qmpAnyHost?: boolean;
+  readonly incoming?: string;
+  readonly guest: 'auto' | DemoGuestName;
+  readonly memory: number;
+  readonly memoryKind: MemoryKind;
+  readonly blocks: number;
+  readonly vcpus: number;
+  readonly writesPerSecond: number;
+  readonly workingSet: number;
+  readonly prefetch: PrefetchPolicy;
+  readonly lanes: number;
+}
+
+/** To wait with a place to listen at that QMP tells. */
+const DEFER = 'defer';
+
+function tell(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** The QEMU whose QMP this is, and who speaks it. */
+function version(): QmpVersion {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return { qemu: { major: 7, minor: 2, micro: 0 }, package: `postcopy ${JSON.parse(text).version}` };
+}
+
+async function makeGuest(options: HostOptions): Promise<DemoGuest> {
+  const { guest: name, because } = chooseGuest(options, {
+    kvmProblem: probeKvm().problem,
+    userfaultfdVia: probeHost().userfaultfd.via,
+  });
+  if (because !== undefined) {
+    tell(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})`);
+  }
+  const { incoming, memory, memoryKind: kind, blocks, vcpus, writesPerSecond, workingSet: workingSetShare } = options;
+  const { create, empty } = demoGuests[name];
+  const make = incoming === undefined ? create : empty;
+  return make({ memory: Math.ceil(memory / 4096) * 4096, kind, blocks, vcpus, writesPerSecond, workingSetShare });
+}
+
+function hold(guest: DemoGuest, { incoming, prefetch, lanes }: HostOptions): GuestHost {
+  const held = incoming === undefined ? { guest } : { room: guest };
+  return new GuestHost({ ...held, outgoing: { lanes }, incoming: { prefetch, lanes } });
+}
+
+/** All or none of them. */
+async function serve(host: GuestHost, { qmp, qmpAnyHost: anyHost = false }: HostOptions): Promise<QmpServer[]> {
+  const commands = createCommands(host, version());
+  const onClosed = (reason: string) => tell(`a client was closed: ${reason}`);
+  const servers: QmpServer[] = [];
+  try {
+    for (const uri of qmp) {
+      servers.push(await QmpServer.listen(uri, { commands, version: version(), anyHost, onClosed }));
+    }
+  } catch (error) {
+    await Promise.all(servers.map((server) => server.close()));
+    throw error;
+  }
+  return servers;
+}
+
+async function begin(host: GuestHost, { incoming }: HostOptions): Promise<void> {
+  if (incoming === undefined) await host.cont();
+  else if (incoming !== DEFER) await host.listen(incoming);
+}
+
+async function runHost(options: HostOptions): Promise<void> {
+  const interrupted = onInterrupt();
+  const guest = await makeGuest(options);
+  const host = hold(guest, options);
+  const ended = new Promise<void>((resolve) => {
+    host.on('quit', resolve);
+    interrupted.addEventListener('abort', () => host.quit('host-signal'));
+  });
+  host.on('warning', (warning) => tell(describeError(warning)));
+  const servers = await serve(host, options);
+  host.on('event', (event) => {
+    const { event: name, data } = event;
+    tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`);
+    for (const server of servers) server.tell(event);
+  });
+  try {
+    if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
+    await begin(host, options);
+    for (const { uri } of servers) tell(`QMP at ${uri}`);
+    await ended;
+  } finally {
+    await Promise.all(servers.map((server) => server.close()));
+    await host.close();
+  }
+  // Ends also a guest that waits for pages which do not come any more.
+  process.exit(interrupted.aborted ? EXIT_INTERRUPTED : 0);
+}
+
+const help = `
+Two of them, and a guest that moves from one to the other (docs/qmp.md):
+
+  $ postcopy host --qmp unix:/tmp/source.qmp
+  $ postcopy host --qmp unix:/tmp/destination.qmp --incoming defer
+
+Any client of QMP drives them, such as socat. At the destination:
+
+  $ socat - UNIX-CONNECT:/tmp/destination.qmp
+  {"execute": "qmp_capabilities"}
+  {"execute": "migrate-incoming", "arguments": {"uri": "unix:/tmp/m.sock"}}
+
+And at the source:
+
+  $ socat - UNIX-CONNECT:/tmp/source.qmp
+  {"execute": "qmp_capabilities"}
+  {"execute": "migrate", "arguments": {"uri": "unix:/tmp/m.sock"}}
+  {"execute": "query-migrate"}
+  {"execute": "quit"}`;
+
+/** Gives the command its arguments and options, and what it does. */
+export function define(command: Command): void {
+  const each = (uri: string, before: readonly string[] = []): readonly string[] => [...before, uri];
+  command
+    .requiredOption('--qmp <uri>', 'where QMP clients connect: unix:/path or tcp:127.0.0.1:port; repeatable', each)
+    .option('--qmp-any-host', 'let --qmp tcp:… be where other hosts can connect: whoever can has the guest')
+    .option('--incoming <uri>', 'wait for a guest, at this URI; "defer": at that of the command migrate-incoming')
+    .addOption(
+      new Option('--guest <guest>', 'what runs in it; auto: a virtual machine where KVM allows, else the stress guest')
+        .choices(['auto', ...demoGuestNames])
+        .default('auto'),
+    )
+    .addOption(sized('--memory <size>', "the guest's RAM, such as 256M or 1G; at both sides", parseSize, '256M'))
+    .addOption(
+      new Option('--memory-kind <kind>', 'what its RAM is; hugetlb is pages of 2 MiB, which must be reserved')
+        .choices(['anonymous', 'memfd', 'hugetlb'])
+        .default('anonymous'),
+    )
+    .option('--blocks <n>', 'RAM blocks that it is split over; at both sides', number(1, 64), 1)
+    .option('--vcpus <n>', 'vCPUs of the KVM guest, native threads of the stress guest', number(1, 64), 1)
+    .option(
+      '--writes-per-second <n>',
+      'page writes a second, over all vCPUs; 0 is as fast as they go',
+      number(0, 1e9),
+      20_000,
+    )
+    .option('--working-set <share>', 'share of RAM that is rewritten', number(0.0001, 0.875, false), 0.25)
+    .addOption(prefetchOption())
+    .addOption(lanesOption())
+    .addHelpText('after', help)
+    .action(runHost);
+}
