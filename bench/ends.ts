@@ -44,7 +44,7 @@ export async function qemuSource(image: MemoryImage, { mode, preempt }: SendSett
   };
 }
 
-/** `us` has the guest, also when it has been sent: it is left as it is. Prepared, as a host is that expects migrations. */
+/** `us` has the guest, also when it has been sent, and is prepared, as a host is that expects migrations. */
 export async function ourSource(us: PeerProcess, settings: SendSettings): Promise<SourceEnd> {
   await us.prepare();
   return { pid: us.pid, send: (uri) => us.send(uri, settings), [Symbol.asyncDispose]: async () => {} };
