@@ -69,7 +69,8 @@ export class PageRequester {
       if (asked.test(first)) first = asked.findNextClear(first, end);
       else if (received.test(first)) first = received.findNextClear(first, end);
       else {
-        const last = Math.min(asked.findNext(first, end), received.findNext(first, end));
+        // From the next one on: this one may have come since it was looked for, and a request is for a page at least.
+        const last = Math.min(asked.findNext(first + 1, end), received.findNext(first + 1, end));
         this.#ahead.add(blockIndex, first, last);
         asked.setRange(first, last - first);
         pages += last - first;

@@ -86,6 +86,24 @@ test('what a fault waits for goes before what is around it, which has not come a
   expect(sends).toEqual([['a 5 1', '" 18 1', '" 1 2', '" 4 1', '" 6 12', '" 19 13']]);
 });
 
+/** Pages that come between one look and the next. */
+class Coming extends PageBitmap {
+  override test(page: number): boolean {
+    const was = super.test(page);
+    this.set(page);
+    return was;
+  }
+}
+
+test('a page that comes while it is looked for is asked for in vain, and never none', () => {
+  received = [new Coming(PAGES), new PageBitmap(PAGES)];
+  const asks = requester('around');
+  asks.fault(0, 5);
+  asks.flush();
+  expect(sends[0][0]).toBe('a 5 1');
+  for (const request of sends[0]) expect(request).not.toMatch(/ 0$/);
+});
+
 test('over another connection what was asked for is asked for again, with its name', () => {
   const asks = requester('around');
   asks.fault(0, 5);
