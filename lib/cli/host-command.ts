@@ -3,33 +3,22 @@
  * quit, 130 when interrupted, 1 where it could not begin.
  */
 import { readFileSync } from 'node:fs';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { describeError, MigrationError } from '../errors.js';
-import { probeKvm } from '../host/kvm.js';
-import { probeHost } from '../host/probe.js';
-import type { MemoryKind } from '../memory/ram-block.js';
 import type { PrefetchPolicy } from '../options.js';
 import { createCommands } from '../qmp/commands.js';
 import { GuestHost } from '../qmp/guest-host.js';
 import type { QmpVersion } from '../qmp/messages.js';
 import { QmpServer } from '../qmp/server.js';
-import { chooseGuest } from './choose-guest.js';
-import { EXIT_INTERRUPTED, number, onInterrupt, sized } from './command-line.js';
+import { EXIT_INTERRUPTED, onInterrupt } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
-import { type DemoGuest, type DemoGuestName, demoGuestNames, demoGuests } from './demo-guest.js';
-import { parseSize } from './size.js';
+import { type DemoGuest, demoGuests } from './demo-guest.js';
+import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
 
-interface HostOptions {
+interface HostOptions extends GuestOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
   readonly incoming?: string;
-  readonly guest: 'auto' | DemoGuestName;
-  readonly memory: number;
-  readonly memoryKind: MemoryKind;
-  readonly blocks: number;
-  readonly vcpus: number;
-  readonly writesPerSecond: number;
-  readonly workingSet: number;
   readonly prefetch: PrefetchPolicy;
   readonly lanes: number;
 }
@@ -48,17 +37,9 @@ function version(): QmpVersion {
 }
 
 async function makeGuest(options: HostOptions): Promise<DemoGuest> {
-  const { guest: name, because } = chooseGuest(options, {
-    kvmProblem: probeKvm().problem,
-    userfaultfdVia: probeHost().userfaultfd.via,
-  });
-  if (because !== undefined) {
-    tell(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})`);
-  }
-  const { incoming, memory, memoryKind: kind, blocks, vcpus, writesPerSecond, workingSet: workingSetShare } = options;
-  const { create, empty } = demoGuests[name];
-  const make = incoming === undefined ? create : empty;
-  return make({ memory: Math.ceil(memory / 4096) * 4096, kind, blocks, vcpus, writesPerSecond, workingSetShare });
+  const { create, empty } = demoGuests[chosenGuest(options)];
+  const make = options.incoming === undefined ? create : empty;
+  return make(guestSettings(options));
 }
 
 function hold(guest: DemoGuest, { incoming, prefetch, lanes }: HostOptions): GuestHost {
@@ -141,27 +122,8 @@ export function define(command: Command): void {
   command
     .requiredOption('--qmp <uri>', 'where QMP clients connect: unix:/path or tcp:127.0.0.1:port; repeatable', each)
     .option('--qmp-any-host', 'let --qmp tcp:… be where other hosts can connect: whoever can has the guest')
-    .option('--incoming <uri>', 'wait for a guest, at this URI; "defer": at that of the command migrate-incoming')
-    .addOption(
-      new Option('--guest <guest>', 'what runs in it; auto: a virtual machine where KVM allows, else the stress guest')
-        .choices(['auto', ...demoGuestNames])
-        .default('auto'),
-    )
-    .addOption(sized('--memory <size>', "the guest's RAM, such as 256M or 1G; at both sides", parseSize, '256M'))
-    .addOption(
-      new Option('--memory-kind <kind>', 'what its RAM is; hugetlb is pages of 2 MiB, which must be reserved')
-        .choices(['anonymous', 'memfd', 'hugetlb'])
-        .default('anonymous'),
-    )
-    .option('--blocks <n>', 'RAM blocks that it is split over; at both sides', number(1, 64), 1)
-    .option('--vcpus <n>', 'vCPUs of the KVM guest, native threads of the stress guest', number(1, 64), 1)
-    .option(
-      '--writes-per-second <n>',
-      'page writes a second, over all vCPUs; 0 is as fast as they go',
-      number(0, 1e9),
-      20_000,
-    )
-    .option('--working-set <share>', 'share of RAM that is rewritten', number(0.0001, 0.875, false), 0.25)
+    .option('--incoming <uri>', 'wait for a guest, at this URI; "defer": at that of the command migrate-incoming');
+  addGuestOptions(command, '; at both sides')
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .addHelpText('after', help)
