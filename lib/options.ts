@@ -50,8 +50,13 @@ export function resolvePrefetch(given: PrefetchPolicy = 'none'): PrefetchPolicy 
   throw new MigrationError('BAD_ARGUMENT', `prefetch is ${given}`, { hint: `give ${prefetchPolicies.join(', ')}` });
 }
 
-/** The option lanes, with its default; `most` of them. Throws BAD_ARGUMENT where it is out of range. */
-export function resolveLanes(most: number, given = 0): number {
+/** The option lanes, with its default; `most` of them, in postcopy. Throws BAD_ARGUMENT for others. */
+export function resolveLanes(most: number, { postcopyRam }: Capabilities, given = 0): number {
+  if (given > 0 && !postcopyRam) {
+    throw new MigrationError('BAD_ARGUMENT', 'lanes without the capability postcopyRam', {
+      hint: 'start both sides with capabilities: { postcopyRam: true }',
+    });
+  }
   if (Number.isSafeInteger(given) && given >= 0 && given <= most) return given;
   throw new MigrationError('BAD_ARGUMENT', `lanes is ${given}`, {
     hint: `give a whole number from 0, which is none, to ${most}`,

@@ -8,6 +8,7 @@ import {
   type Parameters,
   resolveCapabilities,
   resolveGuestTimeout,
+  resolveLanes,
   resolveParameters,
 } from '#lib/options.js';
 
@@ -121,4 +122,17 @@ describe('the time that a guest may take', () => {
       expect.objectContaining({ code: 'BAD_ARGUMENT', message: `guestTimeoutMs is ${ms}` }),
     );
   });
+});
+
+test('lanes are none by default, a whole number up to the most, and of a postcopy', () => {
+  const postcopy = resolveCapabilities({ postcopyRam: true });
+  expect([
+    resolveLanes(16, postcopy),
+    resolveLanes(16, postcopy, 16),
+    resolveLanes(16, defaultCapabilities, 0),
+  ]).toEqual([0, 16, 0]);
+  for (const lanes of [-1, 0.5, 17, Number.NaN]) {
+    expect(() => resolveLanes(16, postcopy, lanes)).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
+  }
+  expect(() => resolveLanes(16, defaultCapabilities, 1)).toThrow('lanes without the capability postcopyRam');
 });

@@ -55,12 +55,7 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs ?? ('receive' in guest ? 0 : undefined));
   const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
   const prefetch = resolvePrefetch(options.prefetch);
-  const lanes = resolveLanes(MAX_LANES, options.lanes);
-  if (lanes > 0 && !capabilities.postcopyRam) {
-    throw new MigrationError('BAD_ARGUMENT', 'lanes without the capability postcopyRam', {
-      hint: 'start both sides with capabilities: { postcopyRam: true }',
-    });
-  }
+  const lanes = resolveLanes(MAX_LANES, capabilities, options.lanes);
   if ('machine' in guest && guest.machine !== undefined) {
     throw new MigrationError('BAD_ARGUMENT', 'the guest to fill is a machine that is none of ours', {
       hint: 'give listen() a MachineReceiver, which makes such a guest from what the source says of it',

@@ -59,11 +59,7 @@ export interface MigrateOptions {
   readonly signal?: AbortSignal;
 }
 
-function check(
-  guest: Guest,
-  { postcopyAfterPasses: passes, lanes = 0 }: MigrateOptions,
-  capabilities: Capabilities,
-): void {
+function check(guest: Guest, { postcopyAfterPasses: passes }: MigrateOptions, capabilities: Capabilities): void {
   const ram = new RAMList(guest.ramBlocks);
   if (capabilities.postcopyRam) ram.requirePostcopyPageSizes();
   if (capabilities.autoConverge && guest.throttle === undefined) {
@@ -74,11 +70,6 @@ function check(
   if (capabilities.postcopyPreempt && !capabilities.postcopyRam) {
     throw new MigrationError('BAD_ARGUMENT', 'the capability postcopyPreempt without postcopyRam', {
       hint: 'start both sides with capabilities: { postcopyRam: true, postcopyPreempt: true }',
-    });
-  }
-  if (lanes > 0 && !capabilities.postcopyRam) {
-    throw new MigrationError('BAD_ARGUMENT', 'lanes without the capability postcopyRam', {
-      hint: 'start both sides with capabilities: { postcopyRam: true }',
     });
   }
   if (passes === undefined) return;
@@ -105,7 +96,7 @@ export async function migrate(guest: Guest, uri: string, options: MigrateOptions
   const parameters = resolveParameters(options.parameters);
   const guestTimeoutMs = resolveGuestTimeout(options.guestTimeoutMs);
   const peerTimeoutMs = resolvePeerTimeout(options.peerTimeoutMs);
-  const lanes = resolveLanes(MAX_LANES, options.lanes);
+  const lanes = resolveLanes(MAX_LANES, capabilities, options.lanes);
   const { signal, postcopyAfterPasses, preemptChannel, prepared } = options;
   check(guest, options, capabilities);
   await requireAlive(guest);
