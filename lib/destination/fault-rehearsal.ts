@@ -8,8 +8,8 @@ import { PageBitmap } from '../memory/bitmap.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { RAMBlock } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
+import { inRounds, rehearsedContext } from '../threads/rehearsal.js';
 import type { ThreadContext } from '../threads/thread.js';
-import { createTraceWords, Trace } from '../trace/trace.js';
 import { createDestinationCounters } from './destination-counters.js';
 import { createDestinationSignals } from './destination-signals.js';
 import type { FaultThreadData, FaultThreadWork } from './fault-thread.js';
@@ -35,20 +35,7 @@ export type Serve = (
 
 /** Rounds until `hasWork`. Throws where it can't be gone through, such as where there is no userfaultfd to be had. */
 export function rehearse(hasWork: () => boolean, serve: Serve): void {
-  const { eventfdClose, eventfdCreate, socketClose, socketPair } = native();
-  const kick = eventfdCreate();
-  try {
-    for (let round = 0; round < ROUNDS && !hasWork(); round += 1) {
-      const pair = socketPair();
-      try {
-        goThrough(pair[0], kick, serve);
-      } finally {
-        for (const socket of pair) socketClose(socket);
-      }
-    }
-  } finally {
-    eventfdClose(kick);
-  }
+  inRounds(ROUNDS, hasWork, ([socket], kick) => goThrough(socket, kick, serve));
 }
 
 function goThrough(socket: SocketHandle, kick: EventfdHandle, serve: Serve): void {
@@ -76,7 +63,7 @@ function goThrough(socket: SocketHandle, kick: EventfdHandle, serve: Serve): voi
         requested: requested.descriptor,
         removed: new RemovedPages([block.size]).descriptor,
       },
-      { kick, owner: nobody, trace: new Trace({ words: createTraceWords(), ring: undefined }), ...silent },
+      rehearsedContext(kick),
     );
     return (fault) => {
       faults.turn(PATIENCE_MS);
@@ -111,10 +98,3 @@ function placeWhatWasAsked(block: RAMBlock, uffd: UserfaultfdHandle, requested: 
   requested.settle(0, page);
   native().placeZeroPages(uffd, block.handle, block.pageSize, Uint32Array.of(page), 1, new Uint8Array(1));
 }
-
-const nobody: Context['owner'] = {
-  call: () => {
-    throw new Error('this thread calls nobody');
-  },
-};
-const silent = { emit: () => {}, raise: () => {} };

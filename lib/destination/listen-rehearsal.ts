@@ -8,9 +8,9 @@ import { PageBitmap } from '../memory/bitmap.js';
 import { concatenate } from '../memory/bytes.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { RAMBlock } from '../memory/ram-block.js';
-import { type EventfdHandle, native, type SocketHandle } from '../native.js';
+import { type EventfdHandle, native } from '../native.js';
+import { inRounds, type Pair, rehearsedContext, withKick } from '../threads/rehearsal.js';
 import type { ThreadContext } from '../threads/thread.js';
-import { createTraceWords, Trace } from '../trace/trace.js';
 import * as encode from '../wire/encode.js';
 import { RAM_SECTION } from '../wire/machine.js';
 import { Ping, RamFlag } from '../wire/protocol.js';
@@ -37,24 +37,13 @@ export type Listen = (data: ListenThreadData, work: ListenThreadWork, thread: Co
 
 /** Rounds until `hasWork`. Throws where it can't be gone through, such as where there is no userfaultfd to be had. */
 export function rehearse(hasWork: () => boolean, listen: Listen): void {
-  const { eventfdClose, eventfdCreate, socketClose, socketPair } = native();
-  const kicks = [eventfdCreate(), eventfdCreate()] as const;
-  try {
-    for (let round = 0; round < ROUNDS && !hasWork(); round += 1) {
-      const pair = socketPair();
-      try {
-        goThrough(pair, kicks, listen);
-      } finally {
-        for (const socket of pair) socketClose(socket);
-      }
-    }
-  } finally {
-    for (const kick of kicks) eventfdClose(kick);
-  }
+  withKick((faultKick) => {
+    inRounds(ROUNDS, hasWork, (pair, kick) => goThrough(pair, [kick, faultKick], listen));
+  });
 }
 
 function goThrough(
-  [here, there]: readonly [SocketHandle, SocketHandle],
+  [here, there]: Pair,
   [kick, faultKick]: readonly [EventfdHandle, EventfdHandle],
   listen: Listen,
 ): void {
@@ -93,19 +82,12 @@ function goThrough(
         requested: requested.descriptor,
         removed: new RemovedPages([block.size]).descriptor,
       },
-      { kick, owner: nobody, trace: new Trace({ words: createTraceWords(), ring: undefined }), ...silent },
+      rehearsedContext(kick),
     );
   } finally {
     userfaultfdClose(uffd);
   }
 }
-
-const nobody: Context['owner'] = {
-  call: () => {
-    throw new Error('this thread calls nobody');
-  },
-};
-const silent = { emit: () => {}, raise: () => {} };
 
 /** As the main thread leaves it. */
 function contextOf(): ListenThreadWork['position']['context'] {

@@ -8,8 +8,8 @@ import { concatenate } from '../memory/bytes.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { RAMBlock } from '../memory/ram-block.js';
 import { type EventfdHandle, native, type SocketHandle, type UserfaultfdHandle } from '../native.js';
+import { inRounds, type Pair, rehearsedContext, withPair } from '../threads/rehearsal.js';
 import type { Owner, ThreadContext } from '../threads/thread.js';
-import { createTraceWords, Trace } from '../trace/trace.js';
 import * as encode from '../wire/encode.js';
 import {
   encodeGlobalStateBody,
@@ -46,26 +46,15 @@ export function rehearse(
   isWanted: () => boolean,
   receive: Receive,
 ): void {
-  const { eventfdClose, eventfdCreate, socketClose, socketPair } = native();
-  const kick = eventfdCreate();
-  try {
-    for (let round = 0; round < ROUNDS && !isWanted(); round += 1) {
-      const pairs = [socketPair(), socketPair()] as const;
-      try {
-        goThrough(data, pairs, kick, owner, receive);
-      } finally {
-        for (const socket of pairs.flat()) socketClose(socket);
-      }
-    }
-  } finally {
-    eventfdClose(kick);
-  }
+  inRounds(ROUNDS, isWanted, (connection, kick) => {
+    withPair((listener) => goThrough(data, [connection, listener], kick, owner, receive));
+  });
 }
 
 /** `pairs`: of the connection, and of what stands for a listener that nobody else comes to. */
 function goThrough(
   { machine, capabilities }: MainThreadData,
-  [[here, there], [listener]]: readonly (readonly [SocketHandle, SocketHandle])[],
+  [[here, there], [listener]]: readonly [Pair, Pair],
   kick: EventfdHandle,
   owner: Owner<DestinationOwnerCalls>,
   receive: Receive,
@@ -101,13 +90,7 @@ function goThrough(
         faultWork: faultWork.port1,
       },
       here,
-      {
-        kick,
-        owner: { call } as Owner<DestinationOwnerCalls>,
-        trace: new Trace({ words: createTraceWords(), ring: undefined }),
-        emit: () => {},
-        raise: () => {},
-      },
+      rehearsedContext(kick, { call } as Owner<DestinationOwnerCalls>),
     );
   } finally {
     for (const { port1, port2 } of [listenWork, faultWork]) {

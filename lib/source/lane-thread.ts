@@ -9,7 +9,7 @@ import { RAMList } from '../memory/ram-list.js';
 import type { EventfdHandle } from '../native.js';
 import { Kicked } from '../threads/kicked.js';
 import { runThread } from '../threads/thread.js';
-import { createTraceWords, Trace } from '../trace/trace.js';
+import { Trace, untraced } from '../trace/trace.js';
 import { encodeLaneGreeting } from '../wire/encode.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
@@ -88,8 +88,8 @@ class Lane {
 const newDecoder = () => new ReturnPathDecoder({ limits: { maxBitmapBytes: 0 } });
 
 /** What a warm-up goes through: nobody traces it. */
-function untraced(data: LaneThreadData, kick: EventfdHandle): HandleRequests {
-  const lane = new Lane(data, new Trace({ words: createTraceWords(), ring: undefined }), kick);
+function rehearsed(data: LaneThreadData, kick: EventfdHandle): HandleRequests {
+  const lane = new Lane(data, new Trace(untraced()), kick);
   const decoder = newDecoder();
   const handle = lane.handle.bind(lane);
   return (bytes) => void handleMessages(decoder, handle, bytes, new DataView(bytes.buffer), 0, bytes.length);
@@ -107,7 +107,7 @@ function answer(channel: Channel, lane: Lane, idle: () => void): void {
 }
 
 runThread<LaneThreadData, void>((data, thread) => {
-  const warmUp = data.isRecovery ? undefined : WarmUp.create(data, thread.kick, untraced);
+  const warmUp = data.isRecovery ? undefined : WarmUp.create(data, thread.kick, rehearsed);
   try {
     const channel = new Channel(data.channel, thread.kick);
     answer(channel, new Lane(data, thread.trace, thread.kick), () => {

@@ -6,11 +6,11 @@
 import type { Guest } from '../memory/guest.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { RAMBlock } from '../memory/ram-block.js';
-import { type EventfdHandle, native, type SocketHandle } from '../native.js';
+import type { EventfdHandle, SocketHandle } from '../native.js';
 import { defaultParameters, resolveCapabilities } from '../options.js';
 import { FairLock } from '../threads/fair-lock.js';
+import { inRounds, rehearsedContext } from '../threads/rehearsal.js';
 import type { Owner, ThreadContext } from '../threads/thread.js';
-import { createTraceWords, Trace } from '../trace/trace.js';
 import { Ping } from '../wire/protocol.js';
 import { GuestCalls } from './guest-calls.js';
 import { LiveParameters } from './live-parameters.js';
@@ -50,22 +50,8 @@ export function rehearse(
   hasWork: () => boolean,
   run: (data: MigrationThreadData, thread: Context) => unknown,
 ): void {
-  const { eventfdClose, eventfdCreate, socketClose, socketPair } = native();
   using block = RAMBlock.create({ idstr: 'rehearsal', size: PAGES * TARGET_PAGE_SIZE });
-  const kick = eventfdCreate();
-  try {
-    for (let round = 0; round < ROUNDS && !hasWork(); round += 1) {
-      const [here, there] = socketPair();
-      try {
-        goThrough(here, block, kick, owner, run);
-      } finally {
-        socketClose(here);
-        socketClose(there);
-      }
-    }
-  } finally {
-    eventfdClose(kick);
-  }
+  inRounds(ROUNDS, hasWork, ([socket], kick) => goThrough(socket, block, kick, owner, run));
 }
 
 function goThrough(
@@ -102,13 +88,7 @@ function goThrough(
       lanes: [],
       guestRuns: true,
     },
-    {
-      kick,
-      owner,
-      trace: new Trace({ words: createTraceWords(), ring: undefined }),
-      emit: (event) => answer(signals, event),
-      raise: () => {},
-    },
+    { ...rehearsedContext(kick, owner), emit: (event) => answer(signals, event) },
   );
   if (state.status !== 'completed') throw new Error(`the rehearsal ended in status ${state.status}`);
 }

@@ -6,10 +6,10 @@
 import { concatenate } from '../memory/bytes.js';
 import { TARGET_PAGE_SIZE } from '../memory/page.js';
 import { RAMBlock } from '../memory/ram-block.js';
-import { type EventfdHandle, native, type SocketHandle } from '../native.js';
+import { type EventfdHandle, native } from '../native.js';
 import { FairLock } from '../threads/fair-lock.js';
+import { inRounds, type Pair, rehearsedContext } from '../threads/rehearsal.js';
 import type { ThreadContext } from '../threads/thread.js';
-import { createTraceWords, Trace } from '../trace/trace.js';
 import { encodeIdstr, encodePong, encodeReqPages, encodeShut, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import { Ping, PONG_RUNS, SHUT_SUCCESS } from '../wire/protocol.js';
 import { MigrationStateCell } from './migration-state.js';
@@ -29,25 +29,12 @@ type Context = ThreadContext<ReturnPathEvent, Record<string, never>>;
 
 /** `run` does what the thread does with its work. Throws where it can't be gone through to the end. */
 export function rehearse(hasWork: () => boolean, run: (data: ReturnPathThreadData, thread: Context) => unknown): void {
-  const { eventfdClose, eventfdCreate, socketClose, socketPair } = native();
   using block = RAMBlock.create(BLOCK);
-  const kick = eventfdCreate();
-  try {
-    for (let round = 0; round < ROUNDS && !hasWork(); round += 1) {
-      const pair = socketPair();
-      try {
-        goThrough(pair, block, kick, run);
-      } finally {
-        for (const socket of pair) socketClose(socket);
-      }
-    }
-  } finally {
-    eventfdClose(kick);
-  }
+  inRounds(ROUNDS, hasWork, (pair, kick) => goThrough(pair, block, kick, run));
 }
 
 function goThrough(
-  [here, there]: readonly [SocketHandle, SocketHandle],
+  [here, there]: Pair,
   block: RAMBlock,
   kick: EventfdHandle,
   run: (data: ReturnPathThreadData, thread: Context) => unknown,
@@ -69,16 +56,9 @@ function goThrough(
       urgentLock: new FairLock().buffer,
       lanes: 0,
     },
-    { kick, owner: nobody, trace: new Trace({ words: createTraceWords(), ring: undefined }), ...silent },
+    rehearsedContext(kick),
   );
 }
-
-const nobody: Context['owner'] = {
-  call: () => {
-    throw new Error('this thread calls nobody');
-  },
-};
-const silent = { emit: () => {}, raise: () => {} };
 
 /** The pongs of a set-up and of a switch, requests for one page after the other, and the end. */
 function messagesOf(): Uint8Array {

@@ -9,7 +9,7 @@ import { pageCount } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { EventfdHandle, SocketHandle } from '../native.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
-import { createTraceWords, Trace } from '../trace/trace.js';
+import { Trace, untraced } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { MAX_LANES, Ping, PONG_LANES, PONG_RUNS, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
@@ -200,8 +200,8 @@ function decoderFor({ blocks, isRecovery }: ReturnPathThreadData) {
 }
 
 /** What a warm-up goes through: nobody traces it. */
-function untraced(data: ReturnPathThreadData, kick: EventfdHandle): HandleRequests {
-  const path = new ReturnPath(data, new Trace({ words: createTraceWords(), ring: undefined }), kick, () => {});
+function rehearsed(data: ReturnPathThreadData, kick: EventfdHandle): HandleRequests {
+  const path = new ReturnPath(data, new Trace(untraced()), kick, () => {});
   const { decoder } = decoderFor(data);
   const handle = path.handle.bind(path);
   return (bytes) => void handleMessages(decoder, handle, bytes, new DataView(bytes.buffer), 0, bytes.length);
@@ -231,7 +231,7 @@ function run(data: ReturnPathThreadData, thread: ThreadContext<ReturnPathEvent, 
     signals.bump('ATTENTION');
   };
   const sendsPages = signals.get('PREEMPT') !== 0 && !data.isRecovery;
-  const warmUp = sendsPages ? WarmUp.create(data, thread.kick, untraced) : undefined;
+  const warmUp = sendsPages ? WarmUp.create(data, thread.kick, rehearsed) : undefined;
   try {
     thread.trace.at('source_return_path_thread_entry');
     const channel = new Channel(data.channel, thread.kick);

@@ -19,7 +19,7 @@ import {
 } from 'node:worker_threads';
 import { fromPlainError, type PlainError, toPlainError } from '../errors.js';
 import { type EventfdHandle, native } from '../native.js';
-import { createTraceWords, Trace, type TraceDescriptor } from '../trace/trace.js';
+import { Trace, type TraceDescriptor, untraced } from '../trace/trace.js';
 import { Caller, type CallerDescriptor, type CallHandlers, serveCalls } from './call.js';
 import { Kicked } from './kicked.js';
 
@@ -212,8 +212,6 @@ function startWorker<Data, Result, Event>(
   });
   return started;
 }
-
-const untraced = (): TraceDescriptor => ({ words: createTraceWords(), ring: undefined });
 
 /** Owner: starts a thread. Its kick and its calls go when it has ended. */
 export function startThread<Data, Result, Event = never>(options: ThreadOptions<Data, Event>): Thread<Result> {

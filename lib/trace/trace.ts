@@ -51,6 +51,9 @@ export interface TraceDescriptor {
 
 const indexOfPoint: ReadonlyMap<string, number> = new Map(tracePointNames.map((name, index) => [name, index]));
 
+/** Of a thread whose trace points do nothing. */
+export const untraced = (): TraceDescriptor => ({ words: createTraceWords(), ring: undefined });
+
 export class Trace {
   readonly #words: Int32Array;
   readonly #cursors: Int32Array | undefined;
