@@ -41,7 +41,7 @@ export class Dashboard {
         '/page.css': () => text('text/css', style),
         '/model.json': () => text('application/json', JSON.stringify(model())),
       },
-      events: { '/events': (client) => dashboard?.#add(client) },
+      events: { '/events': (client) => dashboard && dashboard.#add(client) },
     });
     dashboard = new Dashboard(server, model);
     return dashboard;
