@@ -1,4 +1,4 @@
-/** The answer to query-qmp-schema: commands and events of this server, from their tables, as QEMU tells its own. Pure. */
+/** The answer to query-qmp-schema: commands and events here, from their tables, as QEMU tells its own. Pure. */
 import type { QmpCommands } from './session.js';
 import type { Members, QmpType } from './types.js';
 

@@ -190,8 +190,8 @@ test('the schema is that of a QEMU, as far as it goes', async () => {
     return answer.return;
   };
   // Statuses of newer releases, and what are unions there.
-  const more =
-    /(postcopy-device|postcopy-recover-setup|socket-address element-type (path|host|port)|schema ret-type element-type)$/;
+  const statuses = 'postcopy-device|postcopy-recover-setup';
+  const more = new RegExp(`(${statuses}|socket-address element-type (path|host|port)|schema ret-type element-type)$`);
   const breaches = missing(await schemaOf('ours-full'), await schemaOf('qemu-full'));
   expect(breaches.filter((breach) => !more.test(breach))).toEqual([]);
 });
