@@ -48,6 +48,12 @@ export {
   type PrefetchPolicy,
   prefetchPolicies,
 } from './options.js';
+export { createCommands } from './qmp/commands.js';
+export { GuestHost, type GuestHostEvents, type GuestHostOptions, type RunState } from './qmp/guest-host.js';
+export { QmpError, type QmpEvent, type QmpVersion } from './qmp/messages.js';
+export { QmpServer, type QmpServerOptions } from './qmp/server.js';
+export { command, type QmpCommand, type QmpCommands } from './qmp/session.js';
+export type { Members, QmpType } from './qmp/types.js';
 export type { ConnectionState, ConnectionStats } from './relay/connection.js';
 export type { CutHow, Direction, Fault } from './relay/faults.js';
 export type { RelayObserver } from './relay/observer.js';
