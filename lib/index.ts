@@ -36,6 +36,7 @@ export { type OpenMachineOptions, SavedMachine } from './machine/saved-machine.j
 export type { Guest, Machine, MachineLike, MachineReceiver } from './memory/guest.js';
 export { type MemoryKind, RAMBlock, type RAMBlockOptions } from './memory/ram-block.js';
 export type { WriteLogDescriptor } from './memory/write-log.js';
+export { type ForecastOptions, forecastMigration, measureDirtyCurve } from './migration/forecast-migration.js';
 export { type ListenOptions, listen } from './migration/listen.js';
 export { type MigrateOptions, migrate } from './migration/migrate.js';
 export { type PreparedMigration, prepareMigration } from './migration/prepare-migration.js';
@@ -52,6 +53,8 @@ export type { ConnectionState, ConnectionStats } from './relay/connection.js';
 export type { CutHow, Direction, Fault } from './relay/faults.js';
 export type { RelayObserver } from './relay/observer.js';
 export { createRelay, type Relay, type RelayEvents, type RelayOptions, type RelayStats } from './relay/relay.js';
+export type { DirtyCurve } from './source/dirty-curve.js';
+export { type Forecast, type ForecastInput, forecast, type Remedies } from './source/forecast.js';
 export type { MigrationStatus } from './source/migration-state.js';
 export type { GuestRunState, OutgoingMigration } from './source/outgoing.js';
 export type { OutgoingInfo, RamInfo } from './source/outgoing-info.js';
