@@ -124,8 +124,9 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
   testing: [...outside, 'relay', 'testing'],
   qmp: [...outside, 'qmp'],
-  dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'dashboard', 'cli', 'index'],
+  http: ['errors', 'native', 'threads', 'channel', 'http'],
+  dashboard: [...outside, 'http', 'dashboard'],
+  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'http', 'dashboard', 'cli', 'index'],
   index: [...outside, 'relay', 'machine', 'qmp'],
 };
 

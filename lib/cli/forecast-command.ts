@@ -8,6 +8,7 @@ import { type DirtyCurve, stillCurve } from '../source/dirty-curve.js';
 import { forecast } from '../source/forecast.js';
 import { argument, EXIT_FAILURE, printJson, sized } from './command-line.js';
 import { forecastLines } from './forecast-text.js';
+import { addHelp } from './help.js';
 import { parseMs, parseRate, parseSize } from './size.js';
 
 interface ForecastCommandOptions {
@@ -53,4 +54,20 @@ export function define(command: Command): void {
     .addOption(sized('--downtime-limit <time>', 'the longest standstill at the end of the precopy', parseMs, '300ms'))
     .option('--json', 'print one JSON object')
     .action(run);
+  addHelp(command, {
+    about:
+      'From figures alone, no guest is looked at: how much it writes, what the link carries (docs/convergence.md).',
+    examples: [
+      {
+        line: 'postcopy forecast --memory 64G --bandwidth 10Gbit --dirty-rate 300M/s',
+        does: 'When a precopy would end:',
+      },
+      {
+        line: 'postcopy forecast --memory 64G --bandwidth 10Gbit --dirty-rate 1500M/s --working-set 8G',
+        does: 'One that never does, and what would help:',
+      },
+    ],
+    succeeds: 'the precopy would end',
+    fails: 'it never would',
+  });
 }

@@ -14,6 +14,7 @@ import { EXIT_INTERRUPTED, onInterrupt } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
 import { type DemoGuest, demoGuests } from './demo-guest.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
+import { addHelp } from './help.js';
 
 interface HostOptions extends GuestOptions {
   readonly qmp: readonly string[];
@@ -96,12 +97,7 @@ async function runHost(options: HostOptions): Promise<void> {
   process.exit(interrupted.aborted ? EXIT_INTERRUPTED : 0);
 }
 
-const help = `
-Two of them, and a guest that moves from one to the other (docs/qmp.md):
-
-  $ postcopy host --qmp unix:/tmp/source.qmp
-  $ postcopy host --qmp unix:/tmp/destination.qmp --incoming defer
-
+const more = `
 Any client of QMP drives them, such as socat. At the destination:
 
   $ socat - UNIX-CONNECT:/tmp/destination.qmp
@@ -119,13 +115,27 @@ And at the source:
 /** Gives the command its arguments and options, and what it does. */
 export function define(command: Command): void {
   const each = (uri: string, before: readonly string[] = []): readonly string[] => [...before, uri];
+  addHelp(command, {
+    about: 'Its commands, events and errors are those of QEMU (docs/qmp.md).',
+    examples: [
+      { line: 'postcopy host --qmp unix:/tmp/source.qmp', does: 'A guest:' },
+      {
+        line: 'postcopy host --qmp unix:/tmp/destination.qmp --incoming defer',
+        does: 'And room for one, to which the first is told to migrate:',
+      },
+    ],
+    succeeds: 'it ended at the command quit',
+    fails: 'it could not begin',
+    more,
+  });
   command
+    .optionsGroup('Control:')
     .requiredOption('--qmp <uri>', 'where QMP clients connect: unix:/path or tcp:127.0.0.1:port; repeatable', each)
     .option('--qmp-any-host', 'let --qmp tcp:… be where other hosts can connect: whoever can has the guest')
     .option('--incoming <uri>', 'wait for a guest, at this URI; "defer": at that of the command migrate-incoming');
-  addGuestOptions(command, '; at both sides')
+  addGuestOptions(command.optionsGroup('Guest:'), '; at both sides')
+    .optionsGroup('Migration:')
     .addOption(prefetchOption())
     .addOption(lanesOption())
-    .addHelpText('after', help)
     .action(runHost);
 }

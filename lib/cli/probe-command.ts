@@ -6,6 +6,7 @@ import { type Command, Option } from 'commander';
 import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import { argument, EXIT_FAILURE, printJson } from './command-line.js';
+import { addHelp } from './help.js';
 import { probeTable } from './probe-table.js';
 import { parseSize } from './size.js';
 
@@ -35,4 +36,13 @@ export function define(command: Command): void {
     .option('--locked', 'that guest locks its memory')
     .option('--json', 'print one JSON object')
     .action(probe);
+  addHelp(command, {
+    examples: [
+      { line: 'postcopy probe', does: 'A table, with the command that mends each problem:' },
+      { line: 'postcopy probe --memory 64G', does: 'Whether a guest of that size fits here, too:' },
+      { line: 'postcopy probe --json | jq .userfaultfd.via', does: 'By which way userfaultfd is to be had:' },
+    ],
+    succeeds: 'a migration works here, though something else may not',
+    fails: 'none does, or the guest that is asked about would not fit',
+  });
 }

@@ -1,8 +1,8 @@
 /** The host probe as a table for people. Pure. */
 import Table from 'cli-table3';
-import pc from 'picocolors';
 import type { Problem } from '../doctor/problem.js';
 import type { HostProbe, MemoryProbe } from '../host/probe.js';
+import { stdoutColours as pc } from './colours.js';
 import { formatBytes } from './size.js';
 
 const yes = (value: boolean) => (value ? pc.green('yes') : pc.red('no'));
