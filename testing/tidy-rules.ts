@@ -238,6 +238,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/docs/tracing.test.ts': 'docs/tracing.md',
   'test/docs/containers.test.ts': 'docs/containers.md',
   'test/docs/convergence.test.ts': 'docs/convergence.md',
+  'test/docs/man-page.test.ts': 'man/postcopy.1',
   'test/docs/qmp.test.ts': 'docs/qmp.md',
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',
