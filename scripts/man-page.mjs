@@ -1,11 +1,13 @@
 /** The manual page of the command in roff's man macros, made of what commander knows of it. Pure. */
 
-/** Text as roff reads it: no line begins a request, and hyphens are those of a terminal. */
+/** Text as roff reads it: no line begins a request, hyphens are those of a terminal, and all of it is ASCII. */
 function escaped(text) {
+  const named = (character) => `\\[u${character.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}]`;
   return text
     .replaceAll('\\', '\\e')
     .replaceAll('-', '\\-')
-    .replace(/^([.'])/gm, '\\&$1');
+    .replace(/^([.'])/gm, '\\&$1')
+    .replace(/[^\n -~]/gu, named);
 }
 
 /** Running text: paragraphs stay, line ends within them go. */
@@ -60,8 +62,8 @@ export function manPage(program) {
     '.B postcopy\n.I command\n.RI [ options ]',
     '.SH DESCRIPTION',
     `${prose(program.description())}.`,
-    'A guest is stopped, only its device state is sent, it starts at the destination at once, and real page faults pull',
-    'the pages that it touches while the rest streams in behind.',
+    'A guest is stopped, only its device state is sent, it starts at the destination at once, and real page faults',
+    'pull the pages that it touches while the rest streams in behind.',
     '.PP',
     'Results go to standard output, all else to standard error; with',
     '.B \\-\\-json',
