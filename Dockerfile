@@ -16,7 +16,7 @@ RUN npm run build && mkdir /out && npm pack --pack-destination /out
 FROM node:20-bookworm-slim
 COPY --from=build /out /tmp/package
 RUN npm install --global /tmp/package/*.tgz \
- && rm -rf /tmp/package /root/.npm
+ && rm -rf /tmp/package ~/.npm
 USER node
 WORKDIR /home/node
 ENTRYPOINT ["postcopy"]

@@ -16,7 +16,7 @@ const [build, final] = stages;
 const { scripts, bin, engines, files } = JSON.parse(read('package.json'));
 const ignored = read('.dockerignore').trim().split('\n');
 
-test('both stages are of one image, whose Node is one that is supported: the addon of the first runs in the second', () => {
+test('both stages are of one image, with a Node that is supported: the addon of one runs in the other', () => {
   const images = stages.map(([from]) => from.split(' ')[1]);
   expect(images.length).toBe(2);
   expect(new Set(images).size).toBe(1);
