@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { describeError, MigrationError } from '../errors.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
-import { SavedMachine } from '../machine/saved-machine.js';
+import type { SavedMachine } from '../machine/saved-machine.js';
 import { migrate } from '../migration/migrate.js';
 import { type PreparedMigration, prepareMigration } from '../migration/prepare-migration.js';
 import type { OutgoingMigration } from '../source/outgoing.js';
@@ -16,8 +16,9 @@ import { onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption } from './demand-options.js';
 import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
+import { openMachine } from './open-machine.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
-import { loadLook, sendLook, sendReport, sendText } from './send-report.js';
+import { sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
 
 interface SendOptions extends RecoveryOptions {
@@ -31,17 +32,6 @@ interface SendOptions extends RecoveryOptions {
   readonly maxPostcopyBandwidth: number;
   readonly verify: boolean;
   readonly json?: boolean;
-}
-
-async function openMachine({ from, verify }: SendOptions, line: LiveLine, signal: AbortSignal): Promise<SavedMachine> {
-  let done = 0;
-  let total = 0;
-  line.follow(() => loadLook(done, total));
-  const onProgress = (bytes: number, ofBytes: number) => {
-    done = bytes;
-    total = ofBytes;
-  };
-  return SavedMachine.open(from, { verify, onProgress, signal });
 }
 
 /** Keeps what the destination may not have of a machine that was handed over and did not go over whole. */
@@ -122,7 +112,7 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
   try {
-    const opening = openMachine(options, line, signal);
+    const opening = openMachine(options.from, line, { verify: options.verify, signal });
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;

@@ -36,6 +36,9 @@ export interface GuestHostEvents {
   event: [event: QmpEvent];
   /** A migration has failed, or is not as it was asked for. */
   warning: [warning: Error];
+  /** A migration away from here has begun; one to here waits for its source. */
+  outgoing: [migration: OutgoingMigration];
+  incoming: [migration: IncomingMigration];
   /** A client wants its end. */
   quit: [];
 }
@@ -191,6 +194,7 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
       const incoming = await listen(uri, { ...this.#options.incoming, guest, capabilities });
       this.#incoming = incoming;
       this.#incomingError = undefined;
+      this.emit('incoming', incoming);
       // Also without the capability, as QEMU does.
       this.emit('event', { event: 'MIGRATION', data: { status: 'setup' } });
       incoming.on('status', (status) => this.#onIncomingStatus(incoming, status));
@@ -221,11 +225,13 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
   /** Of one that is to come: whether it is to run. Nothing where it has gone or is just going. */
   async stop(): Promise<void> {
     const { runState } = this;
+    this.#requireVcpus();
     if (runState === 'inmigrate') this.#runsOnArrival = false;
     if (runState === 'running') await this.#guest?.stop();
   }
 
   async cont(): Promise<void> {
+    this.#requireVcpus();
     switch (this.runState) {
       case 'inmigrate':
         this.#runsOnArrival = true;
@@ -266,6 +272,13 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
     return outgoing.kind === 'connecting' ? 'setup' : 'none';
   }
 
+  /** What a machine of a QEMU does is up to whom it is sent to: its state says whether it runs there. */
+  #requireVcpus(): void {
+    const { room } = this.#options;
+    const isMachine = this.#guest?.machine !== undefined || (room !== undefined && 'receive' in room);
+    if (isMachine) throw new QmpError('The machine has no vCPUs here: whether it runs is decided where it goes');
+  }
+
   #requireNoMigration(): void {
     const outgoing = this.#outgoing;
     const isUnderWay =
@@ -288,6 +301,7 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
       const parameters = this.#parameters;
       const migration = await migrate(guest, uri, { ...this.#options.outgoing, capabilities, parameters, signal });
       this.#outgoing = { kind: 'begun', migration };
+      this.emit('outgoing', migration);
       migration.setParameters(this.#parameters); // they may have changed while it connected
       migration.on('status', (status) => this.#onOutgoingStatus(status));
       migration.on('pass', (passes) => this.#announcePass(passes + 1));
