@@ -27,6 +27,7 @@ export const demoSettings: DemoSettings = {
 
 export const sourceDone: SourceDone = {
   side: 'source',
+  forecast: null,
   info: {
     status: 'completed',
     totalTime: 250,

@@ -4,6 +4,7 @@ import type { PlainError } from '../errors.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
 import type { PrefetchPolicy } from '../options.js';
+import type { Forecast } from '../source/forecast.js';
 import type { MigrationStatus } from '../source/migration-state.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import type { Recoveries } from './auto-recovery.js';
@@ -55,6 +56,8 @@ export type SideProgress =
       readonly guest: StressGuestStats;
       readonly passes: number;
       readonly recoveries: Recoveries;
+      /** Of the precopy; null where there is none, or not yet. */
+      readonly forecast: Forecast | null;
     }
   | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
 
@@ -69,6 +72,8 @@ export type SideDone =
       /** The most that auto-converge held the guest back. */
       readonly throttledPercent: number;
       readonly recoveries: Recoveries;
+      /** The last of the precopy. */
+      readonly forecast: Forecast | null;
     }
   | {
       readonly side: 'destination';

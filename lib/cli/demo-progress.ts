@@ -3,6 +3,7 @@
  * changed or a second has passed. Always on stderr; stdout is for the result.
  */
 import type { SideProgress } from './demo-messages.js';
+import { forecastText } from './forecast-text.js';
 import { incomingText, outgoingText, recoveriesText } from './migration-lines.js';
 import { formatCount } from './size.js';
 import { type TerminalLines, terminalLines } from './terminal-lines.js';
@@ -13,13 +14,14 @@ const PLAIN_MS = 1000;
 type SourceProgress = Extract<SideProgress, { side: 'source' }>;
 type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
 
-function sourceLine({ info, guest, passes, recoveries }: SourceProgress): string {
+function sourceLine({ info, guest, passes, recoveries, forecast }: SourceProgress): string {
   const pass = info.status === 'active' ? `, pass ${passes + 1}` : '';
   const throttle = info.cpuThrottlePercentage ? `, guest held back ${info.cpuThrottlePercentage} %` : '';
   const recovered = recoveries.count === 0 ? '' : `; recovered ${recoveriesText(recoveries)}`;
+  const foreseen = forecast === null ? '' : `; ${forecastText(forecast)}`;
   return (
     `source       ${info.status}${pass}${throttle}: ${outgoingText(info)}; ` +
-    `guest wrote ${formatCount(guest.writesHere)} pages${recovered}`
+    `guest wrote ${formatCount(guest.writesHere)} pages${recovered}${foreseen}`
   );
 }
 

@@ -2,6 +2,7 @@
 import { describeError } from '../errors.js';
 import { migrate } from '../migration/migrate.js';
 import { prepareMigration } from '../migration/prepare-migration.js';
+import type { Forecast } from '../source/forecast.js';
 import { demoGuests } from './demo-guest.js';
 import { recoverByItself, reportProgress, runSide, tell } from './demo-side.js';
 
@@ -39,7 +40,12 @@ await runSide(async (settings, cancelled, told) => {
   });
   outgoing.on('status', (status) => tell({ kind: 'status', status }));
   const look = () => ({ info: outgoing.info(), guest: guest.stats, recoveries: recovery.recoveries });
-  const stopReporting = reportProgress(() => ({ side: 'source', passes, ...look() }));
+  let lastForecast: Forecast | null = null;
+  const stopReporting = reportProgress(() => {
+    const forecast = outgoing.forecast() ?? null;
+    lastForecast = forecast ?? lastForecast;
+    return { side: 'source', passes, forecast, ...look() };
+  });
   try {
     await outgoing.finished;
   } finally {
@@ -47,6 +53,6 @@ await runSide(async (settings, cancelled, told) => {
     await guest.stop();
   }
   const size = guest.ramBlocks.reduce((sum, block) => sum + block.size, 0);
-  tell({ kind: 'done', done: { side: 'source', memory: size, throttledPercent, ...look() } });
+  tell({ kind: 'done', done: { side: 'source', memory: size, throttledPercent, forecast: lastForecast, ...look() } });
   guest.close();
 });

@@ -20,6 +20,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./probe-command.js'),
   },
   {
+    name: 'forecast',
+    description: 'whether a precopy of a guest would end, and what would make it end',
+    load: () => import('./forecast-command.js'),
+  },
+  {
     name: 'demo',
     description: 'migrate a running guest between two processes, and check that nothing was lost',
     load: () => import('./demo-command.js'),
