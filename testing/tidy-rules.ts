@@ -123,8 +123,9 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
   testing: [...outside, 'relay', 'testing'],
   qmp: [...outside, 'qmp'],
+  logs: [...sides, 'logs'],
   dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'dashboard', 'cli', 'index'],
+  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'logs', 'dashboard', 'cli', 'index'],
   index: [...outside, 'relay', 'machine', 'qmp'],
 };
 

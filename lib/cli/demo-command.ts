@@ -7,12 +7,14 @@ import type { PrefetchPolicy } from '../options.js';
 import { argument, EXIT_FAILURE, number, onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
 import { runDemo } from './demo.js';
+import { createDemoProgress } from './demo-progress.js';
 import { demoTable } from './demo-report.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
 import { addHelp } from './help.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
 import { parseMs, parsePeriod, parseRate } from './size.js';
 
-interface DemoOptions extends GuestOptions {
+interface DemoOptions extends GuestOptions, LogOptions {
   readonly transport: 'unix' | 'tcp';
   readonly precopyPasses: number;
   readonly maxBandwidth: number;
@@ -30,9 +32,10 @@ interface DemoOptions extends GuestOptions {
 async function demo(options: DemoOptions): Promise<void> {
   const { autoConverge = false, postcopyPreempt = false, cutEvery = null, prefetch, lanes, trace } = options;
   const { transport, precopyPasses, maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
+  const progress = await createDemoProgress(options);
   const report = await runDemo(
     {
-      guest: chosenGuest(options),
+      guest: chosenGuest(options, progress.event),
       ...guestSettings(options),
       transport,
       precopyPasses,
@@ -47,6 +50,7 @@ async function demo(options: DemoOptions): Promise<void> {
     },
     trace,
     onInterrupt(),
+    progress,
   );
   if (options.json) printJson(report);
   else process.stdout.write(`${demoTable(report)}\n`);
@@ -99,4 +103,5 @@ export function define(command: Command): void {
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
+  addLogOptions(command);
 }

@@ -1,6 +1,7 @@
 /** What the demo's three processes say to each other over Node's IPC: parent, source, destination. Types only. */
 import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
+import type { LogLevel } from '../logs/log.js';
 import type { MemoryKind } from '../memory/ram-block.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
 import type { PrefetchPolicy } from '../options.js';
@@ -88,5 +89,7 @@ export type FromSide =
   | { readonly kind: 'status'; readonly status: MigrationStatus }
   /** What it does now, where that takes a while. */
   | { readonly kind: 'doing'; readonly what: string }
+  /** Something happened. */
+  | { readonly kind: 'event'; readonly text: string; readonly level: LogLevel }
   | { readonly kind: 'done'; readonly done: SideDone }
   | { readonly kind: 'failed'; readonly error: PlainError };

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { describeError, MigrationError } from '../errors.js';
+import { errorFields } from '../logs/migration-fields.js';
 import type { PrefetchPolicy } from '../options.js';
 import { createCommands } from '../qmp/commands.js';
 import { GuestHost } from '../qmp/guest-host.js';
@@ -15,8 +16,11 @@ import { lanesOption, prefetchOption } from './demand-options.js';
 import { type DemoGuest, demoGuests } from './demo-guest.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
 import { addHelp } from './help.js';
+import { createLiveLine, type LiveLine } from './live-line.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
+import { waitText } from './progress-text.js';
 
-interface HostOptions extends GuestOptions {
+interface HostOptions extends GuestOptions, LogOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
   readonly incoming?: string;
@@ -27,18 +31,14 @@ interface HostOptions extends GuestOptions {
 /** To wait with a place to listen at that QMP tells. */
 const DEFER = 'defer';
 
-function tell(text: string): void {
-  process.stderr.write(`${text}\n`);
-}
-
 /** The QEMU whose QMP this is, and who speaks it. */
 function version(): QmpVersion {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return { qemu: { major: 7, minor: 2, micro: 0 }, package: `postcopy ${JSON.parse(text).version}` };
 }
 
-async function makeGuest(options: HostOptions): Promise<DemoGuest> {
-  const { create, empty } = demoGuests[chosenGuest(options)];
+async function makeGuest(options: HostOptions, tell: LiveLine['event']): Promise<DemoGuest> {
+  const { create, empty } = demoGuests[chosenGuest(options, tell)];
   const make = options.incoming === undefined ? create : empty;
   return make(guestSettings(options));
 }
@@ -49,9 +49,13 @@ function hold(guest: DemoGuest, { incoming, prefetch, lanes }: HostOptions): Gue
 }
 
 /** All or none of them. */
-async function serve(host: GuestHost, { qmp, qmpAnyHost: anyHost = false }: HostOptions): Promise<QmpServer[]> {
+async function serve(
+  host: GuestHost,
+  { qmp, qmpAnyHost: anyHost = false }: HostOptions,
+  tell: LiveLine['event'],
+): Promise<QmpServer[]> {
   const commands = createCommands(host, version());
-  const onClosed = (reason: string) => tell(`a client was closed: ${reason}`);
+  const onClosed = (reason: string) => tell(`a client was closed: ${reason}`, { level: 'warn' });
   const servers: QmpServer[] = [];
   try {
     for (const uri of qmp) {
@@ -71,23 +75,29 @@ async function begin(host: GuestHost, { incoming }: HostOptions): Promise<void> 
 
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
-  const guest = await makeGuest(options);
+  const line = await createLiveLine(options);
+  const tell = line.event;
+  const began = performance.now();
+  const preparing = 'preparing the guest';
+  line.follow(() => ({ text: waitText(preparing, performance.now() - began), mark: preparing }));
+  const guest = await makeGuest(options, tell);
+  line.end();
   const host = hold(guest, options);
   const ended = new Promise<void>((resolve) => {
     host.on('quit', resolve);
     interrupted.addEventListener('abort', () => host.quit('host-signal'));
   });
-  host.on('warning', (warning) => tell(describeError(warning)));
-  const servers = await serve(host, options);
+  host.on('warning', (warning) => tell(describeError(warning), { level: 'warn', ...errorFields(warning) }));
+  const servers = await serve(host, options, tell);
   host.on('event', (event) => {
     const { event: name, data } = event;
-    tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`);
+    tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`, { event: name, data });
     for (const server of servers) server.tell(event);
   });
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
     await begin(host, options);
-    for (const { uri } of servers) tell(`QMP at ${uri}`);
+    for (const { uri } of servers) tell(`QMP at ${uri}`, { event: 'listening', uri });
     await ended;
   } finally {
     await Promise.all(servers.map((server) => server.close()));
@@ -138,4 +148,5 @@ export function define(command: Command): void {
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .action(runHost);
+  addLogOptions(command.optionsGroup('Output:'));
 }

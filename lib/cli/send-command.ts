@@ -5,6 +5,7 @@
  */
 import type { Command } from 'commander';
 import { describeError, MigrationError } from '../errors.js';
+import { errorFields, outgoingFields } from '../logs/migration-fields.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
 import { SavedMachine } from '../machine/saved-machine.js';
@@ -16,11 +17,13 @@ import { onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption } from './demand-options.js';
 import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
+import { RateMeter } from './progress-text.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
-import { loadLook, sendLook, sendReport, sendText } from './send-report.js';
+import { connectingLook, loadLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
 
-interface SendOptions extends RecoveryOptions {
+interface SendOptions extends RecoveryOptions, LogOptions {
   readonly from: string;
   readonly postcopy?: boolean;
   readonly postcopyPreempt?: boolean;
@@ -36,7 +39,8 @@ interface SendOptions extends RecoveryOptions {
 async function openMachine({ from, verify }: SendOptions, line: LiveLine, signal: AbortSignal): Promise<SavedMachine> {
   let done = 0;
   let total = 0;
-  line.follow(() => loadLook(done, total));
+  const meter = new RateMeter();
+  line.follow(() => loadLook(done, total, meter.look(done)));
   const onProgress = (bytes: number, ofBytes: number) => {
     done = bytes;
     total = ofBytes;
@@ -79,6 +83,8 @@ async function send(
   signal: AbortSignal,
 ): Promise<void> {
   const { postcopy = false, postcopyPreempt = false, maxBandwidth, maxPostcopyBandwidth, json = false } = options;
+  const began = performance.now();
+  line.follow(() => connectingLook(uri, performance.now() - began));
   const outgoing = await migrate(machine, uri, {
     // In a precopy the destination is heard as well: what was sent may not be what it can take.
     capabilities: { postcopyRam: postcopy, postcopyPreempt, returnPath: true },
@@ -90,15 +96,17 @@ async function send(
     signal,
   });
   outgoing.on('status', (status) => {
-    if (!isOfPause(status)) line.event(status);
+    const detail = { event: 'status', ...outgoingFields(outgoing.info()), status };
+    if (!isOfPause(status)) line.event(status, detail);
   });
-  outgoing.on('warning', (warning) => line.event(describeError(warning)));
+  outgoing.on('pass', (passes) => line.event(`pass ${passes} is done`, { level: 'debug', event: 'pass', passes }));
+  outgoing.on('warning', (warning) => line.event(describeError(warning), { level: 'warn', ...errorFields(warning) }));
   const recovery = new AutoRecovery(outgoing, {
     forMs: toMs(options.recoverFor),
     attempt: () => outgoing.recover(options.recoverUri ?? uri),
     giveUp: () => outgoing.giveUp(),
     isHarmless: () => outgoing.hasPlacedAll,
-    tell: (text) => line.event(text),
+    tell: line.event,
   });
   signal.addEventListener('abort', () => recovery.giveUpNow());
   line.follow(() => recovery.look() ?? sendLook(outgoing.info()));
@@ -118,7 +126,7 @@ async function send(
 
 async function runSend(uri: string, options: SendOptions): Promise<void> {
   const signal = onInterrupt();
-  const line = await createLiveLine();
+  const line = await createLiveLine(options);
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
   try {
@@ -182,5 +190,8 @@ export function define(command: Command): void {
       'keep there, new or empty, what a destination that has lost the machine may not have',
     )
     .action(runSend);
-  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
+  addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')).option(
+    '--json',
+    'print one JSON object as the last line',
+  );
 }
