@@ -95,7 +95,7 @@ function importsOf({ text }: SourceFile): Import[] {
 
 // --- import direction ---------------------------------------------------------------------------
 
-const base = ['errors', 'options', 'native', 'memory', 'host'];
+const base = ['errors', 'options', 'native', 'doctor', 'memory', 'host'];
 const engine = [...base, 'trace', 'wire', 'threads', 'channel'];
 const sides = [...engine, 'source', 'destination'];
 const outside = [...sides, 'migration', 'guest'];
@@ -109,7 +109,8 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   options: ['errors'],
   native: [],
-  memory: ['errors', 'options', 'native', 'wire', 'memory'],
+  doctor: ['doctor'],
+  memory: ['errors', 'options', 'native', 'wire', 'doctor', 'memory'],
   host: base,
   trace: ['native', 'trace'],
   threads: [...base, 'trace', 'threads'],
@@ -124,8 +125,10 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   testing: [...outside, 'relay', 'testing'],
   qmp: [...outside, 'qmp'],
   logs: [...sides, 'logs'],
-  dashboard: [...outside, 'dashboard'],
-  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'logs', 'dashboard', 'cli', 'index'],
+  http: ['errors', 'native', 'threads', 'channel', 'http'],
+  metrics: [...sides, 'http', 'metrics'],
+  dashboard: [...outside, 'http', 'dashboard'],
+  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'http', 'logs', 'metrics', 'dashboard', 'cli', 'index'],
   index: [...outside, 'relay', 'machine', 'qmp'],
 };
 
@@ -222,6 +225,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
     "a vCPU's thread, which test/guest/worker/worker-guest.test.ts has through its owner",
   'lib/guest/worker/worker-vcpu.ts':
     'one vCPU of a guest, which test/guest/worker/worker-guest.test.ts has through one',
+  'lib/doctor/problem.ts': typesOnly,
   'lib/memory/guest.ts': typesOnly,
   'lib/relay/observer.ts': typesOnly,
   'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',
@@ -234,6 +238,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/examples.test.ts': 'the programs in examples/',
   'test/examples/hot-restart.test.ts': 'examples/hot-restart/',
   'test/docs/tracing.test.ts': 'docs/tracing.md',
+  'test/docs/containers.test.ts': 'docs/containers.md',
   'test/docs/qmp.test.ts': 'docs/qmp.md',
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',

@@ -65,6 +65,19 @@ class Histogram {
     return { p50Us: at(0.5), p99Us: at(0.99), maxUs };
   }
 
+  /** How many values are at most each of `bounds`, which ascend, and above the one before; the last: above all. */
+  counts(bounds: readonly number[]): number[] {
+    const counts = new Array<number>(bounds.length + 1).fill(0);
+    let at = 0;
+    for (let bucket = 0; bucket < BUCKETS; bucket += 1) {
+      const count = this.#counts[bucket];
+      if (count === 0) continue;
+      while (at < bounds.length && highestOf(bucket) > bounds[at]) at += 1;
+      counts[at] += count;
+    }
+    return counts;
+  }
+
   /** The value of which, with those below it, there are `rank`. */
   #valueAt(rank: number): number {
     let seen = 0;
@@ -100,6 +113,14 @@ export class FaultLatency {
     requestSent.record(Math.round(sent - faultUs));
     pageArrived.record(Math.round(arrived - sent));
     pagePlaced.record(Math.round(placedUs - arrived));
+  }
+
+  /**
+   * How many faults took up to each of `boundsUs`, which ascend, and longer than the one before; the last number: longer
+   * than all.
+   */
+  counts(stage: LatencyStage, boundsUs: readonly number[]): number[] {
+    return this.#histograms[stage].counts(boundsUs);
   }
 
   /** Takes tens of microseconds. */

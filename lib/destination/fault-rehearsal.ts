@@ -62,6 +62,7 @@ function goThrough(socket: SocketHandle, kick: EventfdHandle, serve: Serve): voi
         received: [new PageBitmap(PAGES).buffer],
         requested: requested.descriptor,
         removed: new RemovedPages([block.size]).descriptor,
+        faulted: [new PageBitmap(PAGES).buffer],
       },
       rehearsedContext(kick),
     );

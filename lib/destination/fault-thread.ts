@@ -52,6 +52,8 @@ export interface FaultThreadWork {
   readonly received: readonly SharedArrayBuffer[];
   readonly requested: PageRequestedDescriptor;
   readonly removed: RemovedPagesDescriptor;
+  /** Of `WatchedPages`. */
+  readonly faulted: readonly SharedArrayBuffer[];
 }
 
 /** Events of one read. */
@@ -74,6 +76,7 @@ class FaultThread {
   readonly #received: readonly PageBitmap[];
   readonly #requested: PageRequested;
   readonly #removed: RemovedPages;
+  readonly #faulted: readonly PageBitmap[];
   readonly #blocktime: Blocktime | undefined;
   readonly #requester: PageRequester;
   readonly #events = new Float64Array(EVENTS_MAX * native().constants.EVENT_WORDS);
@@ -94,6 +97,7 @@ class FaultThread {
     this.#ram = new RAMList(work.blocks);
     const sizes = work.blocks.map(({ size }) => size);
     this.#received = sizes.map((size, index) => new PageBitmap(pageCount(size), work.received[index]));
+    this.#faulted = sizes.map((size, index) => new PageBitmap(pageCount(size), work.faulted[index]));
     this.#requested = new PageRequested(sizes, work.requested);
     this.#removed = new RemovedPages(sizes, work.removed);
     this.#blocktime = data.blocktime === undefined ? undefined : new Blocktime(data.blocktime);
@@ -159,6 +163,7 @@ class FaultThread {
     if (!this.#received[index].test(page)) {
       if (this.#requested.add(index, page, monotonicUs())) {
         this.#counters.add('postcopyRequests', 1);
+        this.#faulted[index].setRange(page, pageCount(block.pageSize));
         this.#counters.add('prefetched', this.#requester.fault(index, page));
       }
       if (!this.#received[index].test(page)) return;

@@ -31,7 +31,7 @@ import {
   Package,
   RECOVER_NEVER,
 } from './destination-signals.js';
-import { FaultLatency } from './fault-latency.js';
+import { FaultLatency, type LatencyStage } from './fault-latency.js';
 import type { FaultThreadData } from './fault-thread.js';
 import { type HostTriedAhead, openAhead, openForPostcopy } from './host-check.js';
 import { type GuestLoss, type IncomingInfo, incomingInfo } from './incoming-info.js';
@@ -48,6 +48,7 @@ import type { IntakeAccounts } from './page-intake.js';
 import { poisonMissing } from './poison-missing.js';
 import { postcopyStates } from './postcopy-state.js';
 import { type MemoryBefore, restoreMemory } from './prepare-memory.js';
+import { type ArrivingPages, arrivingPages } from './watched-pages.js';
 
 /** A guest of ours that is there, or what makes one to fit the source's blocks; or what takes any machine. */
 export type GuestOrFactory = Guest | ((blocks: readonly RamBlockEntry[]) => Guest | Promise<Guest>) | MachineReceiver;
@@ -65,6 +66,8 @@ export interface IncomingOptions {
 
 export interface IncomingEvents {
   status: [status: IncomingStatus];
+  /** A ping of one of the source's steps was answered, at that moment of CLOCK_MONOTONIC in µs. */
+  pong: [value: number, atUs: number];
 }
 
 /** Milliseconds for the source to close once it was told that this side fails. */
@@ -127,6 +130,7 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** What is being filled, whatever the guest makes of its RAM meanwhile. */
   #blocks: readonly RAMBlockDescriptor[] = [];
   #received: readonly PageBitmap[] = [];
+  #arriving: readonly ArrivingPages[] = [];
   #lost: GuestLoss | undefined;
   /** What never came is to be poisoned, and is. */
   #poisons = false;
@@ -215,6 +219,16 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
   /** The target pages that are here, by RAM block; empty until postcopy is prepared for. Changes while pages come. */
   get received(): readonly PageBitmap[] {
     return this.#received;
+  }
+
+  /** Of the faults that were served, how many took how long: see `FaultLatency.counts`. */
+  latencyCounts(stage: LatencyStage, boundsUs: readonly number[]): number[] {
+    return this.#latency.counts(stage, boundsUs);
+  }
+
+  /** The RAM blocks, once a source has announced them, and what is known of their pages. */
+  get watchedPages(): readonly ArrivingPages[] {
+    return this.#arriving;
   }
 
   /**
@@ -500,6 +514,12 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
         return this.#failing(fromPlainError(event.error));
       case 'all-here':
         return this.#resolveAllHere();
+      case 'pages':
+        this.#arriving = arrivingPages(this.#blocks, event.pages);
+        return;
+      case 'pong':
+        this.emit('pong', event.value, event.atUs);
+        return;
       case 'postcopy-paused':
         return this.#paused(fromPlainError(event.error) as MigrationError);
       case 'postcopy-recover':

@@ -167,6 +167,10 @@ class ListenThread {
     }
   }
 
+  #tellPong(value: number): void {
+    this.#thread.emit({ kind: 'pong', value, atUs: native().monotonicUs() });
+  }
+
   #awaitDemandChannels(): void {
     this.#demand.awaitEnd(() => this.#intake.received.every(isFull));
   }
@@ -197,6 +201,7 @@ class ListenThread {
           // Behind the last page the answer says that all are placed: those of other channels, too.
           if (this.#isLastSection && record.value >= Ping.PLACED) this.#awaitDemandChannels();
           this.#channel.send(encodePong(record.value));
+          if (record.value < Ping.PLACED) this.#tellPong(record.value);
           return false;
         }
         throw this.#illegal(record.command);

@@ -53,6 +53,7 @@ import { RamLoad } from './ram-load.js';
 import { RemovedPages } from './removed-pages.js';
 import { SourceLink } from './source-link.js';
 import { ARENA_BYTES, StreamReader } from './stream-reader.js';
+import { WatchedPages, type WatchedPagesDescriptor } from './watched-pages.js';
 
 export interface MainThreadData {
   readonly listener: SocketHandle;
@@ -106,6 +107,10 @@ export type DestinationEvent =
   /** A source has come; the owner closes the connection. */
   | { readonly kind: 'postcopy-recover'; readonly socket: SocketHandle }
   | DemandChannelEvent
+  /** The blocks are known: what is watched of their pages. */
+  | { readonly kind: 'pages'; readonly pages: WatchedPagesDescriptor }
+  /** The pong of a step's ping has gone; `atUs`: CLOCK_MONOTONIC. */
+  | { readonly kind: 'pong'; readonly value: number; readonly atUs: number }
   /** Of each thread that rehearses: what was wrong in it, if anything was, shows again where it matters. */
   | { readonly kind: 'rehearsed'; readonly failure: PlainError | undefined }
   /** It has failed, and only waits for the source to close. */
@@ -147,6 +152,7 @@ class MainThread {
   #received: readonly PageBitmap[] = [];
   #requested = new PageRequested([]);
   #removed = new RemovedPages([]);
+  #watched = new WatchedPages([]);
   #collector: PageCollector | undefined;
   #before: MemoryBefore = [];
   #uffd: UserfaultfdHandle | undefined;
@@ -281,6 +287,8 @@ class MainThread {
     this.#received = sizes.map((size) => new PageBitmap(pageCount(size)));
     this.#requested = new PageRequested(sizes);
     this.#removed = new RemovedPages(sizes);
+    this.#watched = new WatchedPages(sizes);
+    this.#thread.emit({ kind: 'pages', pages: this.#watched.descriptor(this.#received, this.#requested) });
     const ahead = this.#state === 'none' ? new PopulateAhead(this.#blocks, populate) : undefined;
     const load = new RamLoad(this.#blocks, this.#received, this.#reader.bytes, this.#counters, ahead);
     this.#collector = new PageCollector(load);
@@ -342,6 +350,12 @@ class MainThread {
     const pong = encodePong(value);
     if (this.#signals.get('LISTEN') === Handed.YES) this.#link.send(pong);
     else this.#channel.send(pong);
+    this.#tellPong(value);
+  }
+
+  /** To the owner, and only of a ping that belongs to a step. */
+  #tellPong(value: number): void {
+    if (value < Ping.PLACED) this.#thread.emit({ kind: 'pong', value, atUs: native().monotonicUs() });
   }
 
   /** D4, as far as it goes without the block list. */
@@ -402,6 +416,7 @@ class MainThread {
       pairs[i * 2] = start;
       pairs[i * 2 + 1] = length;
       this.#received[index].clearRange(pageCount(start), pageCount(length));
+      this.#watched.discarded[index].setRange(pageCount(start), pageCount(length));
     }
     this.#thread.trace.at('loadvm_postcopy_ram_handle_discard', index, ranges.length);
     native().ramBlockDiscard(this.#blocks[index].handle, pairs, ranges.length);
@@ -534,7 +549,8 @@ class MainThread {
     if (!signals.exchange('HANDOVER', Handover.ASKED, Handover.PLEDGING)) throw new Kicked();
     let handover: number = Handover.GIVEN; // also where it is in doubt
     try {
-      if (!this.#link.send(encodePong(Ping.SWITCHOVER))) handover = Handover.REFUSED;
+      if (this.#link.send(encodePong(Ping.SWITCHOVER))) this.#tellPong(Ping.SWITCHOVER);
+      else handover = Handover.REFUSED;
     } finally {
       signals.set('HANDOVER', handover);
     }
@@ -586,6 +602,7 @@ class MainThread {
       received: this.#received.map(({ buffer }) => buffer),
       requested: this.#requested.descriptor,
       removed: this.#removed.descriptor,
+      faulted: this.#watched.faulted.map(({ buffer }) => buffer),
     };
   }
 

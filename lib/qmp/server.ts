@@ -3,10 +3,7 @@
  * clients at once in the thread of its owner.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { listenError, removeIfStale } from '../channel/connect.js';
-import { formatUri, parseUri } from '../channel/uri.js';
-import { MigrationError } from '../errors.js';
-import type { NativeError, SocketAddress } from '../native.js';
+import { listenLocally } from '../channel/local-listener.js';
 import { type ConnectionLimits, QmpConnection } from './connection.js';
 import { greeting, happened, type QmpEvent, type QmpVersion } from './messages.js';
 import { type QmpCommands, QmpSession } from './session.js';
@@ -25,46 +22,6 @@ export interface QmpServerOptions {
   readonly limits?: ConnectionLimits;
 }
 
-const loopback = /^(127(\.\d{1,3}){3}|::1|localhost)$/;
-
-function requireLoopback(uri: string, address: SocketAddress): void {
-  if (address.family === 'unix' || loopback.test(address.host)) return;
-  throw new MigrationError('BAD_ARGUMENT', `${uri} is open to other hosts, and whoever connects has the guest`, {
-    hint: 'listen at unix:/path or tcp:127.0.0.1:port, or say that any host may connect',
-  });
-}
-
-function bound(server: Server, address: SocketAddress): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject).once('listening', () => {
-      server.off('error', reject);
-      resolve();
-    });
-    if (address.family === 'tcp') server.listen(address.port, address.host);
-    else listenAlone(server, address.path);
-  });
-}
-
-/** The file is this user's from its first moment: binding is done when this returns. */
-function listenAlone(server: Server, path: string): void {
-  const before = process.umask(0o177);
-  try {
-    server.listen(path);
-  } finally {
-    process.umask(before);
-  }
-}
-
-async function boundAnew(server: Server, address: SocketAddress): Promise<void> {
-  try {
-    await bound(server, address);
-  } catch (error) {
-    const isTaken = (error as NativeError).code === 'EADDRINUSE';
-    if (!isTaken || address.family !== 'unix' || !removeIfStale(address.path)) throw error;
-    await bound(server, address);
-  }
-}
-
 export class QmpServer {
   readonly #server: Server;
   readonly #options: QmpServerOptions;
@@ -74,10 +31,8 @@ export class QmpServer {
   /** Where it listens; the port filled in. */
   readonly uri: string;
 
-  private constructor(server: Server, address: SocketAddress, options: QmpServerOptions) {
-    const bound = server.address();
-    const port = bound !== null && typeof bound === 'object' ? bound.port : 0;
-    this.uri = formatUri(address.family === 'tcp' ? { ...address, port } : address);
+  private constructor(server: Server, uri: string, options: QmpServerOptions) {
+    this.uri = uri;
     this.#server = server;
     this.#options = options;
     server.on('connection', (socket) => this.#accept(socket));
@@ -88,15 +43,9 @@ export class QmpServer {
    * BAD_ARGUMENT where other hosts could connect and may not. Only in a process's main thread.
    */
   static async listen(uri: string, options: QmpServerOptions): Promise<QmpServer> {
-    const address = parseUri(uri);
-    if (!options.anyHost) requireLoopback(uri, address);
     const server = createServer({ allowHalfOpen: true });
-    try {
-      await boundAnew(server, address);
-    } catch (error) {
-      throw listenError(uri, error);
-    }
-    return new QmpServer(server, address, options);
+    const at = await listenLocally(server, uri, { anyHost: options.anyHost ?? false, gives: 'the guest' });
+    return new QmpServer(server, at, options);
   }
 
   /** Tells every client that has negotiated, with the time of now. */

@@ -16,6 +16,7 @@ import { ReturnPathDecoder } from '../wire/return-path.js';
 import { handleMessages, readMessages } from './message-reader.js';
 import { MigrationStateCell } from './migration-state.js';
 import { RequestedPages } from './requested-pages.js';
+import { SourceBitmaps } from './source-bitmaps.js';
 import { createSourceCounters, type SourceCounters } from './source-counters.js';
 import { createSourceSignals, Resume, type SourceSignals } from './source-signals.js';
 import { UrgentPages, type UrgentPagesData } from './urgent-pages.js';
@@ -44,7 +45,12 @@ class Lane {
   hasLost = false;
 
   constructor(data: LaneThreadData, trace: Trace, kick: EventfdHandle) {
-    this.#requested = new RequestedPages(new RAMList(data.blocks), new MigrationStateCell(data.status));
+    const bitmaps = new SourceBitmaps(
+      data.blocks.map(({ size }) => size),
+      data.bitmaps,
+    );
+    const state = new MigrationStateCell(data.status);
+    this.#requested = new RequestedPages(new RAMList(data.blocks), state, bitmaps.asked);
     this.#signals = createSourceSignals(data.signals);
     this.#counters = createSourceCounters(data.counters);
     this.#urgent = new UrgentPages(data, data.channel, kick, this.#counters, trace);

@@ -68,10 +68,22 @@ export interface OutgoingEvents {
   status: [status: MigrationStatus];
   /** So many whole passes over RAM are done. */
   pass: [passes: number];
+  /** A ping of a step was sent, or its pong has come, at that moment of CLOCK_MONOTONIC in µs. */
+  ping: [value: number, atUs: number];
+  pong: [value: number, atUs: number];
   /** Auto-converge holds the guest back for that percentage of the time. */
   throttle: [percent: number];
   /** Something is not as it was asked for, and the migration goes on without; or went wrong when it had completed. */
   warning: [warning: Error];
+}
+
+/** Pages of one RAM block, as the source knows of them. */
+export interface SentPages {
+  readonly idstr: string;
+  /** Still to be sent; from the status `active` on. */
+  readonly dirty: PageBitmap;
+  /** The destination has asked for them. */
+  readonly asked: PageBitmap;
 }
 
 function cancelled(): MigrationError {
@@ -301,6 +313,12 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     return this.#bitmaps.unconfirmed;
   }
 
+  /** The RAM blocks, and what is known of their pages; changes while the migration goes on. */
+  get watchedPages(): readonly SentPages[] {
+    const { dirty, asked } = this.#bitmaps;
+    return this.#ram.blocks.map(({ idstr }, index) => ({ idstr, dirty: dirty[index], asked: asked[index] }));
+  }
+
   /**
    * Ends it; the guest runs on here. False where it is too late for that: once the switch to postcopy has begun
    * or the end of a precopy is going out, and when it has ended. True again while it is being cancelled.
@@ -424,8 +442,9 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
     const work: ThreadWork<ReturnPathThreadData, ReturnPathEvent> = {
       trace: this.#returnPathTrace,
       data: { ...this.#shared, channel: connection.channel, isRecovery, lanes: this.#lanes.length },
-      onEvent: ({ lanes }) => {
-        this.#lanesOpening = this.#openLanes(connection, this.#uri, lanes, false);
+      onEvent: (event) => {
+        if (event.kind === 'pong') this.emit('pong', event.value, event.atUs);
+        else this.#lanesOpening = this.#openLanes(connection, this.#uri, event.lanes, false);
       },
     };
     const start = () =>
@@ -548,6 +567,9 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
         break;
       case 'pass':
         this.emit('pass', event.passes);
+        break;
+      case 'ping':
+        this.emit('ping', event.value, event.atUs);
         break;
       case 'throttle':
         this.#throttle(event.percent);

@@ -1,5 +1,6 @@
 /** Page requests as a connection brings them: which pages of this guest each one means, once that is checked. */
 import { MigrationError } from '../errors.js';
+import type { PageBitmap } from '../memory/bitmap.js';
 import type { RAMList } from '../memory/ram-list.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import type { MigrationStateCell, MigrationStatus } from './migration-state.js';
@@ -15,11 +16,14 @@ const requestStatuses: ReadonlySet<MigrationStatus> = new Set([
 export class RequestedPages {
   readonly #ram: RAMList;
   readonly #state: MigrationStateCell;
+  readonly #asked: readonly PageBitmap[];
   readonly #request: PageRequest = { blockIndex: -1, firstPage: 0, pageCount: 0 };
 
-  constructor(ram: RAMList, state: MigrationStateCell) {
+  /** `asked`, by block: marked for each page that is asked for. */
+  constructor(ram: RAMList, state: MigrationStateCell, asked: readonly PageBitmap[]) {
     this.#ram = ram;
     this.#state = state;
+    this.#asked = asked;
   }
 
   /**
@@ -46,6 +50,7 @@ export class RequestedPages {
       );
     }
     Object.assign(request, checkPageRequest(this.#ram.blocks[request.blockIndex], start, length));
+    this.#asked[request.blockIndex].setRange(request.firstPage, request.pageCount);
     return request;
   }
 }

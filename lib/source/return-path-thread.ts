@@ -7,7 +7,7 @@ import { Channel, type ChannelDescriptor } from '../channel/channel.js';
 import { MigrationError } from '../errors.js';
 import { pageCount } from '../memory/page.js';
 import { RAMList } from '../memory/ram-list.js';
-import type { EventfdHandle, SocketHandle } from '../native.js';
+import { type EventfdHandle, native, type SocketHandle } from '../native.js';
 import { runThread, type ThreadContext } from '../threads/thread.js';
 import { Trace, untraced } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
@@ -36,11 +36,11 @@ export interface ReturnPathThreadData extends UrgentPagesData {
   readonly lanes: number;
 }
 
-/** The destination takes so many lanes. */
-export interface ReturnPathEvent {
-  readonly kind: 'lanes';
-  readonly lanes: number;
-}
+export type ReturnPathEvent =
+  /** The destination takes so many lanes. */
+  | { readonly kind: 'lanes'; readonly lanes: number }
+  /** It has answered a ping of a step; `atUs`: CLOCK_MONOTONIC. */
+  | { readonly kind: 'pong'; readonly value: number; readonly atUs: number };
 
 const BUFFER_BYTES = 16 * 1024;
 /** What a received bitmap has beside its bits: head, name, size, end mark. */
@@ -74,7 +74,7 @@ class ReturnPath {
       data.bitmaps,
     );
     this.#hasBitmap = data.blocks.map(() => false);
-    this.#requested = new RequestedPages(this.#ram, new MigrationStateCell(data.status));
+    this.#requested = new RequestedPages(this.#ram, new MigrationStateCell(data.status), this.#bitmaps.asked);
     this.#queue = new PageRequestQueue(data.queue);
     this.#signals = createSourceSignals(data.signals);
     this.#counters = createSourceCounters(data.counters);
@@ -118,6 +118,7 @@ class ReturnPath {
     else this.#signals.set(value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', value);
     if (value === Ping.PACKAGE) this.#signals.set('LOADED', 1);
     this.#signals.bump('ATTENTION');
+    if (value < Ping.PLACED) this.#emit({ kind: 'pong', value, atUs: native().monotonicUs() });
   }
 
   /** So many lanes the destination takes. */

@@ -2,7 +2,7 @@
 import { PageBitmap } from '../memory/bitmap.js';
 import { pageCount } from '../memory/page.js';
 
-const names = ['dirty', 'unconfirmed', 'received'] as const;
+const names = ['dirty', 'unconfirmed', 'received', 'asked'] as const;
 
 export type SourceBitmapsDescriptor = Readonly<Record<(typeof names)[number], readonly SharedArrayBuffer[]>>;
 
@@ -13,6 +13,8 @@ export class SourceBitmaps {
   readonly unconfirmed: readonly PageBitmap[];
   /** Of a recovery: what the destination says that it has. */
   readonly received: readonly PageBitmap[];
+  /** What the destination has asked for, whether or not it has gone since; for who watches. */
+  readonly asked: readonly PageBitmap[];
 
   /** `blockSizes` in bytes; `shared`: those of another thread, else new ones that are clear. */
   constructor(blockSizes: readonly number[], shared?: SourceBitmapsDescriptor) {
@@ -21,11 +23,17 @@ export class SourceBitmaps {
     this.dirty = ofEach('dirty');
     this.unconfirmed = ofEach('unconfirmed');
     this.received = ofEach('received');
+    this.asked = ofEach('asked');
   }
 
   get descriptor(): SourceBitmapsDescriptor {
     const buffers = (bitmaps: readonly PageBitmap[]) => bitmaps.map(({ buffer }) => buffer);
-    return { dirty: buffers(this.dirty), unconfirmed: buffers(this.unconfirmed), received: buffers(this.received) };
+    return {
+      dirty: buffers(this.dirty),
+      unconfirmed: buffers(this.unconfirmed),
+      received: buffers(this.received),
+      asked: buffers(this.asked),
+    };
   }
 
   /** From now on what is dirty may be missing at the destination, until it says otherwise. */

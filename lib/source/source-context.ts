@@ -7,12 +7,13 @@ import { MigrationError, type PlainError } from '../errors.js';
 import type { Machine } from '../memory/guest.js';
 import type { RAMBlockDescriptor } from '../memory/ram-block.js';
 import type { WriteLogDescriptor } from '../memory/write-log.js';
-import type { SocketHandle } from '../native.js';
+import { native, type SocketHandle } from '../native.js';
 import { type Capabilities, signOfLifeMs } from '../options.js';
 import { FairLock } from '../threads/fair-lock.js';
 import { Kicked } from '../threads/kicked.js';
 import type { ThreadContext } from '../threads/thread.js';
 import { encodePing, encodeRamEos } from '../wire/encode.js';
+import { Ping } from '../wire/protocol.js';
 import { nowMs } from './clock.js';
 import { type DirtyPeriod, DirtyRate } from './dirty-rate.js';
 import { createLaneWords, type LaneDescriptor } from './lane.js';
@@ -78,7 +79,9 @@ export type SourceEvent =
   /** Something is not as it was asked for, and the migration goes on without. */
   | { readonly kind: 'warning'; readonly warning: PlainError }
   /** The package has gone out. */
-  | { readonly kind: 'switched' };
+  | { readonly kind: 'switched' }
+  /** A ping of a step has gone; `atUs`: CLOCK_MONOTONIC. */
+  | { readonly kind: 'ping'; readonly value: number; readonly atUs: number };
 
 export class SourceContext {
   readonly data: MigrationThreadData;
@@ -181,6 +184,7 @@ export class SourceContext {
   ping(value: number): void {
     this.trace.at('savevm_send_ping', value);
     this.stream.send(encodePing(value));
+    if (value < Ping.PLACED) this.thread.emit({ kind: 'ping', value, atUs: native().monotonicUs() });
   }
 
   /** A dirty sync; the period of the dirty rate that ended with it, if one did. */

@@ -16,6 +16,20 @@ test('nothing recorded is zeroes', () => {
   });
 });
 
+test('counts between bounds are those of the list (property)', () => {
+  const us = fc.integer({ min: 0, max: 2000 });
+  fc.assert(
+    fc.property(fc.array(us, { maxLength: 100 }), fc.uniqueArray(us, { maxLength: 8 }), (faults, bounds) => {
+      const latency = new FaultLatency();
+      for (const time of faults) latency.record(5e9, 5e9, 5e9, 5e9 + time);
+      const boundsUs = bounds.sort((a, b) => a - b);
+      const within = (low: number, high: number) => faults.filter((time) => time > low && time <= high).length;
+      const expected = [...boundsUs, Infinity].map((bound, i) => within(i === 0 ? -1 : boundsUs[i - 1], bound));
+      expect(latency.counts('total', boundsUs)).toEqual(expected);
+    }),
+  );
+});
+
 test('percentiles of each stage are those of the sorted list, to three digits (property)', () => {
   const us = fc.integer({ min: 0, max: 10_000_000 });
   fc.assert(

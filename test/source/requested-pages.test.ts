@@ -1,5 +1,6 @@
 /** What a page request means for this guest, and which ones are refused. */
 import { beforeEach, expect, test } from 'vitest';
+import { PageBitmap } from '#lib/memory/bitmap.js';
 import type { RAMBlockDescriptor } from '#lib/memory/ram-block.js';
 import { RAMList } from '#lib/memory/ram-list.js';
 import { MigrationStateCell } from '#lib/source/migration-state.js';
@@ -11,12 +12,14 @@ const block = (idstr: string, pages: number) =>
 
 let state: MigrationStateCell;
 let requested: RequestedPages;
+let asked: PageBitmap[];
 beforeEach(() => {
   state = new MigrationStateCell();
   state.move('none', 'setup');
   state.move('setup', 'active');
   state.move('active', 'postcopy-active');
-  requested = new RequestedPages(new RAMList([block('a', 8), block('b', 4)]), state);
+  asked = [new PageBitmap(8), new PageBitmap(4)];
+  requested = new RequestedPages(new RAMList([block('a', 8), block('b', 4)]), state, asked);
 });
 
 const request = (page: number, pages: number, idstr?: string) =>
@@ -26,6 +29,12 @@ test('without a name it is of the block named last', () => {
   expect(requested.take(request(1, 2, 'b'), true)).toEqual({ blockIndex: 1, firstPage: 1, pageCount: 2 });
   expect(requested.take(request(3, 1), true)).toEqual({ blockIndex: 1, firstPage: 3, pageCount: 1 });
   expect(requested.take(request(7, 1, 'a'), true)).toEqual({ blockIndex: 0, firstPage: 7, pageCount: 1 });
+});
+
+test('what was asked for is marked', () => {
+  requested.take(request(1, 2, 'b'), true);
+  requested.take(request(7, 1, 'a'), true);
+  expect(asked.map((pages) => pages.describeRanges(9))).toEqual(['7', '1-2']);
 });
 
 test.each([
