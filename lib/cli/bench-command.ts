@@ -48,7 +48,7 @@ async function moveOnce(
     {
       ...{ guest: 'stress', memory, kind: 'anonymous', blocks: 1, vcpus: 1, writesPerSecond, workingSetShare: 0.25 },
       ...{ transport, precopyPasses, postcopyPreempt, prefetch: resolvePrefetch(), autoConverge: false },
-      ...{ lanes: 0, cutEvery: null },
+      ...{ lanes: 0, cutEvery: null, countsLatency: false },
       ...{ maxBandwidth: 0, maxPostcopyBandwidth: 0, downtimeLimit: DOWNTIME_LIMIT_MS },
     },
     undefined,

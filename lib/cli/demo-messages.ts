@@ -3,6 +3,7 @@ import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
 import type { LogLevel } from '../logs/log.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import type { LatencyCounts } from '../metrics/latency-histogram.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
 import type { PrefetchPolicy } from '../options.js';
 import type { MigrationStatus } from '../source/migration-state.js';
@@ -37,6 +38,8 @@ export interface DemoSettings {
   readonly recoverForMs: number;
   /** Milliseconds of silence after which the other side is lost. */
   readonly peerTimeoutMs: number;
+  /** Whether the destination tells how many of its faults took how long. */
+  readonly countsLatency: boolean;
   /** Where this side records its trace points; null: nowhere. */
   readonly recording: string | null;
 }
@@ -57,7 +60,12 @@ export type SideProgress =
       readonly passes: number;
       readonly recoveries: Recoveries;
     }
-  | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
+  | {
+      readonly side: 'destination';
+      readonly info: IncomingInfo;
+      readonly guest: StressGuestStats | undefined;
+      readonly latency?: LatencyCounts;
+    };
 
 /** How one side ended well. */
 export type SideDone =

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { describeError, MigrationError } from '../errors.js';
 import { errorFields } from '../logs/migration-fields.js';
+import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import type { PrefetchPolicy } from '../options.js';
 import { createCommands } from '../qmp/commands.js';
 import { GuestHost } from '../qmp/guest-host.js';
@@ -18,9 +19,10 @@ import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from '
 import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
 import { waitText } from './progress-text.js';
 
-interface HostOptions extends GuestOptions, LogOptions {
+interface HostOptions extends GuestOptions, LogOptions, MetricsOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
   readonly incoming?: string;
@@ -88,19 +90,25 @@ async function runHost(options: HostOptions): Promise<void> {
     interrupted.addEventListener('abort', () => host.quit('host-signal'));
   });
   host.on('warning', (warning) => tell(describeError(warning), { level: 'warn', ...errorFields(warning) }));
+  const watched = new WatchedMigrations();
+  host.on('outgoing', (migration) => watched.outgoing(migration));
+  host.on('incoming', (migration) => watched.incoming(migration));
   const servers = await serve(host, options, tell);
   host.on('event', (event) => {
     const { event: name, data } = event;
     tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`, { event: name, data });
     for (const server of servers) server.tell(event);
   });
+  let metrics: ServedMetrics | undefined;
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
+    metrics = await openMetrics(options, () => watched.look(), tell);
     await begin(host, options);
     for (const { uri } of servers) tell(`QMP at ${uri}`, { event: 'listening', uri });
     await ended;
   } finally {
     await Promise.all(servers.map((server) => server.close()));
+    await metrics?.close();
     await host.close();
   }
   // Ends also a guest that waits for pages which do not come any more.
@@ -148,5 +156,5 @@ export function define(command: Command): void {
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .action(runHost);
-  addLogOptions(command.optionsGroup('Output:'));
+  addMetricsOptions(addLogOptions(command.optionsGroup('Output:')));
 }

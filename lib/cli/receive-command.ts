@@ -7,6 +7,7 @@ import type { IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { incomingFields } from '../logs/migration-fields.js';
 import { MachineSaver } from '../machine/machine-saver.js';
+import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import { listen } from '../migration/listen.js';
 import type { PrefetchPolicy } from '../options.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
@@ -16,11 +17,12 @@ import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
 import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
 import { RateMeter } from './progress-text.js';
 import { awaitingLook, receiveLook, receiveReport, receiveText } from './receive-report.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 
-interface ReceiveOptions extends RecoveryOptions, LogOptions {
+interface ReceiveOptions extends RecoveryOptions, LogOptions, MetricsOptions {
   readonly save?: string;
   readonly like?: string;
   readonly postcopy: boolean;
@@ -69,6 +71,7 @@ async function receive(
   saver: MachineSaver,
   line: LiveLine,
   interrupted: AbortSignal,
+  watched: WatchedMigrations,
 ): Promise<void> {
   const { postcopy: postcopyRam, postcopyPreempt = false, blocktime: postcopyBlocktime = false } = options;
   const incoming = await listen(uri, {
@@ -79,6 +82,7 @@ async function receive(
     lanes: options.lanes,
     signal: interrupted,
   });
+  watched.incoming(incoming);
   line.event(`listening at ${incoming.uri}`, { event: 'listening', uri: incoming.uri });
   const { onLost: policy, save: directory, json = false } = options;
   const lost = new LostMachine(incoming, saver, { policy, directory, tell: line.event });
@@ -117,10 +121,14 @@ async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
     ...(directory === undefined ? {} : { directory }),
     ...(like === undefined ? {} : { like }),
   });
+  const watched = new WatchedMigrations();
+  let metrics: ServedMetrics | undefined;
   try {
-    await receive(uri, options, saver, line, interrupted);
+    metrics = await openMetrics(options, () => watched.look(), line.event);
+    await receive(uri, options, saver, line, interrupted, watched);
   } finally {
     line.end();
+    await metrics?.close();
     await saver.close();
   }
 }
@@ -177,7 +185,7 @@ export function define(command: Command): void {
         .default('exit'),
     )
     .action(runReceive);
-  addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')).option(
+  addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:'))).option(
     '--json',
     'print one JSON object as the last line',
   );

@@ -9,6 +9,7 @@ import { errorFields, outgoingFields } from '../logs/migration-fields.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
 import { SavedMachine } from '../machine/saved-machine.js';
+import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import { migrate } from '../migration/migrate.js';
 import { type PreparedMigration, prepareMigration } from '../migration/prepare-migration.js';
 import type { OutgoingMigration } from '../source/outgoing.js';
@@ -18,12 +19,13 @@ import { lanesOption } from './demand-options.js';
 import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
 import { RateMeter } from './progress-text.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { connectingLook, loadLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
 
-interface SendOptions extends RecoveryOptions, LogOptions {
+interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions {
   readonly from: string;
   readonly postcopy?: boolean;
   readonly postcopyPreempt?: boolean;
@@ -81,6 +83,7 @@ async function send(
   remainderDirectory: SaveDirectory | undefined,
   line: LiveLine,
   signal: AbortSignal,
+  watched: WatchedMigrations,
 ): Promise<void> {
   const { postcopy = false, postcopyPreempt = false, maxBandwidth, maxPostcopyBandwidth, json = false } = options;
   const began = performance.now();
@@ -95,6 +98,7 @@ async function send(
     prepared,
     signal,
   });
+  watched.outgoing(outgoing);
   outgoing.on('status', (status) => {
     const detail = { event: 'status', ...outgoingFields(outgoing.info()), status };
     if (!isOfPause(status)) line.event(status, detail);
@@ -129,14 +133,18 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   const line = await createLiveLine(options);
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
+  const watched = new WatchedMigrations();
+  let metrics: ServedMetrics | undefined;
   try {
+    metrics = await openMetrics(options, () => watched.look(), line.event);
     const opening = openMachine(options, line, signal);
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;
-    await send(uri, options, machine, prepared, remainderDirectory, line, signal);
+    await send(uri, options, machine, prepared, remainderDirectory, line, signal, watched);
   } finally {
     line.end();
+    await metrics?.close();
     await remainderDirectory?.remove();
   }
 }
@@ -190,7 +198,7 @@ export function define(command: Command): void {
       'keep there, new or empty, what a destination that has lost the machine may not have',
     )
     .action(runSend);
-  addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')).option(
+  addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:'))).option(
     '--json',
     'print one JSON object as the last line',
   );
