@@ -215,6 +215,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/testing/slow-link-thread.ts': ofTheContract,
   'lib/testing/resources.ts': 'figures of the process, which every test of leaks goes by',
   'lib/cli/demo-messages.ts': typesOnly,
+  'lib/qmp/types.ts': typesOnly,
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",
   'lib/guest/wasm/program.ts': typesOnly,

@@ -14,18 +14,16 @@ import type { QmpVersion } from '../qmp/messages.js';
 import { QmpServer } from '../qmp/server.js';
 import { EXIT_INTERRUPTED, onInterrupt } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
-import { type DemoGuest, demoGuests } from './demo-guest.js';
-import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
+import { addGuestOptions } from './guest-options.js';
 import { addHelp } from './help.js';
+import { type HostGuest, type HostGuestOptions, hostGuest } from './host-guest.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
 import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
-import { waitText } from './progress-text.js';
 
-interface HostOptions extends GuestOptions, LogOptions, MetricsOptions {
+interface HostOptions extends HostGuestOptions, LogOptions, MetricsOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
-  readonly incoming?: string;
   readonly prefetch: PrefetchPolicy;
   readonly lanes: number;
 }
@@ -39,15 +37,10 @@ function version(): QmpVersion {
   return { qemu: { major: 7, minor: 2, micro: 0 }, package: `postcopy ${JSON.parse(text).version}` };
 }
 
-async function makeGuest(options: HostOptions, tell: LiveLine['event']): Promise<DemoGuest> {
-  const { create, empty } = demoGuests[chosenGuest(options, tell)];
-  const make = options.incoming === undefined ? create : empty;
-  return make(guestSettings(options));
-}
-
-function hold(guest: DemoGuest, { incoming, prefetch, lanes }: HostOptions): GuestHost {
-  const held = incoming === undefined ? { guest } : { room: guest };
-  return new GuestHost({ ...held, outgoing: { lanes }, incoming: { prefetch, lanes } });
+function hold({ holds, attend }: HostGuest, { prefetch, lanes }: HostOptions): GuestHost {
+  const host = new GuestHost({ ...holds, outgoing: { lanes }, incoming: { prefetch, lanes } });
+  host.on('incoming', (migration) => attend?.(migration));
+  return host;
 }
 
 /** All or none of them. */
@@ -70,20 +63,16 @@ async function serve(
   return servers;
 }
 
-async function begin(host: GuestHost, { incoming }: HostOptions): Promise<void> {
-  if (incoming === undefined) await host.cont();
-  else if (incoming !== DEFER) await host.listen(incoming);
+async function begin(host: GuestHost, { runs }: HostGuest, { incoming }: HostOptions): Promise<void> {
+  if (runs) await host.cont();
+  if (incoming !== undefined && incoming !== DEFER) await host.listen(incoming);
 }
 
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
   const line = await createLiveLine(options);
   const tell = line.event;
-  const began = performance.now();
-  const preparing = 'preparing the guest';
-  line.follow(() => ({ text: waitText(preparing, performance.now() - began), mark: preparing }));
-  const guest = await makeGuest(options, tell);
-  line.end();
+  const guest = await hostGuest(options, line, interrupted);
   const host = hold(guest, options);
   const ended = new Promise<void>((resolve) => {
     host.on('quit', resolve);
@@ -103,13 +92,14 @@ async function runHost(options: HostOptions): Promise<void> {
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
     metrics = await openMetrics(options, () => watched.look(), tell);
-    await begin(host, options);
+    await begin(host, guest, options);
     for (const { uri } of servers) tell(`QMP at ${uri}`, { event: 'listening', uri });
     await ended;
   } finally {
     await Promise.all(servers.map((server) => server.close()));
     await metrics?.close();
     await host.close();
+    await guest.close?.();
   }
   // Ends also a guest that waits for pages which do not come any more.
   process.exit(interrupted.aborted ? EXIT_INTERRUPTED : 0);
@@ -137,6 +127,7 @@ export function define(command: Command): void {
     about: 'Its commands, events and errors are those of QEMU (docs/qmp.md).',
     examples: [
       { line: 'postcopy host --qmp unix:/tmp/source.qmp', does: 'A guest:' },
+      { line: 'postcopy host --qmp unix:/tmp/source.qmp --machine vm1', does: 'The machine of a QEMU:' },
       {
         line: 'postcopy host --qmp unix:/tmp/destination.qmp --incoming defer',
         does: 'And room for one, to which the first is told to migrate:',
@@ -152,6 +143,10 @@ export function define(command: Command): void {
     .option('--qmp-any-host', 'let --qmp tcp:… be where other hosts can connect: whoever can has the guest')
     .option('--incoming <uri>', 'wait for a guest, at this URI; "defer": at that of the command migrate-incoming');
   addGuestOptions(command.optionsGroup('Guest:'), '; at both sides')
+    .option(
+      '--machine [dir]',
+      'the machine of a QEMU instead: that which is kept in the directory, or with --incoming any, to be kept there',
+    )
     .optionsGroup('Migration:')
     .addOption(prefetchOption())
     .addOption(lanesOption())

@@ -8,7 +8,7 @@ import { describeError, MigrationError } from '../errors.js';
 import { errorFields, outgoingFields } from '../logs/migration-fields.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
-import { SavedMachine } from '../machine/saved-machine.js';
+import type { SavedMachine } from '../machine/saved-machine.js';
 import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import { migrate } from '../migration/migrate.js';
 import { type PreparedMigration, prepareMigration } from '../migration/prepare-migration.js';
@@ -20,9 +20,9 @@ import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
 import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
-import { RateMeter } from './progress-text.js';
+import { openMachine } from './open-machine.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
-import { connectingLook, loadLook, sendLook, sendReport, sendText } from './send-report.js';
+import { connectingLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
 
 interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions {
@@ -36,18 +36,6 @@ interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions {
   readonly maxPostcopyBandwidth: number;
   readonly verify: boolean;
   readonly json?: boolean;
-}
-
-async function openMachine({ from, verify }: SendOptions, line: LiveLine, signal: AbortSignal): Promise<SavedMachine> {
-  let done = 0;
-  let total = 0;
-  const meter = new RateMeter();
-  line.follow(() => loadLook(done, total, meter.look(done)));
-  const onProgress = (bytes: number, ofBytes: number) => {
-    done = bytes;
-    total = ofBytes;
-  };
-  return SavedMachine.open(from, { verify, onProgress, signal });
 }
 
 /** Keeps what the destination may not have of a machine that was handed over and did not go over whole. */
@@ -137,7 +125,7 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   let metrics: ServedMetrics | undefined;
   try {
     metrics = await openMetrics(options, () => watched.look(), line.event);
-    const opening = openMachine(options, line, signal);
+    const opening = openMachine(options.from, line, { verify: options.verify, signal });
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;
