@@ -7,12 +7,16 @@ import type { PrefetchPolicy } from '../options.js';
 import { argument, EXIT_FAILURE, number, onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
 import { runDemo } from './demo.js';
+import { DemoMetrics } from './demo-metrics.js';
+import { createDemoProgress } from './demo-progress.js';
 import { demoTable } from './demo-report.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
 import { addHelp } from './help.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics } from './metrics-options.js';
 import { parseMs, parsePeriod, parseRate } from './size.js';
 
-interface DemoOptions extends GuestOptions {
+interface DemoOptions extends GuestOptions, LogOptions, MetricsOptions {
   readonly transport: 'unix' | 'tcp';
   readonly precopyPasses: number;
   readonly maxBandwidth: number;
@@ -30,27 +34,32 @@ interface DemoOptions extends GuestOptions {
 async function demo(options: DemoOptions): Promise<void> {
   const { autoConverge = false, postcopyPreempt = false, cutEvery = null, prefetch, lanes, trace } = options;
   const { transport, precopyPasses, maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
-  const report = await runDemo(
-    {
-      guest: chosenGuest(options),
-      ...guestSettings(options),
-      transport,
-      precopyPasses,
-      maxBandwidth,
-      maxPostcopyBandwidth,
-      downtimeLimit,
-      autoConverge,
-      postcopyPreempt,
-      prefetch,
-      lanes,
-      cutEvery,
-    },
-    trace,
-    onInterrupt(),
-  );
-  if (options.json) printJson(report);
-  else process.stdout.write(`${demoTable(report)}\n`);
-  if (!report.verified) process.exitCode = EXIT_FAILURE;
+  const progress = await createDemoProgress(options);
+  const wish = {
+    guest: chosenGuest(options, progress.event),
+    ...guestSettings(options),
+    transport,
+    precopyPasses,
+    maxBandwidth,
+    maxPostcopyBandwidth,
+    downtimeLimit,
+    autoConverge,
+    postcopyPreempt,
+    prefetch,
+    lanes,
+    cutEvery,
+    countsLatency: options.metrics !== undefined,
+  };
+  const metrics = new DemoMetrics();
+  const server = await openMetrics(options, () => metrics.look(), progress.event);
+  try {
+    const report = await runDemo(wish, trace, onInterrupt(), metrics.hearing(progress));
+    if (options.json) printJson(report);
+    else process.stdout.write(`${demoTable(report)}\n`);
+    if (!report.verified) process.exitCode = EXIT_FAILURE;
+  } finally {
+    await server?.close();
+  }
 }
 
 const about =
@@ -99,4 +108,5 @@ export function define(command: Command): void {
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
+  addMetricsOptions(addLogOptions(command));
 }

@@ -1,7 +1,9 @@
 /** What the demo's three processes say to each other over Node's IPC: parent, source, destination. Types only. */
 import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
+import type { LogLevel } from '../logs/log.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import type { LatencyCounts } from '../metrics/latency-histogram.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
 import type { PrefetchPolicy } from '../options.js';
 import type { Forecast } from '../source/forecast.js';
@@ -37,6 +39,8 @@ export interface DemoSettings {
   readonly recoverForMs: number;
   /** Milliseconds of silence after which the other side is lost. */
   readonly peerTimeoutMs: number;
+  /** Whether the destination tells how many of its faults took how long. */
+  readonly countsLatency: boolean;
   /** Where this side records its trace points; null: nowhere. */
   readonly recording: string | null;
 }
@@ -59,7 +63,12 @@ export type SideProgress =
       /** Of the precopy; null where there is none, or not yet. */
       readonly forecast: Forecast | null;
     }
-  | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
+  | {
+      readonly side: 'destination';
+      readonly info: IncomingInfo;
+      readonly guest: StressGuestStats | undefined;
+      readonly latency?: LatencyCounts;
+    };
 
 /** How one side ended well. */
 export type SideDone =
@@ -93,5 +102,7 @@ export type FromSide =
   | { readonly kind: 'status'; readonly status: MigrationStatus }
   /** What it does now, where that takes a while. */
   | { readonly kind: 'doing'; readonly what: string }
+  /** Something happened. */
+  | { readonly kind: 'event'; readonly text: string; readonly level: LogLevel }
   | { readonly kind: 'done'; readonly done: SideDone }
   | { readonly kind: 'failed'; readonly error: PlainError };

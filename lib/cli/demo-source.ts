@@ -27,11 +27,12 @@ await runSide(async (settings, cancelled, told) => {
   let throttledPercent = 0;
   outgoing.on('pass', (done) => {
     passes = done;
+    tell({ kind: 'event', text: `pass ${done} is done`, level: 'debug' });
   });
   outgoing.on('throttle', (percent) => {
     throttledPercent = Math.max(throttledPercent, percent);
   });
-  outgoing.on('warning', (warning) => tell({ kind: 'doing', what: describeError(warning) }));
+  outgoing.on('warning', (warning) => tell({ kind: 'event', text: describeError(warning), level: 'warn' }));
   const recovery = recoverByItself(outgoing, cancelled, {
     forMs: settings.recoverForMs,
     attempt: () => outgoing.recover(uri),

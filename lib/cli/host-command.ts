@@ -5,6 +5,8 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { describeError, MigrationError } from '../errors.js';
+import { errorFields } from '../logs/migration-fields.js';
+import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import type { PrefetchPolicy } from '../options.js';
 import { createCommands } from '../qmp/commands.js';
 import { GuestHost } from '../qmp/guest-host.js';
@@ -15,8 +17,11 @@ import { lanesOption, prefetchOption } from './demand-options.js';
 import { addGuestOptions } from './guest-options.js';
 import { addHelp } from './help.js';
 import { type HostGuest, type HostGuestOptions, hostGuest } from './host-guest.js';
+import { createLiveLine, type LiveLine } from './live-line.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
 
-interface HostOptions extends HostGuestOptions {
+interface HostOptions extends HostGuestOptions, LogOptions, MetricsOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
   readonly prefetch: PrefetchPolicy;
@@ -25,10 +30,6 @@ interface HostOptions extends HostGuestOptions {
 
 /** To wait with a place to listen at that QMP tells. */
 const DEFER = 'defer';
-
-function tell(text: string): void {
-  process.stderr.write(`${text}\n`);
-}
 
 /** The QEMU whose QMP this is, and who speaks it. */
 function version(): QmpVersion {
@@ -43,9 +44,13 @@ function hold({ holds, attend }: HostGuest, { prefetch, lanes }: HostOptions): G
 }
 
 /** All or none of them. */
-async function serve(host: GuestHost, { qmp, qmpAnyHost: anyHost = false }: HostOptions): Promise<QmpServer[]> {
+async function serve(
+  host: GuestHost,
+  { qmp, qmpAnyHost: anyHost = false }: HostOptions,
+  tell: LiveLine['event'],
+): Promise<QmpServer[]> {
   const commands = createCommands(host, version());
-  const onClosed = (reason: string) => tell(`a client was closed: ${reason}`);
+  const onClosed = (reason: string) => tell(`a client was closed: ${reason}`, { level: 'warn' });
   const servers: QmpServer[] = [];
   try {
     for (const uri of qmp) {
@@ -65,26 +70,34 @@ async function begin(host: GuestHost, { runs }: HostGuest, { incoming }: HostOpt
 
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
-  const guest = await hostGuest(options, tell, interrupted);
+  const line = await createLiveLine(options);
+  const tell = line.event;
+  const guest = await hostGuest(options, line, interrupted);
   const host = hold(guest, options);
   const ended = new Promise<void>((resolve) => {
     host.on('quit', resolve);
     interrupted.addEventListener('abort', () => host.quit('host-signal'));
   });
-  host.on('warning', (warning) => tell(describeError(warning)));
-  const servers = await serve(host, options);
+  host.on('warning', (warning) => tell(describeError(warning), { level: 'warn', ...errorFields(warning) }));
+  const watched = new WatchedMigrations();
+  host.on('outgoing', (migration) => watched.outgoing(migration));
+  host.on('incoming', (migration) => watched.incoming(migration));
+  const servers = await serve(host, options, tell);
   host.on('event', (event) => {
     const { event: name, data } = event;
-    tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`);
+    tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`, { event: name, data });
     for (const server of servers) server.tell(event);
   });
+  let metrics: ServedMetrics | undefined;
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
+    metrics = await openMetrics(options, () => watched.look(), tell);
     await begin(host, guest, options);
-    for (const { uri } of servers) tell(`QMP at ${uri}`);
+    for (const { uri } of servers) tell(`QMP at ${uri}`, { event: 'listening', uri });
     await ended;
   } finally {
     await Promise.all(servers.map((server) => server.close()));
+    await metrics?.close();
     await host.close();
     await guest.close?.();
   }
@@ -138,4 +151,5 @@ export function define(command: Command): void {
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .action(runHost);
+  addMetricsOptions(addLogOptions(command.optionsGroup('Output:')));
 }

@@ -73,8 +73,16 @@ writes all the while, and what is to be set where it can't be made:
   $ postcopy demo
   $ postcopy probe`;
 
+export interface ProgramOptions {
+  /** Whether what is wrong with a command line is written to stderr. True when absent. */
+  readonly tellsErrors?: boolean;
+}
+
 /** Of commands that are not among `names` there is no more than their name: loading all would take half a second. */
-export async function createProgram(names: readonly string[]): Promise<Command> {
+export async function createProgram(
+  names: readonly string[],
+  { tellsErrors = true }: ProgramOptions = {},
+): Promise<Command> {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
@@ -86,6 +94,7 @@ export async function createProgram(names: readonly string[]): Promise<Command> 
     .exitOverride()
     .configureHelp(helpLayout)
     .configureOutput({
+      ...(tellsErrors ? {} : { writeErr: () => {} }),
       outputError: (text, write) => write(text.replace(/^error:/, stderrColours.red('postcopy:'))),
     })
     .showHelpAfterError('(see "postcopy --help")')
