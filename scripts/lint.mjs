@@ -5,6 +5,7 @@
  *   format and lint of TypeScript   biome.json
  *   format of C++                   .clang-format, with the clang-format that npm installs
  *   types of what is not compiled   tsconfig.test.json: tests, benches, examples
+ *   types of what esbuild compiles  lib/dashboard/page/tsconfig.json: the page that a browser runs
  *   lint of C++                     clang-tidy where it is installed, else g++ with more warnings, as errors
  *
  * Every check runs, whatever the others found; the exit status is 1 when one of them failed.
@@ -71,6 +72,11 @@ function typesOfTests() {
   return step('types of tests', process.execPath, [script, '-p', 'tsconfig.test.json'], inRoot);
 }
 
+function typesOfPage() {
+  const script = join(modules, 'typescript', 'bin', 'tsc');
+  return step('types of the page', process.execPath, [script, '-p', join('lib', 'dashboard', 'page')], inRoot);
+}
+
 /**
  * How the build compiles each file, from gyp itself: one source of flags. Headers of others are made
  * system headers, whose warnings are not ours.
@@ -114,7 +120,7 @@ async function lintCpp() {
 
 await runScript(async () => {
   const failures = [];
-  for (const check of write ? [biome, clangFormat] : [biome, clangFormat, typesOfTests, lintCpp]) {
+  for (const check of write ? [biome, clangFormat] : [biome, clangFormat, typesOfTests, typesOfPage, lintCpp]) {
     await check().catch((error) => {
       if (!(error instanceof StepError)) throw error;
       failures.push(error.message);

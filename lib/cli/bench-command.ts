@@ -35,7 +35,7 @@ async function moveOnce(way: BenchWay, options: BenchCommandOptions, interrupted
       ...{ lanes: 0, cutEvery: null },
       ...{ maxBandwidth: 0, maxPostcopyBandwidth: 0, downtimeLimit: DOWNTIME_LIMIT_MS },
     },
-    undefined,
+    {},
     interrupted,
   );
   if (!report.verified) throw new MigrationError('GUEST_FAILED', `${way.name}: not every page holds its last write`);

@@ -9,9 +9,10 @@ import { lanesOption, prefetchOption } from './demand-options.js';
 import { runDemo } from './demo.js';
 import { demoTable } from './demo-report.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
-import { parseMs, parsePeriod, parseRate } from './size.js';
+import { formatBytes, parseMs, parsePeriod, parseRate } from './size.js';
+import { addWatchOptions, openObserver, type WatchOptions } from './watch-options.js';
 
-interface DemoOptions extends GuestOptions {
+interface DemoOptions extends GuestOptions, WatchOptions {
   readonly transport: 'unix' | 'tcp';
   readonly precopyPasses: number;
   readonly maxBandwidth: number;
@@ -26,35 +27,47 @@ interface DemoOptions extends GuestOptions {
   readonly json?: boolean;
 }
 
+/** On a terminal somebody may still look at it. */
+async function keepDashboard(url: string | undefined, interrupted: AbortSignal): Promise<void> {
+  if (url === undefined || !process.stdin.isTTY || !process.stderr.isTTY || interrupted.aborted) return;
+  process.stderr.write(`the dashboard stays at ${url} until Ctrl-C\n`);
+  await new Promise((resolve) => interrupted.addEventListener('abort', resolve));
+}
+
 async function demo(options: DemoOptions): Promise<void> {
   const { autoConverge = false, postcopyPreempt = false, cutEvery = null, prefetch, lanes, trace } = options;
   const { transport, precopyPasses, maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
-  const report = await runDemo(
-    {
-      guest: chosenGuest(options),
-      ...guestSettings(options),
-      transport,
-      precopyPasses,
-      maxBandwidth,
-      maxPostcopyBandwidth,
-      downtimeLimit,
-      autoConverge,
-      postcopyPreempt,
-      prefetch,
-      lanes,
-      cutEvery,
-    },
-    trace,
-    onInterrupt(),
-  );
-  if (options.json) printJson(report);
-  else process.stdout.write(`${demoTable(report)}\n`);
-  if (!report.verified) process.exitCode = EXIT_FAILURE;
+  const wish = {
+    guest: chosenGuest(options),
+    ...guestSettings(options),
+    transport,
+    precopyPasses,
+    maxBandwidth,
+    maxPostcopyBandwidth,
+    downtimeLimit,
+    autoConverge,
+    postcopyPreempt,
+    prefetch,
+    lanes,
+    cutEvery,
+  };
+  const interrupted = onInterrupt();
+  const title = `demo: ${formatBytes(wish.memory)} of a ${wish.guest} guest over ${transport}`;
+  const observer = await openObserver(options, title, (text) => process.stderr.write(`${text}\n`));
+  try {
+    const report = await runDemo(wish, { trace, observer }, interrupted);
+    if (options.json) printJson(report);
+    else process.stdout.write(`${demoTable(report)}\n`);
+    if (!report.verified) process.exitCode = EXIT_FAILURE;
+    await keepDashboard(observer?.url, interrupted);
+  } finally {
+    await observer?.close();
+  }
 }
 
 /** Gives the command its arguments and options, and what it does. */
 export function define(command: Command): void {
-  addGuestOptions(command)
+  addWatchOptions(addGuestOptions(command))
     .addOption(
       new Option('--transport <transport>', 'how the two processes talk').choices(['unix', 'tcp']).default('unix'),
     )

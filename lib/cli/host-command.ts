@@ -4,6 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import type { Observer } from '../dashboard/observer.js';
+import { watchIncoming, watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
 import type { PrefetchPolicy } from '../options.js';
 import { createCommands } from '../qmp/commands.js';
@@ -14,8 +16,9 @@ import { EXIT_INTERRUPTED, onInterrupt } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
 import { type DemoGuest, demoGuests } from './demo-guest.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
+import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface HostOptions extends GuestOptions {
+interface HostOptions extends GuestOptions, WatchOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
   readonly incoming?: string;
@@ -68,6 +71,17 @@ async function begin(host: GuestHost, { incoming }: HostOptions): Promise<void> 
   else if (incoming !== DEFER) await host.listen(incoming);
 }
 
+/** Each migration, from here or to here. */
+function observe(host: GuestHost, guest: DemoGuest, observer: Observer): void {
+  const figures = () => guest.stats;
+  host.on('outgoing', (migration) => {
+    void endRun(observer.begin([watchOutgoing(migration, figures).look]), migration.finished);
+  });
+  host.on('incoming', (migration) => {
+    void endRun(observer.begin([watchIncoming(migration, figures).look]), migration.finished);
+  });
+}
+
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
   const guest = await makeGuest(options);
@@ -78,6 +92,8 @@ async function runHost(options: HostOptions): Promise<void> {
   });
   host.on('warning', (warning) => tell(describeError(warning)));
   const servers = await serve(host, options);
+  const observer = await openObserver(options, `host of a ${chosenGuest(options)} guest`, tell);
+  if (observer !== undefined) observe(host, guest, observer);
   host.on('event', (event) => {
     const { event: name, data } = event;
     tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`);
@@ -91,6 +107,7 @@ async function runHost(options: HostOptions): Promise<void> {
   } finally {
     await Promise.all(servers.map((server) => server.close()));
     await host.close();
+    await observer?.close();
   }
   // Ends also a guest that waits for pages which do not come any more.
   process.exit(interrupted.aborted ? EXIT_INTERRUPTED : 0);
@@ -123,7 +140,7 @@ export function define(command: Command): void {
     .requiredOption('--qmp <uri>', 'where QMP clients connect: unix:/path or tcp:127.0.0.1:port; repeatable', each)
     .option('--qmp-any-host', 'let --qmp tcp:… be where other hosts can connect: whoever can has the guest')
     .option('--incoming <uri>', 'wait for a guest, at this URI; "defer": at that of the command migrate-incoming');
-  addGuestOptions(command, '; at both sides')
+  addWatchOptions(addGuestOptions(command, '; at both sides'))
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .addHelpText('after', help)

@@ -3,6 +3,8 @@
  * the connection is lost. Exit code 0 when all of it is here and saved, 1 when it is not, 130 when interrupted.
  */
 import { type Command, Option } from 'commander';
+import type { Observer } from '../dashboard/observer.js';
+import { watchIncoming } from '../dashboard/side-watch.js';
 import type { IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { MachineSaver } from '../machine/machine-saver.js';
@@ -15,8 +17,9 @@ import { createLiveLine, type LiveLine } from './live-line.js';
 import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
 import { receiveLook, receiveReport, receiveText } from './receive-report.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
+import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface ReceiveOptions extends RecoveryOptions {
+interface ReceiveOptions extends RecoveryOptions, WatchOptions {
   readonly save?: string;
   readonly like?: string;
   readonly postcopy: boolean;
@@ -63,9 +66,11 @@ async function receive(
   options: ReceiveOptions,
   saver: MachineSaver,
   line: LiveLine,
+  observer: Observer | undefined,
   interrupted: AbortSignal,
 ): Promise<void> {
-  const { postcopy: postcopyRam, postcopyPreempt = false, blocktime: postcopyBlocktime = false } = options;
+  const { postcopy: postcopyRam, postcopyPreempt = false, blocktime = false } = options;
+  const postcopyBlocktime = blocktime || observer !== undefined;
   const incoming = await listen(uri, {
     guest: saver,
     capabilities: { postcopyRam, postcopyPreempt, postcopyBlocktime },
@@ -75,6 +80,7 @@ async function receive(
     signal: interrupted,
   });
   line.event(`listening at ${incoming.uri}`);
+  const isObserved = endRun(observer?.begin([watchIncoming(incoming).look]), incoming.finished);
   const { onLost: policy, save: directory, json = false } = options;
   const lost = new LostMachine(incoming, saver, { policy, directory, tell: (text) => line.event(text) });
   const { times, recovery } = attend(incoming, lost, options, line);
@@ -83,11 +89,13 @@ async function receive(
     await incoming.finished;
   } catch (error) {
     line.end();
+    await isObserved;
     await lost.settle(error, interrupted);
     if (directory !== undefined && !lost.isKept) line.event(`nothing is saved in ${directory}`);
     throw error;
   }
   const completedAt = performance.now();
+  await isObserved;
   // From here on it is only the reading that can be interrupted.
   interrupted.addEventListener('abort', () => void saver.close().catch(() => {}));
   if (interrupted.aborted) throw new MigrationError('CANCELLED', 'ended before the machine was saved');
@@ -112,10 +120,13 @@ async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
     ...(directory === undefined ? {} : { directory }),
     ...(like === undefined ? {} : { like }),
   });
+  let observer: Observer | undefined;
   try {
-    await receive(uri, options, saver, line, interrupted);
+    observer = await openObserver(options, `receive at ${uri}`, (text) => line.event(text));
+    await receive(uri, options, saver, line, observer, interrupted);
   } finally {
     line.end();
+    await observer?.close();
     await saver.close();
   }
 }
@@ -153,5 +164,6 @@ export function define(command: Command): void {
     .option('--json', 'print one JSON object as the last line')
     .addHelpText('after', help)
     .action(runReceive);
+  addWatchOptions(command);
   addRecoveryOptions(command);
 }

@@ -4,6 +4,8 @@
  * is in any case.
  */
 import type { Command } from 'commander';
+import type { Observer } from '../dashboard/observer.js';
+import { watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
@@ -18,8 +20,9 @@ import { createLiveLine, type LiveLine } from './live-line.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { loadLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
+import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface SendOptions extends RecoveryOptions {
+interface SendOptions extends RecoveryOptions, WatchOptions {
   readonly from: string;
   readonly postcopy?: boolean;
   readonly postcopyPreempt?: boolean;
@@ -75,6 +78,7 @@ async function send(
   prepared: PreparedMigration,
   remainderDirectory: SaveDirectory | undefined,
   line: LiveLine,
+  observer: Observer | undefined,
   signal: AbortSignal,
 ): Promise<void> {
   const { postcopy = false, postcopyPreempt = false, maxBandwidth, maxPostcopyBandwidth, json = false } = options;
@@ -92,6 +96,7 @@ async function send(
     if (!isOfPause(status)) line.event(status);
   });
   outgoing.on('warning', (warning) => line.event(describeError(warning)));
+  const isObserved = endRun(observer?.begin([watchOutgoing(outgoing).look]), outgoing.finished);
   const recovery = new AutoRecovery(outgoing, {
     forMs: toMs(options.recoverFor),
     attempt: () => outgoing.recover(options.recoverUri ?? uri),
@@ -112,6 +117,8 @@ async function send(
       await keepRemainder(machine, outgoing, uri, remainderDirectory, line);
     }
     throw signal.aborted ? asInterrupted(error) : error;
+  } finally {
+    await isObserved;
   }
 }
 
@@ -120,14 +127,17 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   const line = await createLiveLine();
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
+  let observer: Observer | undefined;
   try {
+    observer = await openObserver(options, `send to ${uri}`, (text) => line.event(text));
     const opening = openMachine(options, line, signal);
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;
-    await send(uri, options, machine, prepared, remainderDirectory, line, signal);
+    await send(uri, options, machine, prepared, remainderDirectory, line, observer, signal);
   } finally {
     line.end();
+    await observer?.close();
     await remainderDirectory?.remove();
   }
 }
@@ -165,5 +175,6 @@ export function define(command: Command): void {
     .option('--json', 'print one JSON object as the last line')
     .addHelpText('after', help)
     .action(runSend);
+  addWatchOptions(command);
   addRecoveryOptions(command);
 }

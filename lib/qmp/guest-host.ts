@@ -36,6 +36,9 @@ export interface GuestHostEvents {
   event: [event: QmpEvent];
   /** A migration has failed, or is not as it was asked for. */
   warning: [warning: Error];
+  /** A migration away from here has begun; one to here waits for its source. */
+  outgoing: [migration: OutgoingMigration];
+  incoming: [migration: IncomingMigration];
   /** A client wants its end. */
   quit: [];
 }
@@ -191,6 +194,7 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
       const incoming = await listen(uri, { ...this.#options.incoming, guest, capabilities });
       this.#incoming = incoming;
       this.#incomingError = undefined;
+      this.emit('incoming', incoming);
       // Also without the capability, as QEMU does.
       this.emit('event', { event: 'MIGRATION', data: { status: 'setup' } });
       incoming.on('status', (status) => this.#onIncomingStatus(incoming, status));
@@ -288,6 +292,7 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
       const parameters = this.#parameters;
       const migration = await migrate(guest, uri, { ...this.#options.outgoing, capabilities, parameters, signal });
       this.#outgoing = { kind: 'begun', migration };
+      this.emit('outgoing', migration);
       migration.setParameters(this.#parameters); // they may have changed while it connected
       migration.on('status', (status) => this.#onOutgoingStatus(status));
       migration.on('pass', (passes) => this.#announcePass(passes + 1));
