@@ -4,6 +4,9 @@ export type { GuestOrFactory, IncomingMigration } from './destination/incoming.j
 export type { FaultInfo, GuestLoss, IncomingInfo, IncomingRamInfo } from './destination/incoming-info.js';
 export type { IncomingStatus } from './destination/incoming-state.js';
 export { type QmpSocketAddress, type QueryIncoming, queryIncoming } from './destination/query-migrate.js';
+export type { HostFacts } from './doctor/facts.js';
+export type { GuestToCome } from './doctor/memory-problems.js';
+export type { Problem } from './doctor/problem.js';
 export { type ErrorCode, errorCodes, MigrationError } from './errors.js';
 export {
   KVM_IDSTR,

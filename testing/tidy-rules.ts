@@ -95,7 +95,7 @@ function importsOf({ text }: SourceFile): Import[] {
 
 // --- import direction ---------------------------------------------------------------------------
 
-const base = ['errors', 'options', 'native', 'memory', 'host'];
+const base = ['errors', 'options', 'native', 'doctor', 'memory', 'host'];
 const engine = [...base, 'trace', 'wire', 'threads', 'channel'];
 const sides = [...engine, 'source', 'destination'];
 const outside = [...sides, 'migration', 'guest'];
@@ -109,7 +109,8 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   options: ['errors'],
   native: [],
-  memory: ['errors', 'options', 'native', 'wire', 'memory'],
+  doctor: ['doctor'],
+  memory: ['errors', 'options', 'native', 'wire', 'doctor', 'memory'],
   host: base,
   trace: ['native', 'trace'],
   threads: [...base, 'trace', 'threads'],
@@ -212,6 +213,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/testing/slow-link-thread.ts': ofTheContract,
   'lib/testing/resources.ts': 'figures of the process, which every test of leaks goes by',
   'lib/cli/demo-messages.ts': typesOnly,
+  'lib/qmp/types.ts': typesOnly,
   'lib/machine/ram-reader-thread.ts':
     "the reader's thread, which test/machine/ram-reader.test.ts has through its owner",
   'lib/guest/wasm/program.ts': typesOnly,
@@ -223,6 +225,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
     "a vCPU's thread, which test/guest/worker/worker-guest.test.ts has through its owner",
   'lib/guest/worker/worker-vcpu.ts':
     'one vCPU of a guest, which test/guest/worker/worker-guest.test.ts has through one',
+  'lib/doctor/problem.ts': typesOnly,
   'lib/memory/guest.ts': typesOnly,
   'lib/relay/observer.ts': typesOnly,
   'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',
@@ -245,6 +248,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/examples.test.ts': 'the programs in examples/',
   'test/examples/hot-restart.test.ts': 'examples/hot-restart/',
   'test/docs/tracing.test.ts': 'docs/tracing.md',
+  'test/docs/containers.test.ts': 'docs/containers.md',
   'test/docs/qmp.test.ts': 'docs/qmp.md',
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',

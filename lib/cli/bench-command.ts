@@ -9,6 +9,7 @@ import { type BenchReport, type BenchWay, benchRow, benchTable, benchWays } from
 import { number, onInterrupt, printJson, sized } from './command-line.js';
 import { runDemo } from './demo.js';
 import type { DemoReport } from './demo-report.js';
+import { addHelp } from './help.js';
 import { measurePlacementRate } from './placement-rate.js';
 import { parseSize } from './size.js';
 
@@ -78,4 +79,16 @@ export function define(command: Command): void {
     )
     .option('--json', 'print one JSON object as the last line')
     .action(bench);
+  addHelp(command, {
+    about:
+      'A guest that writes all the while is moved in rounds: postcopy at once, with a preempt channel, and after one ' +
+      'pass of precopy. Beside them stands how fast this host places pages with nothing else going on.',
+    examples: [
+      { line: 'postcopy bench', does: 'Three rounds of 512 MiB:' },
+      { line: 'postcopy bench --memory 4G --rounds 9 --transport tcp', does: 'Longer, and over TCP:' },
+      { line: 'postcopy bench --memory 64M --rounds 1 --json', does: 'Quickly, for a script:' },
+    ],
+    succeeds: 'every page was right each time',
+    fails: 'a migration failed, or a page was wrong',
+  });
 }

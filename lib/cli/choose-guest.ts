@@ -1,10 +1,13 @@
 /** Which guest the demo takes: the one asked for, or where that is open a virtual machine if there can be one. Pure. */
+import type { Problem } from '../doctor/problem.js';
 import { MigrationError } from '../errors.js';
 import { MAX_VCPUS, MEMORY_MAX, WORK_ADDRESS } from '../guest/kvm/memory-map.js';
-import type { Problem } from '../host/kvm.js';
 import type { HostProbe } from '../host/probe.js';
 import type { DemoGuestName } from './demo-guest.js';
 import { formatBytes } from './size.js';
+
+/** Why not, and what to do for it. */
+type Obstacle = Pick<Problem, 'what' | 'fix'>;
 
 export interface GuestWish {
   readonly guest: DemoGuestName | 'auto';
@@ -16,17 +19,17 @@ export interface GuestWish {
 /** What of the host it depends on. */
 export interface GuestHost {
   /** Why there can be no KVM guest, if so. */
-  readonly kvmProblem: Problem | undefined;
+  readonly kvmProblem: Obstacle | undefined;
   readonly userfaultfdVia: HostProbe['userfaultfd']['via'];
 }
 
 export interface GuestChoice {
   readonly guest: DemoGuestName;
   /** Why it is not a virtual machine, and what to do for one; absent where it is, or was not wanted. */
-  readonly because?: Problem;
+  readonly because?: Obstacle;
 }
 
-function whyNoKvm({ memory, vcpus }: GuestWish, { kvmProblem, userfaultfdVia }: GuestHost): Problem | undefined {
+function whyNoKvm({ memory, vcpus }: GuestWish, { kvmProblem, userfaultfdVia }: GuestHost): Obstacle | undefined {
   if (kvmProblem !== undefined) return kvmProblem;
   if (userfaultfdVia === 'user-mode-only') {
     return {

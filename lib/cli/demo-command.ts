@@ -9,6 +9,7 @@ import { lanesOption, prefetchOption } from './demand-options.js';
 import { runDemo } from './demo.js';
 import { demoTable } from './demo-report.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
+import { addHelp } from './help.js';
 import { formatBytes, parseMs, parsePeriod, parseRate } from './size.js';
 import { addWatchOptions, openObserver, type WatchOptions } from './watch-options.js';
 
@@ -65,9 +66,32 @@ async function demo(options: DemoOptions): Promise<void> {
   }
 }
 
+const about =
+  'Two processes on this host: in one of them a guest writes to its memory all the while. It is migrated to the ' +
+  'other over a real socket, with real page faults, and at the end every page is checked for its last write.';
+
 /** Gives the command its arguments and options, and what it does. */
 export function define(command: Command): void {
-  addWatchOptions(addGuestOptions(command))
+  addHelp(command, {
+    about,
+    examples: [
+      { line: 'postcopy demo', does: 'One precopy pass, then postcopy:' },
+      { line: 'postcopy demo --precopy-passes 0 --memory 1G', does: 'Postcopy at once, of a larger guest:' },
+      {
+        line: 'postcopy demo --max-bandwidth 100M/s --max-postcopy-bandwidth 1Gbit',
+        does: 'As over a slow network:',
+      },
+      { line: 'postcopy demo --max-postcopy-bandwidth 50M/s --cut-every 100ms', does: 'With a network that breaks:' },
+      {
+        line: 'postcopy demo --trace trace.json --json',
+        does: 'For a script, and what every thread did for Perfetto:',
+      },
+    ],
+    succeeds: 'the guest has moved, and every page was right',
+    fails: 'it has not, or a page was wrong',
+  });
+  addGuestOptions(command.optionsGroup('Guest:'))
+    .optionsGroup('Migration:')
     .addOption(
       new Option('--transport <transport>', 'how the two processes talk').choices(['unix', 'tcp']).default('unix'),
     )
@@ -84,7 +108,9 @@ export function define(command: Command): void {
       'cut the connection in postcopy each time it has lasted so long, such as 50ms, and see it recover',
       argument(parsePeriod),
     )
+    .optionsGroup('Output:')
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
+  addWatchOptions(command);
 }

@@ -14,14 +14,14 @@ import type { QmpVersion } from '../qmp/messages.js';
 import { QmpServer } from '../qmp/server.js';
 import { EXIT_INTERRUPTED, onInterrupt } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
-import { type DemoGuest, demoGuests } from './demo-guest.js';
-import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
+import { addGuestOptions } from './guest-options.js';
+import { addHelp } from './help.js';
+import { type HostGuest, type HostGuestOptions, hostGuest } from './host-guest.js';
 import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface HostOptions extends GuestOptions, WatchOptions {
+interface HostOptions extends HostGuestOptions, WatchOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
-  readonly incoming?: string;
   readonly prefetch: PrefetchPolicy;
   readonly lanes: number;
 }
@@ -39,15 +39,10 @@ function version(): QmpVersion {
   return { qemu: { major: 7, minor: 2, micro: 0 }, package: `postcopy ${JSON.parse(text).version}` };
 }
 
-async function makeGuest(options: HostOptions): Promise<DemoGuest> {
-  const { create, empty } = demoGuests[chosenGuest(options)];
-  const make = options.incoming === undefined ? create : empty;
-  return make(guestSettings(options));
-}
-
-function hold(guest: DemoGuest, { incoming, prefetch, lanes }: HostOptions): GuestHost {
-  const held = incoming === undefined ? { guest } : { room: guest };
-  return new GuestHost({ ...held, outgoing: { lanes }, incoming: { prefetch, lanes } });
+function hold({ holds, attend }: HostGuest, { prefetch, lanes }: HostOptions): GuestHost {
+  const host = new GuestHost({ ...holds, outgoing: { lanes }, incoming: { prefetch, lanes } });
+  host.on('incoming', (migration) => attend?.(migration));
+  return host;
 }
 
 /** All or none of them. */
@@ -66,14 +61,13 @@ async function serve(host: GuestHost, { qmp, qmpAnyHost: anyHost = false }: Host
   return servers;
 }
 
-async function begin(host: GuestHost, { incoming }: HostOptions): Promise<void> {
-  if (incoming === undefined) await host.cont();
-  else if (incoming !== DEFER) await host.listen(incoming);
+async function begin(host: GuestHost, { runs }: HostGuest, { incoming }: HostOptions): Promise<void> {
+  if (runs) await host.cont();
+  if (incoming !== undefined && incoming !== DEFER) await host.listen(incoming);
 }
 
 /** Each migration, from here or to here. */
-function observe(host: GuestHost, guest: DemoGuest, observer: Observer): void {
-  const figures = () => guest.stats;
+function observe(host: GuestHost, { figures }: HostGuest, observer: Observer): void {
   host.on('outgoing', (migration) => {
     void endRun(observer.begin([watchOutgoing(migration, figures).look]), migration.finished);
   });
@@ -84,7 +78,7 @@ function observe(host: GuestHost, guest: DemoGuest, observer: Observer): void {
 
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
-  const guest = await makeGuest(options);
+  const guest = await hostGuest(options, tell, interrupted);
   const host = hold(guest, options);
   const ended = new Promise<void>((resolve) => {
     host.on('quit', resolve);
@@ -92,7 +86,7 @@ async function runHost(options: HostOptions): Promise<void> {
   });
   host.on('warning', (warning) => tell(describeError(warning)));
   const servers = await serve(host, options);
-  const observer = await openObserver(options, `host of a ${chosenGuest(options)} guest`, tell);
+  const observer = await openObserver(options, `host of ${guest.title}`, tell);
   if (observer !== undefined) observe(host, guest, observer);
   host.on('event', (event) => {
     const { event: name, data } = event;
@@ -101,24 +95,20 @@ async function runHost(options: HostOptions): Promise<void> {
   });
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
-    await begin(host, options);
+    await begin(host, guest, options);
     for (const { uri } of servers) tell(`QMP at ${uri}`);
     await ended;
   } finally {
     await Promise.all(servers.map((server) => server.close()));
     await host.close();
     await observer?.close();
+    await guest.close?.();
   }
   // Ends also a guest that waits for pages which do not come any more.
   process.exit(interrupted.aborted ? EXIT_INTERRUPTED : 0);
 }
 
-const help = `
-Two of them, and a guest that moves from one to the other (docs/qmp.md):
-
-  $ postcopy host --qmp unix:/tmp/source.qmp
-  $ postcopy host --qmp unix:/tmp/destination.qmp --incoming defer
-
+const more = `
 Any client of QMP drives them, such as socat. At the destination:
 
   $ socat - UNIX-CONNECT:/tmp/destination.qmp
@@ -136,13 +126,33 @@ And at the source:
 /** Gives the command its arguments and options, and what it does. */
 export function define(command: Command): void {
   const each = (uri: string, before: readonly string[] = []): readonly string[] => [...before, uri];
+  addHelp(command, {
+    about: 'Its commands, events and errors are those of QEMU (docs/qmp.md).',
+    examples: [
+      { line: 'postcopy host --qmp unix:/tmp/source.qmp', does: 'A guest:' },
+      { line: 'postcopy host --qmp unix:/tmp/source.qmp --machine vm1', does: 'The machine of a QEMU:' },
+      {
+        line: 'postcopy host --qmp unix:/tmp/destination.qmp --incoming defer',
+        does: 'And room for one, to which the first is told to migrate:',
+      },
+    ],
+    succeeds: 'it ended at the command quit',
+    fails: 'it could not begin',
+    more,
+  });
   command
+    .optionsGroup('Control:')
     .requiredOption('--qmp <uri>', 'where QMP clients connect: unix:/path or tcp:127.0.0.1:port; repeatable', each)
     .option('--qmp-any-host', 'let --qmp tcp:… be where other hosts can connect: whoever can has the guest')
     .option('--incoming <uri>', 'wait for a guest, at this URI; "defer": at that of the command migrate-incoming');
-  addWatchOptions(addGuestOptions(command, '; at both sides'))
+  addGuestOptions(command.optionsGroup('Guest:'), '; at both sides')
+    .option(
+      '--machine [dir]',
+      'the machine of a QEMU instead: that which is kept in the directory, or with --incoming any, to be kept there',
+    )
+    .optionsGroup('Migration:')
     .addOption(prefetchOption())
     .addOption(lanesOption())
-    .addHelpText('after', help)
     .action(runHost);
+  addWatchOptions(command);
 }

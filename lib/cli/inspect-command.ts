@@ -7,10 +7,10 @@ import type { Command } from 'commander';
 import { MigrationError } from '../errors.js';
 import { type ByteSource, openSource, STDIN } from '../inspect/byte-source.js';
 import { type Inspection, inspect, readContext } from '../inspect/inspect.js';
+import { EXIT_FAILURE } from './command-line.js';
+import { addHelp } from './help.js';
 import { createInspectProgress, type InspectProgress } from './inspect-progress.js';
 import { deviceText, inspectTable } from './inspect-table.js';
-
-const EXIT_FAILURE = 1;
 
 interface InspectCommandOptions {
   readonly json?: boolean;
@@ -109,4 +109,19 @@ export function define(command: Command): void {
     .option('--device <name>', "print one device's fields, named by the VM description")
     .option('--main <file>', 'the recorded main connection of the same migration, for its other connections')
     .action(runInspect);
+  addHelp(command, {
+    about: 'Reads what "postcopy relay --record" kept, or a migration of QEMU into a file (docs/inspect.md).',
+    examples: [
+      { line: 'postcopy inspect run1/conn0.s2d.bin', does: 'What is in a recording:' },
+      { line: 'zstdcat vm.zst | postcopy inspect -', does: 'The same of what comes from a pipe:' },
+      { line: 'postcopy inspect --records run1/conn0.s2d.bin | less', does: 'Record by record:' },
+      { line: 'postcopy inspect --device timer run1/conn0.s2d.bin', does: 'The fields of one device:' },
+      {
+        line: 'postcopy inspect --main run1/conn0.s2d.bin run1/conn1.s2d.bin',
+        does: 'The preempt channel of the same migration:',
+      },
+    ],
+    succeeds: 'the recording is complete',
+    fails: 'it is cut off, corrupt, of another version, or cannot be read',
+  });
 }

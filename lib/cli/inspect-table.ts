@@ -1,6 +1,5 @@
 /** What a recording holds, as tables for people. Pure. */
 import Table from 'cli-table3';
-import pc from 'picocolors';
 import type { FieldValue } from '../inspect/device-fields.js';
 import type { DeviceInspection } from '../inspect/device-tally.js';
 import type { Inspection, MultifdInspection, ReturnPathInspection, StreamInspection } from '../inspect/inspect.js';
@@ -9,6 +8,7 @@ import type { MessageInspection } from '../inspect/return-path-summary.js';
 import type { CommandInspection, SectionInspection } from '../inspect/stream-summary.js';
 import type { Use } from '../inspect/uses.js';
 import type { End, Verdict } from '../inspect/verdict.js';
+import { stdoutColours as pc } from './colours.js';
 import { formatBytes, formatCount } from './size.js';
 
 /** An offset in the stream, in the form that hex viewers show. */

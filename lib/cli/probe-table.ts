@@ -1,7 +1,8 @@
 /** The host probe as a table for people. Pure. */
 import Table from 'cli-table3';
-import pc from 'picocolors';
+import type { Problem } from '../doctor/problem.js';
 import type { HostProbe, MemoryProbe } from '../host/probe.js';
+import { stdoutColours as pc } from './colours.js';
 import { formatBytes } from './size.js';
 
 const yes = (value: boolean) => (value ? pc.green('yes') : pc.red('no'));
@@ -43,7 +44,20 @@ export function probeTable(probe: HostProbe): string {
       probe.hugepages.map(({ size, total, free }) => `${formatBytes(size)}: ${free} of ${total} free`).join(', ') ||
         'none',
     ],
+    ['transparent ones', probe.facts.transparentHugepages ?? 'unknown'],
+    ['contained in', probe.facts.container ?? 'nothing'],
   );
-  const problems = probe.problems.map(({ what, fix }) => `${pc.yellow('!')} ${what}\n  to allow it: ${fix}`);
-  return [table.toString(), ...problems].join('\n');
+  return [table.toString(), ...probe.problems.map(problemText), verdict(probe)].join('\n');
+}
+
+/** A problem as a paragraph: what, why, what it costs, and what to do. */
+function problemText({ severity, what, why, fix, effect }: Problem): string {
+  const mark = severity === 'error' ? pc.red('error:') : pc.yellow('warning:');
+  return `\n${mark} ${what}\n  because: ${why}\n  effect:  ${effect}\n  to mend: ${fix}`;
+}
+
+function verdict({ works, problems }: HostProbe): string {
+  if (!works) return `\n${pc.red('no migration works here')} until the errors are mended`;
+  if (problems.length === 0) return `\n${pc.green('everything works here')}`;
+  return `\n${pc.green('migrations work here')}, but for what is said above`;
 }

@@ -13,6 +13,7 @@ import type { PrefetchPolicy } from '../options.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
+import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
 import { receiveLook, receiveReport, receiveText } from './receive-report.js';
@@ -131,7 +132,7 @@ async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
   }
 }
 
-const help = `
+const more = `
 For a QEMU as the source: start this, then say in its monitor (QMP: migrate, migrate-set-capabilities)
 
   (qemu) migrate_set_capability postcopy-ram on
@@ -147,23 +148,42 @@ waiting, "poison" has a missing page raise SIGBUS in who reads it. What came is 
 
 /** Gives the command its arguments and options, and what it does. */
 export function define(command: Command): void {
+  addHelp(command, {
+    about:
+      'Its RAM is read while it comes, so pages that have not come are asked for as they are by a guest that runs.',
+    examples: [
+      { line: 'postcopy receive unix:/run/m.sock --save vm1', does: 'Keep a machine:' },
+      {
+        line: 'postcopy receive tcp:0.0.0.0:4444 --save vm2 --like vm1',
+        does: 'From another host, only if it is like it:',
+      },
+      {
+        line: 'postcopy receive unix:/run/m.sock --postcopy-preempt --prefetch adaptive --json',
+        does: 'Not kept, as a check of what is sent, for a script:',
+      },
+    ],
+    succeeds: 'all of it is here, and saved where that was asked for',
+    fails: 'it is not',
+    more,
+  });
   command
     .argument('<uri>', 'where to listen: unix:/path or tcp:host:port')
+    .optionsGroup('Machine:')
     .option('--save <dir>', 'keep it, or the half that came, in this directory, which must be new or empty')
     .option('--like <dir>', 'take only a machine like the one saved in this directory')
+    .optionsGroup('Migration:')
     .option('--no-postcopy', 'refuse postcopy')
     .option('--postcopy-preempt', 'have pages that are asked for come on a connection of their own; at both sides')
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .option('--blocktime', 'tell for how long the reading of RAM waited for pages')
+    .optionsGroup('Recovery:')
     .addOption(
       new Option('--on-lost <policy>', 'what becomes of the memory of a machine that is lost here')
         .choices(lossPolicies)
         .default('exit'),
     )
-    .option('--json', 'print one JSON object as the last line')
-    .addHelpText('after', help)
     .action(runReceive);
+  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
   addWatchOptions(command);
-  addRecoveryOptions(command);
 }

@@ -5,6 +5,7 @@
 import type { Command } from 'commander';
 import { reconcileHalves } from '../machine/reconcile.js';
 import { onInterrupt, printJson } from './command-line.js';
+import { addHelp } from './help.js';
 import { createLiveLine } from './live-line.js';
 import { reconcileLook, reconcileReport, reconcileText } from './reconcile-report.js';
 
@@ -36,18 +37,26 @@ async function runReconcile(destination: string, source: string, options: Reconc
   }
 }
 
-const help = `
-A postcopy that is given up leaves part of the machine at each side: what the destination received, and what it may not
-have, which is at the source still. "postcopy receive --save DIR" and "postcopy send --save-remainder DIR" keep them.
-What comes out is sent with "postcopy send --from" (docs/recovery.md).`;
+const about =
+  'A postcopy that is given up leaves part of the machine at each side: what the destination received, and what it ' +
+  'may not have, which is at the source still. "receive --save" and "send --save-remainder" keep them ' +
+  '(docs/recovery.md).';
 
 /** Gives the command its arguments and options, and what it does. */
 export function define(command: Command): void {
+  addHelp(command, {
+    about,
+    examples: [
+      { line: 'postcopy reconcile received rest --out whole', does: 'One machine of two halves:' },
+      { line: 'postcopy send unix:/run/m.sock --from whole', does: 'And on with it:' },
+    ],
+    succeeds: 'the whole machine is there',
+    fails: 'it cannot be made of these halves',
+  });
   command
     .argument('<destination-dir>', 'the destination\'s half, which "receive --save" kept')
     .argument('<source-dir>', 'the source\'s half, which "send --save-remainder" kept')
     .requiredOption('--out <dir>', 'where it is to be: a directory that is not there')
     .option('--json', 'print one JSON object as the last line')
-    .addHelpText('after', help)
     .action(runReconcile);
 }

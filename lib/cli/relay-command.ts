@@ -10,6 +10,7 @@ import { MessageLog } from '../relay/message-log.js';
 import { createRelay, type Relay, type RelayStats } from '../relay/relay.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, eachArgument, number, onInterrupt, printJson, sized } from './command-line.js';
 import { type Corruption, type FaultPlace, faultText, parseCorruption, parsePlace } from './fault-arguments.js';
+import { addHelp } from './help.js';
 import { createRelayProgress, type RelayProgress } from './relay-progress.js';
 import { formatBytes, formatMs, parseMs, parseRate, parseSize } from './size.js';
 
@@ -117,15 +118,34 @@ function logMessages(relay: Relay): void {
 export function define(command: Command): void {
   const direction = (flags: string, what: string) =>
     new Option(flags, what).choices(directions).default('s2d' satisfies Direction);
+  addHelp(command, {
+    about:
+      'Whoever migrates to <in> comes out at <out>: two QEMUs, two of ours, or one of each (docs/relay.md). ' +
+      'A recording is read by "postcopy inspect".',
+    examples: [
+      { line: 'postcopy relay unix:/tmp/in.sock unix:/tmp/out.sock --decode', does: 'A line for each message:' },
+      { line: 'postcopy relay unix:/tmp/in.sock tcp:far:4444 --record run1/', does: 'Recorded:' },
+      { line: 'postcopy relay tcp::4444 tcp:far:4444 --rate 1Gbit --delay 20ms --jitter 5ms', does: 'A long way:' },
+      {
+        line: 'postcopy relay unix:/tmp/in.sock unix:/tmp/out.sock --cut-after 64M --keep',
+        does: 'Broken once, and there for the recovery:',
+      },
+    ],
+    succeeds: 'all connections have closed',
+    fails: 'one could not be made or recorded',
+  });
   command
     .argument('<in>', 'where the source connects to: unix:/path or tcp:host:port')
     .argument('<out>', 'where the destination listens')
-    .option('--record <path>', 'record all bytes: into a folder, or to files whose names begin so')
+    .optionsGroup('Network:')
     .addOption(sized('--rate <rate>', 'bytes a second each way, over all connections; 0 is no limit', parseRate, '0'))
     .addOption(sized('--delay <time>', 'how long bytes take, each way, such as 50ms', parseMs, '0'))
     .addOption(sized('--jitter <time>', 'up to so much more, at random', parseMs, '0'))
     .option('--seed <n>', 'of the jitter', number(0, 2 ** 32 - 1), 1)
     .addOption(sized('--buffer <size>', 'bytes on their way at most, each way, if delayed', parseSize, '64M'))
+    .addOption(sized('--connect-timeout <time>', 'how long to wait for someone at <out>', parseMs, '10s'))
+    .option('--keep', 'stay when all connections have closed, for those of a recovery, until interrupted')
+    .optionsGroup('Faults:')
     .option('--cut-after <size[@n]>', 'break connection n (0; or all) after so many bytes', eachArgument(parsePlace))
     .addOption(direction('--cut-direction <direction>', 'whose bytes are counted'))
     .addOption(new Option('--cut-how <how>', 'an end in good order, or a reset').choices(['fin', 'rst']).default('fin'))
@@ -133,8 +153,8 @@ export function define(command: Command): void {
     .addOption(direction('--stall-direction <direction>', 'whose bytes are counted'))
     .option('--corrupt <offset[:xor][@n]>', 'change a byte', eachArgument(parseCorruption))
     .addOption(direction('--corrupt-direction <direction>', 'whose byte'))
-    .addOption(sized('--connect-timeout <time>', 'how long to wait for someone at <out>', parseMs, '10s'))
-    .option('--keep', 'stay when all connections have closed, for those of a recovery, until interrupted')
+    .optionsGroup('Output:')
+    .option('--record <path>', 'record all bytes: into a folder, or to files whose names begin so')
     .option('--decode', 'print a line for each record and message that passes')
     .option('--json', 'print one JSON object as the last line')
     .action(runRelay);

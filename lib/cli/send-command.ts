@@ -9,16 +9,18 @@ import { watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
-import { SavedMachine } from '../machine/saved-machine.js';
+import type { SavedMachine } from '../machine/saved-machine.js';
 import { migrate } from '../migration/migrate.js';
 import { type PreparedMigration, prepareMigration } from '../migration/prepare-migration.js';
 import type { OutgoingMigration } from '../source/outgoing.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
 import { onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption } from './demand-options.js';
+import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
+import { openMachine } from './open-machine.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
-import { loadLook, sendLook, sendReport, sendText } from './send-report.js';
+import { sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
 import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
@@ -33,17 +35,6 @@ interface SendOptions extends RecoveryOptions, WatchOptions {
   readonly maxPostcopyBandwidth: number;
   readonly verify: boolean;
   readonly json?: boolean;
-}
-
-async function openMachine({ from, verify }: SendOptions, line: LiveLine, signal: AbortSignal): Promise<SavedMachine> {
-  let done = 0;
-  let total = 0;
-  line.follow(() => loadLook(done, total));
-  const onProgress = (bytes: number, ofBytes: number) => {
-    done = bytes;
-    total = ofBytes;
-  };
-  return SavedMachine.open(from, { verify, onProgress, signal });
 }
 
 /** Keeps what the destination may not have of a machine that was handed over and did not go over whole. */
@@ -130,7 +121,7 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   let observer: Observer | undefined;
   try {
     observer = await openObserver(options, `send to ${uri}`, (text) => line.event(text));
-    const opening = openMachine(options, line, signal);
+    const opening = openMachine(options.from, line, { verify: options.verify, signal });
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;
@@ -142,7 +133,7 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   }
 }
 
-const help = `
+const more = `
 For a QEMU as the destination: start it with the machine type, devices and RAM of the source, and let it wait
 
   $ qemu-system-x86_64 -M pc-i440fx-7.2 -m 98312k … -incoming unix:/run/m.sock
@@ -158,23 +149,39 @@ machine is lost at the destination; --save-remainder keeps what that may not hav
 
 /** Gives the command its arguments and options, and what it does. */
 export function define(command: Command): void {
+  addHelp(command, {
+    about: 'The saved machine stays as it is, so it can be sent again.',
+    examples: [
+      { line: 'postcopy send unix:/run/m.sock --from vm1', does: 'By precopy:' },
+      { line: 'postcopy send tcp:far:4444 --from vm1 --postcopy --postcopy-preempt', does: 'By postcopy:' },
+      {
+        line: 'postcopy send tcp:far:4444 --from vm1 --postcopy --save-remainder rest',
+        does: 'With nothing lost where the destination fails:',
+      },
+      { line: 'postcopy send tcp:far:4444 --from vm1 --max-bandwidth 100MiB/s', does: 'With a limit:' },
+    ],
+    succeeds: 'the destination has it',
+    fails: 'it has not',
+    more,
+  });
   command
     .argument('<uri>', 'where the destination listens: unix:/path or tcp:host:port')
+    .optionsGroup('Machine:')
     .requiredOption('--from <dir>', 'the directory it is kept in')
+    .option('--no-verify', "do not hold the files against the manifest's SHA-256")
+    .optionsGroup('Migration:')
     .option('--postcopy', 'let it run at the destination first, and send its RAM as it is asked for')
     .option('--postcopy-preempt', 'send pages that are asked for on a connection of their own; at both sides')
     .addOption(lanesOption())
     .addOption(sized('--max-bandwidth <rate>', 'in precopy, such as 100M/s or 1Gbit; 0 is no limit', parseRate, '0'))
     .addOption(sized('--max-postcopy-bandwidth <rate>', 'the same for background pages in postcopy', parseRate, '0'))
-    .option('--no-verify', "do not hold the files against the manifest's SHA-256")
+    .optionsGroup('Recovery:')
     .option('--recover-uri <uri>', 'where to connect to recover; the same as at first when absent')
     .option(
       '--save-remainder <dir>',
       'keep there, new or empty, what a destination that has lost the machine may not have',
     )
-    .option('--json', 'print one JSON object as the last line')
-    .addHelpText('after', help)
     .action(runSend);
+  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
   addWatchOptions(command);
-  addRecoveryOptions(command);
 }

@@ -14,6 +14,7 @@ export interface WatchOptions {
 
 export function addWatchOptions(command: Command): Command {
   return command
+    .optionsGroup('Watching:')
     .option(
       '--dashboard [where]',
       'serve a page that shows it live: at this port of loopback, host:port or unix:/path; else at a port that is free',

@@ -3,10 +3,12 @@
  * features the memory kinds need, and one page of each kind is registered and placed (D4). Early, so
  * that it fails while the guest still runs at the source.
  */
+import { gatherFacts } from '../doctor/facts.js';
+import { userfaultfdProblem } from '../doctor/userfaultfd-problem.js';
 import { MigrationError } from '../errors.js';
 import type { MemoryKind, RAMBlockDescriptor } from '../memory/ram-block.js';
 import { RAMBlock } from '../memory/ram-block.js';
-import { type OpenedUserfaultfd, openUserfaultfd } from '../memory/userfaultfd.js';
+import { closedWays, type OpenedUserfaultfd, openUserfaultfd } from '../memory/userfaultfd.js';
 import { native, type UserfaultfdHandle, type UserfaultfdVia } from '../native.js';
 
 function missingFeatures(kinds: ReadonlySet<MemoryKind>): bigint {
@@ -63,9 +65,12 @@ function placeFirst(uffd: UserfaultfdHandle, { handle, pageSize, kind }: RAMBloc
 /** With such a one the kernel's own access to a missing page fails instead of waiting: read(2), or KVM's run. */
 function requireKernelFaults(via: UserfaultfdVia): void {
   if (via !== 'user-mode-only') return;
+  const problem = userfaultfdProblem({ ...closedWays(), [via]: null }, gatherFacts());
   throw new MigrationError(
     'USERFAULTFD_FORBIDDEN',
-    'this user may serve page faults of user mode only, and the kernel touches the RAM of this guest',
+    'this user may serve page faults of user mode only, and the kernel touches the RAM of this guest' +
+      (problem === undefined ? '' : ` (${problem.why})`),
+    problem === undefined ? {} : { hint: problem.fix },
   );
 }
 

@@ -1,10 +1,8 @@
 /** Whether this host can run a KVM machine of ours, and if not, how to allow it. Changes nothing on the host. */
+import { gatherFacts } from '../doctor/facts.js';
+import { kvmLacks, kvmProblem } from '../doctor/kvm-problem.js';
+import type { Problem } from '../doctor/problem.js';
 import { type NativeError, native } from '../native.js';
-
-export interface Problem {
-  readonly what: string;
-  readonly fix: string;
-}
 
 export interface KvmProbe {
   readonly available: boolean;
@@ -14,33 +12,8 @@ export interface KvmProbe {
   readonly problem?: Problem;
 }
 
-/** What to do, by the errno of opening /dev/kvm. */
-const problems: Readonly<Record<string, Problem>> = {
-  ENOENT: {
-    what: 'there is no /dev/kvm',
-    fix: 'load the kvm module, or switch on (nested) virtualisation; --guest stress needs none',
-  },
-  EACCES: {
-    what: 'this user may not open /dev/kvm',
-    fix: 'add the user to the group kvm; --guest stress needs no KVM',
-  },
-  EPERM: {
-    what: '/dev/kvm is not allowed here',
-    fix: 'in a container, pass --device /dev/kvm; --guest stress needs no KVM',
-  },
-  ENOTSUP: {
-    what: `a KVM guest is a machine of x86-64, and this host is ${process.arch}`,
-    fix: 'use an x86-64 host, or --guest stress',
-  },
-};
-
 /** The only version of the interface that there has been since 2007. */
 const API_VERSION = 12;
-
-function problemOf(error: unknown): Problem {
-  const code = (error as NativeError).code ?? 'unknown';
-  return problems[code] ?? { what: `/dev/kvm does not open (${code})`, fix: 'use --guest stress' };
-}
 
 /** Looks for /dev/kvm and for what a machine of ours needs of it. Throws ADDON_MISSING only. */
 export function probeKvm(): KvmProbe {
@@ -50,9 +23,9 @@ export function probeKvm(): KvmProbe {
     apiVersion = kvmApiVersion();
     const missing = kvmMissing();
     if (apiVersion === API_VERSION && missing.length === 0) return { available: true, apiVersion };
-    const what = `this KVM, of API version ${apiVersion}, lacks ${missing.join(', ') || `version ${API_VERSION}`}`;
-    return { available: false, apiVersion, problem: { what, fix: 'use a newer kernel, or --guest stress' } };
+    return { available: false, apiVersion, problem: kvmLacks(apiVersion, missing, API_VERSION) };
   } catch (error) {
-    return { available: false, apiVersion, problem: problemOf(error) };
+    const { code = 'unknown' } = error as NativeError;
+    return { available: false, apiVersion, problem: kvmProblem(code, gatherFacts()) };
   }
 }

@@ -1,15 +1,17 @@
 /**
- * What this host can do, found by doing it, and how to allow what it can't: the report behind
+ * What this host can do, found by doing it, and what stands in the way of the rest (lib/doctor): the report behind
  * `postcopy probe`. Changes nothing on the host. Needs no privilege: what is forbidden is an answer.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { release } from 'node:os';
+import { gatherFacts, type HostFacts } from '../doctor/facts.js';
+import { kernelProblems } from '../doctor/kernel-problems.js';
+import { type GuestToCome, memoryProblems } from '../doctor/memory-problems.js';
+import type { Problem } from '../doctor/problem.js';
+import { processProblems } from '../doctor/process-problems.js';
+import { userfaultfdProblem } from '../doctor/userfaultfd-problem.js';
 import { type MemoryKind, RAMBlock } from '../memory/ram-block.js';
 import { userfaultfdWays } from '../memory/userfaultfd.js';
 import { bitNames, type NativeError, native, type UserfaultfdHandle, type UserfaultfdVia } from '../native.js';
-import { type Problem, probeKvm } from './kvm.js';
-
-export type { Problem } from './kvm.js';
+import { probeKvm } from './kvm.js';
 
 /** Which register modes a kind of memory takes. */
 export interface MemoryProbe {
@@ -31,8 +33,13 @@ export interface HostProbe {
   };
   readonly pagemapScan: boolean;
   readonly kvm: { readonly available: boolean; readonly apiVersion: number | null };
-  readonly hugepages: readonly { readonly size: number; readonly total: number; readonly free: number }[];
+  readonly hugepages: HostFacts['hugepages'];
+  /** A migration works: there is no problem that is an error. */
+  readonly works: boolean;
+  /** Errors first. */
   readonly problems: readonly Problem[];
+  /** What the problems were found by. */
+  readonly facts: HostFacts;
 }
 
 const FEATURE_PREFIX = 'UFFD_FEATURE_';
@@ -86,81 +93,57 @@ function probeMemory(via: UserfaultfdVia, available: bigint, kind: MemoryKind): 
   }
 }
 
-function probeHugepages(): HostProbe['hugepages'] {
-  const root = '/sys/kernel/mm/hugepages';
-  const read = (path: string) => Number(readFileSync(path, 'utf8'));
-  try {
-    return readdirSync(root).map((name) => ({
-      size: Number(/\d+/.exec(name)?.[0]) * 1024,
-      total: read(`${root}/${name}/nr_hugepages`),
-      free: read(`${root}/${name}/free_hugepages`),
-    }));
-  } catch {
-    return []; // a kernel without hugetlbfs
-  }
+type TriedWay = { readonly via: UserfaultfdVia } & (
+  | { readonly available: bigint; readonly errno?: undefined }
+  | { readonly available?: undefined; readonly errno: string }
+);
+
+/** What the open way has, by name and without the prefix. */
+function featureNames(available: bigint): readonly string[] {
+  const { constants } = native();
+  return bitNames
+    .filter((name) => name.startsWith(FEATURE_PREFIX) && (available & constants[name]) !== 0n)
+    .map((name) => name.slice(FEATURE_PREFIX.length));
 }
 
-const userfaultfdProblems: Readonly<Record<string, Problem>> = {
-  ENOSYS: {
-    what: 'this kernel, or the container it is seen through, has no userfaultfd',
-    fix: 'use a kernel built with CONFIG_USERFAULTFD; in a container, allow the system call in its seccomp profile',
-  },
-  EPERM: {
-    what: 'this user may not use userfaultfd',
-    fix:
-      'run as root, or "setfacl -m u:$USER:rw /dev/userfaultfd", or "sysctl -w vm.unprivileged_userfaultfd=1"; ' +
-      'in a container, pass --device /dev/userfaultfd or --privileged',
-  },
-};
-
-/** Looks at this host. Throws ADDON_MISSING only. */
-export function probeHost(): HostProbe {
-  const results = userfaultfdWays.map((via) => ({ via, ...tryWay(via) }));
-  const open = results.find((result): result is { via: UserfaultfdVia; available: bigint } => 'available' in result);
-  const { constants } = native();
+/** Looks at this host, and whether it has the memory for `guest`. Throws ADDON_MISSING only. */
+export function probeHost(guest?: GuestToCome): HostProbe {
+  const tried: readonly TriedWay[] = userfaultfdWays.map((via) => ({ via, ...tryWay(via) }));
+  const open = tried.find((way) => way.available !== undefined);
+  const available = open?.available ?? 0n;
+  const memory = (kind: MemoryKind) => (open === undefined ? nothing : probeMemory(open.via, available, kind));
+  const features = featureNames(available);
   const pagemapScan = native().hasPagemapScan();
   const { problem: kvmProblem, ...kvm } = probeKvm();
-  const problems: Problem[] = [];
-  if (open === undefined) {
-    const errnos = results.map((result) => ('errno' in result ? result.errno : ''));
-    problems.push(
-      userfaultfdProblems[errnos.some((errno) => errno === 'EPERM' || errno === 'EACCES') ? 'EPERM' : 'ENOSYS'],
-    );
-  } else if (open.via === 'user-mode-only') {
-    problems.push({
-      what: 'userfaultfd works for user-mode faults only: memory that the kernel touches (KVM guests) is not covered',
-      fix: userfaultfdProblems.EPERM.fix,
-    });
-  }
-  const tracks = pagemapScan && open !== undefined && (open.available & constants.UFFD_FEATURE_WP_ASYNC) !== 0n;
-  if (!tracks)
-    problems.push({
-      what: 'dirty pages cannot be tracked here: postcopy at once works, precopy does not',
-      fix: 'use Linux 6.7 or newer',
-    });
-  if (kvmProblem !== undefined) problems.push(kvmProblem);
+  const ways = Object.fromEntries(tried.map(({ via, errno }) => [via, errno ?? null])) as Record<
+    UserfaultfdVia,
+    string | null
+  >;
+  const facts = gatherFacts();
+  const has = new Set([...features, ...(pagemapScan ? ['PAGEMAP_SCAN'] : [])]);
+  const found = [
+    userfaultfdProblem(ways, facts),
+    // What a kernel has that lets nobody in is not known.
+    ...(open === undefined ? [] : kernelProblems(has, facts)),
+    ...processProblems(facts),
+    ...(guest === undefined ? [] : memoryProblems(guest, facts)),
+    kvmProblem,
+  ].filter((problem) => problem !== undefined);
+  const errors = found.filter(({ severity }) => severity === 'error');
   return {
-    kernel: release(),
+    kernel: facts.kernel,
     userfaultfd: {
       available: open !== undefined,
       via: open?.via ?? null,
-      ways: Object.fromEntries(
-        results.map((result) => [result.via, 'errno' in result ? result.errno : null]),
-      ) as Record<UserfaultfdVia, string | null>,
-      features: bitNames
-        .filter(
-          (name) => name.startsWith(FEATURE_PREFIX) && open !== undefined && (open.available & constants[name]) !== 0n,
-        )
-        .map((name) => name.slice(FEATURE_PREFIX.length)),
-      memory: {
-        anonymous: open ? probeMemory(open.via, open.available, 'anonymous') : nothing,
-        shmem: open ? probeMemory(open.via, open.available, 'memfd') : nothing,
-        hugetlb: open ? probeMemory(open.via, open.available, 'hugetlb') : nothing,
-      },
+      ways,
+      features,
+      memory: { anonymous: memory('anonymous'), shmem: memory('memfd'), hugetlb: memory('hugetlb') },
     },
     pagemapScan,
     kvm,
-    hugepages: probeHugepages(),
-    problems,
+    hugepages: facts.hugepages,
+    works: errors.length === 0,
+    problems: [...errors, ...found.filter(({ severity }) => severity === 'warning')],
+    facts,
   };
 }

@@ -49,17 +49,17 @@ interface DeviceState extends DeviceSections {
 
 /** The machine on this side: RAM, and a reader of it in place of vCPUs. */
 class ReceivedMachine implements Guest {
-  readonly machine: Machine;
   readonly ramBlocks: readonly RAMBlock[];
   readonly files: readonly string[];
   readonly reader: RamReader;
+  readonly #machine: Machine;
   readonly #directory: SaveDirectory | undefined;
   /** Whether the source would have it run. */
   #isStarted = false;
   #deviceState: DeviceState | undefined;
 
   constructor(machine: Machine, blocks: readonly RAMBlock[], directory: SaveDirectory | undefined) {
-    this.machine = machine;
+    this.#machine = machine;
     this.ramBlocks = blocks;
     this.#directory = directory;
     this.files = filesOf(blocks);
@@ -67,6 +67,12 @@ class ReceivedMachine implements Guest {
       blocks.map(({ descriptor }) => descriptor),
       directory && this.files.map((file) => directory.pathFor(file)),
     );
+  }
+
+  /** With its description, once that has come. */
+  get machine(): Machine {
+    const vmDescription = this.#deviceState?.vmDescription;
+    return vmDescription === undefined ? this.#machine : { ...this.#machine, vmDescription };
   }
 
   get running(): boolean {
@@ -114,8 +120,10 @@ class ReceivedMachine implements Guest {
     this.#isStarted = false;
   }
 
+  /** As it came. Rejects with BAD_ARGUMENT before it has. */
   async saveDeviceState(): Promise<Uint8Array> {
-    throw new MigrationError('BAD_ARGUMENT', 'a machine that is being received', { hint: 'send the saved one' });
+    if (this.#deviceState !== undefined) return this.#deviceState.bytes;
+    throw new MigrationError('BAD_ARGUMENT', 'a machine that is being received', { hint: 'wait until it is here' });
   }
 }
 

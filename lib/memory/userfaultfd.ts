@@ -5,6 +5,8 @@
  * the system call for user-mode faults only, which needs no privilege but does not cover memory that
  * the kernel touches for a process (read(2) into it, or KVM).
  */
+import { gatherFacts } from '../doctor/facts.js';
+import { type UserfaultfdWays, userfaultfdProblem } from '../doctor/userfaultfd-problem.js';
 import { MigrationError } from '../errors.js';
 import { type NativeError, native, type UserfaultfdHandle, type UserfaultfdVia } from '../native.js';
 
@@ -29,14 +31,27 @@ function unavailable(failures: readonly NativeError[]): MigrationError {
       },
     );
   }
-  const forbidden = failures.find((failure) => failure.code === 'EPERM' || failure.code === 'EACCES');
-  if (forbidden !== undefined) {
-    return new MigrationError('USERFAULTFD_FORBIDDEN', 'this user may not use userfaultfd', { cause: forbidden });
-  }
-  const reasons = failures.map((failure) => failure.code).join(', ');
-  return new MigrationError('USERFAULTFD_UNAVAILABLE', `this host has no userfaultfd (${reasons})`, {
-    cause: failures[0],
+  const { code } = failures.find((failure) => failure.code === 'EPERM' || failure.code === 'EACCES') ?? {};
+  const ways = Object.fromEntries(userfaultfdWays.map((via, index) => [via, failures[index].code]));
+  const problem = userfaultfdProblem(ways as unknown as UserfaultfdWays, gatherFacts());
+  return new MigrationError(
+    code === undefined ? 'USERFAULTFD_UNAVAILABLE' : 'USERFAULTFD_FORBIDDEN',
+    `${problem?.what} (${problem?.why})`,
+    { ...(problem === undefined ? {} : { hint: problem.fix }), cause: failures[0] },
+  );
+}
+
+/** The errno that closes each way, found by trying; null where it is open. Leaves nothing open. */
+export function closedWays(): UserfaultfdWays {
+  const answers = userfaultfdWays.map((via) => {
+    try {
+      native().userfaultfdClose(native().userfaultfdOpen(via, 0n).handle);
+      return [via, null];
+    } catch (error) {
+      return [via, (error as NativeError).code];
+    }
   });
+  return Object.fromEntries(answers) as unknown as UserfaultfdWays;
 }
 
 /** Opens it one way with `needed`, and with those of `wished` that this kernel has. */

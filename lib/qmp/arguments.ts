@@ -1,38 +1,7 @@
-/** What a command takes, as a table, and a client's arguments held against it, with QEMU's words. Pure. */
+/** A client's arguments held against the table of what a command takes, with QEMU's words. Pure. */
 import type { JsonObject } from './json-parser.js';
 import { QmpError } from './messages.js';
-
-export type ArgumentType =
-  | { readonly type: 'string' }
-  | { readonly type: 'boolean' }
-  /** A whole number from 0 below 2 to the power of `bits`; what else it has to be is up to the command. */
-  | { readonly type: 'integer'; readonly bits: 8 | 64 }
-  | { readonly type: 'enum'; readonly values: readonly string[] }
-  | { readonly type: 'array'; readonly of: ArgumentType }
-  | { readonly type: 'object'; readonly members: Members };
-
-export type Members = Readonly<Record<string, ArgumentType & { readonly optional?: true }>>;
-
-type ValueOf<T extends ArgumentType> = T extends { type: 'string' }
-  ? string
-  : T extends { type: 'boolean' }
-    ? boolean
-    : T extends { type: 'integer' }
-      ? number
-      : T extends { type: 'enum'; values: readonly (infer Value)[] }
-        ? Value
-        : T extends { type: 'array'; of: infer Element extends ArgumentType }
-          ? readonly ValueOf<Element>[]
-          : T extends { type: 'object'; members: infer Inner extends Members }
-            ? Arguments<Inner>
-            : never;
-
-/** The arguments that {@link checkArguments} lets through. */
-export type Arguments<M extends Members> = {
-  readonly [Name in keyof M as M[Name] extends { optional: true } ? never : Name]: ValueOf<M[Name]>;
-} & {
-  readonly [Name in keyof M as M[Name] extends { optional: true } ? Name : never]?: ValueOf<M[Name]>;
-};
+import type { Members, QmpType, ValueOfMembers } from './types.js';
 
 const integerNames = { 8: 'uint8_t', 64: 'uint64' } as const;
 
@@ -55,11 +24,14 @@ function checkMembers(given: JsonObject, members: Members, path: string): void {
 }
 
 /** `path` leads to the value from the command's arguments; `name` is its last step. */
-function checkValue(value: unknown, type: ArgumentType, path: string, name: string): void {
+function checkValue(value: unknown, type: QmpType, path: string, name: string): void {
   switch (type.type) {
     case 'string':
     case 'boolean':
+    case 'number':
       if (typeof value !== type.type) throw expected(path, type.type);
+      return;
+    case 'any':
       return;
     case 'integer':
       if (!Number.isInteger(value) || (value as number) < 0 || (value as number) >= 2 ** type.bits)
@@ -80,7 +52,7 @@ function checkValue(value: unknown, type: ArgumentType, path: string, name: stri
 }
 
 /** Throws a {@link QmpError} that names the first one that is missing, of the wrong type, or not known. */
-export function checkArguments<M extends Members>(given: JsonObject, members: M): Arguments<M> {
+export function checkArguments<M extends Members>(given: JsonObject, members: M): ValueOfMembers<M> {
   checkMembers(given, members, '');
-  return given as Arguments<M>;
+  return given as ValueOfMembers<M>;
 }

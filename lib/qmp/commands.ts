@@ -3,15 +3,10 @@ import { capabilityNames } from './capabilities.js';
 import type { GuestHost } from './guest-host.js';
 import { QmpError, type QmpVersion } from './messages.js';
 import { toQmpNames } from './names.js';
-import { parameterMembers } from './parameters.js';
-import { command, type QmpCommand, type QmpCommands } from './session.js';
-
-/** QMP's MigrationStatus, in QEMU 7.2, and what ours has besides. */
-const statuses = [
-  ...['none', 'setup', 'cancelling', 'cancelled', 'active', 'postcopy-active', 'postcopy-paused', 'postcopy-recover'],
-  ...['completed', 'failed', 'colo', 'pre-switchover', 'device', 'wait-unplug', 'postcopy-device'],
-  'postcopy-recover-setup',
-];
+import { someParameters } from './parameters.js';
+import { events, results, statuses } from './results.js';
+import { schema } from './schema.js';
+import { command, NEGOTIATION, negotiation, type QmpCommand, type QmpCommands } from './session.js';
 
 const uri = { type: 'string' } as const;
 const flag = { type: 'boolean', optional: true } as const;
@@ -39,19 +34,23 @@ function migrationCommands(host: GuestHost): Record<string, QmpCommand> {
       { capabilities: { type: 'array', of: { type: 'object', members: capability } } },
       ({ capabilities }) => host.setCapabilities(capabilities),
     ),
-    'query-migrate-capabilities': command({}, () => host.capabilities),
-    'migrate-set-parameters': command(parameterMembers, (given) => host.setParameters(given)),
-    'query-migrate-parameters': command({}, () => toQmpNames({ ...host.parameters })),
-    'query-migrate': command({}, () => host.queryMigrate()),
+    'query-migrate-capabilities': command({}, () => host.capabilities, results.capabilities),
+    'migrate-set-parameters': command(someParameters, (given) => host.setParameters(given)),
+    'query-migrate-parameters': command({}, () => toQmpNames({ ...host.parameters }), results.parameters),
+    'query-migrate': command({}, () => host.queryMigrate(), results.migrate),
   };
 }
 
 function machineCommands(host: GuestHost): Record<string, QmpCommand> {
   return {
-    'query-status': command({}, () => {
-      const status = host.runState;
-      return { status, singlestep: false, running: status === 'running' };
-    }),
+    'query-status': command(
+      {},
+      () => {
+        const status = host.runState;
+        return { status, singlestep: false, running: status === 'running' };
+      },
+      results.status,
+    ),
     stop: command({}, () => host.stop()),
     cont: command({}, () => host.cont()),
     quit: command({}, () => host.quit('host-qmp-quit')),
@@ -65,19 +64,17 @@ export function createCommands(host: GuestHost, version: QmpVersion): QmpCommand
     ...Object.entries(migrationCommands(host)),
     ...Object.entries(machineCommands(host)),
   ]);
+  const named = () => [...commands.keys()].map((name) => ({ name }));
+  // Every session sees to that one itself.
+  const all = () => new Map([[NEGOTIATION, command(negotiation, () => {})], ...commands]);
   commands.set(
     'query-version',
-    command({}, () => version),
+    command({}, () => version, results.version),
   );
-  commands.set(
-    'query-commands',
-    command({}, () => [...commands.keys()].map((name) => ({ name }))),
-  );
+  commands.set('query-commands', command({}, named, results.commands));
   commands.set(
     'query-qmp-schema',
-    command({}, () => {
-      throw new QmpError('There is no schema here: query-commands names the commands, docs/qmp.md what they take');
-    }),
+    command({}, () => schema(all(), events), results.schema),
   );
   return commands;
 }

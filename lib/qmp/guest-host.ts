@@ -225,11 +225,13 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
   /** Of one that is to come: whether it is to run. Nothing where it has gone or is just going. */
   async stop(): Promise<void> {
     const { runState } = this;
+    this.#requireVcpus();
     if (runState === 'inmigrate') this.#runsOnArrival = false;
     if (runState === 'running') await this.#guest?.stop();
   }
 
   async cont(): Promise<void> {
+    this.#requireVcpus();
     switch (this.runState) {
       case 'inmigrate':
         this.#runsOnArrival = true;
@@ -268,6 +270,13 @@ export class GuestHost extends EventEmitter<GuestHostEvents> {
     if (outgoing.kind === 'begun') return outgoing.migration.status;
     if (outgoing.kind === 'unbegun') return outgoing.status;
     return outgoing.kind === 'connecting' ? 'setup' : 'none';
+  }
+
+  /** What a machine of a QEMU does is up to whom it is sent to: its state says whether it runs there. */
+  #requireVcpus(): void {
+    const { room } = this.#options;
+    const isMachine = this.#guest?.machine !== undefined || (room !== undefined && 'receive' in room);
+    if (isMachine) throw new QmpError('The machine has no vCPUs here: whether it runs is decided where it goes');
   }
 
   #requireNoMigration(): void {

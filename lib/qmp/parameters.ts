@@ -1,20 +1,23 @@
 /** QMP's migration parameters, as far as the engine has them, with QEMU's words for what is out of range. Pure. */
 import { defaultParameters, type Parameters, parameterRange } from '../options.js';
-import type { Members } from './arguments.js';
 import { QmpError } from './messages.js';
 import { toQmpName } from './names.js';
+import { type Members, optional } from './types.js';
 
 type Name = keyof Parameters;
 
 const names = Object.keys(defaultParameters) as Name[];
 
-/** What migrate-set-parameters takes; the percentages in a byte, as in QEMU. */
-export const parameterMembers: Members = Object.fromEntries(
+/** All of them; the percentages in a byte, as in QEMU. */
+const parameterMembers: Members = Object.fromEntries(
   names.map((name) => {
     const [, most] = parameterRange[name];
-    return [toQmpName(name), { type: 'integer', bits: most < 256 ? 8 : 64, optional: true }];
+    return [toQmpName(name), { type: 'integer', bits: most < 256 ? 8 : 64 }];
   }),
 );
+
+/** What migrate-set-parameters takes. */
+export const someParameters = optional(parameterMembers);
 
 /** Where QEMU writes a range in its own way. */
 const ranges: Partial<Readonly<Record<Name, string>>> = {

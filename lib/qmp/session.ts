@@ -3,13 +3,16 @@
  * Knows nothing of sockets, nor of what the commands do.
  */
 import { describeError } from '../errors.js';
-import { type Arguments, checkArguments, type Members } from './arguments.js';
+import { checkArguments } from './arguments.js';
 import type { JsonObject } from './json-parser.js';
 import type { JsonItem } from './json-stream.js';
 import { failed, QmpError, returned } from './messages.js';
+import { type Members, nothing, type QmpType, type ValueOfMembers } from './types.js';
 
 export interface QmpCommand {
   readonly takes: Members;
+  /** What its result is. */
+  readonly gives: QmpType;
   /** Its result. Throws a QmpError, or what describes itself. */
   readonly run: (given: never) => unknown;
 }
@@ -18,12 +21,16 @@ export interface QmpCommand {
 export type QmpCommands = ReadonlyMap<string, QmpCommand>;
 
 /** A command, with its arguments' types from the table of what it takes. */
-export function command<M extends Members>(takes: M, run: (given: Arguments<M>) => unknown): QmpCommand {
-  return { takes, run };
+export function command<M extends Members>(
+  takes: M,
+  run: (given: ValueOfMembers<M>) => unknown,
+  gives: QmpType = nothing,
+): QmpCommand {
+  return { takes, gives, run };
 }
 
-const NEGOTIATION = 'qmp_capabilities';
-const negotiation = { enable: { type: 'array', of: { type: 'enum', values: [] }, optional: true } } as const;
+export const NEGOTIATION = 'qmp_capabilities';
+export const negotiation = { enable: { type: 'array', of: { type: 'enum', values: [] }, optional: true } } as const;
 
 interface Call {
   readonly name: string;

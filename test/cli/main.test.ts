@@ -31,10 +31,18 @@ test.each([
   expect(stdout).toContain(says);
 });
 
-test('a command that there is not is a usage error', async () => {
-  const { exitCode, stderr } = await postcopy('frobnicate');
+test.each([
+  [['frobnicate'], "postcopy: unknown command 'frobnicate'\n(see "],
+  [['recieve'], 'Did you mean receive?'],
+  [['demo', '--memroy', '1G'], 'Did you mean --memory?'],
+  [['demo', '--memory', 'much'], '"much" is no size: write it like 256M or 1G'],
+  [['demo', '--guest', 'xen'], 'Allowed choices are auto, kvm, stress.'],
+  [['send', 'unix:/x'], 'required option \'--from <dir>\' not specified\n(see "postcopy send --help")'],
+  [['inspect'], "missing required argument 'file'"],
+])('%j is a usage error that says what to write', async (args, says) => {
+  const { exitCode, stderr } = await postcopy(...args);
   expect(exitCode).toBe(2);
-  expect(stderr).toContain('unknown command');
+  expect(stderr).toContain(says);
 });
 
 test('no command waits for the libraries of others to load', async () => {

@@ -23,7 +23,7 @@ test('--json is the contract', async () => {
     pagemapScan: expect.any(Boolean),
     kvm: { available: expect.any(Boolean) },
   });
-  expect(Array.isArray(probe.problems)).toBe(true);
+  expect(probe).toMatchObject({ works: true, problems: expect.any(Array), facts: { kernel: probe.kernel } });
 });
 
 test('as a user who may not: says what is forbidden and how to allow it', async () => {
@@ -38,6 +38,12 @@ test('as a user who may not: says what is forbidden and how to allow it', async 
   expect(probe.userfaultfd.ways.syscall).toBe('EPERM');
   expect(exitCode).toBe(probe.userfaultfd.available ? 0 : 1);
   expect(probe.problems.some(({ fix }: { fix: string }) => fix.includes('vm.unprivileged_userfaultfd=1'))).toBe(true);
+});
+
+test('a guest that would not fit is an error, and exit code 1', async () => {
+  const { exitCode, stdout } = await postcopy('probe', '--json', '--memory', '512T');
+  expect(exitCode).toBe(1);
+  expect(JSON.parse(stdout).problems[0]).toMatchObject({ id: 'memory-available', severity: 'error' });
 });
 
 test('the table names every facility', async () => {

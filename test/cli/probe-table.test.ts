@@ -3,6 +3,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { probeTable } from '#lib/cli/probe-table.js';
 import type { HostProbe } from '#lib/host/probe.js';
+import { ableHost } from '../../testing/host-facts.ts';
 
 const all = { missing: true, wp: true, minor: true };
 const none = { missing: false, wp: false, minor: false };
@@ -19,7 +20,9 @@ const able: HostProbe = {
   pagemapScan: true,
   kvm: { available: true, apiVersion: 12 },
   hugepages: [{ size: 2 ** 21, total: 8, free: 3 }],
+  works: true,
   problems: [],
+  facts: ableHost,
 };
 
 /** The table's rows as name → text, lines of one cell joined. */
@@ -47,8 +50,10 @@ test('a host that can do all', () => {
     'precopy rounds': 'yes (writes are tracked by WP_ASYNC and PAGEMAP_SCAN)',
     KVM: 'yes (API 12)',
     'huge pages': '2.0 MiB: 3 of 8 free',
+    'transparent ones': 'madvise',
+    'contained in': 'nothing',
   });
-  expect(probeTable(able)).not.toContain('to allow it');
+  expect(probeTable(able)).toContain('everything works here');
 });
 
 test('a host that can do nothing says why, and what would allow it', () => {
@@ -64,10 +69,18 @@ test('a host that can do nothing says why, and what would allow it', () => {
     pagemapScan: false,
     kvm: { available: false, apiVersion: null },
     hugepages: [],
+    works: false,
     problems: [
-      { what: 'this user may not use userfaultfd', fix: 'run as root' },
-      { what: 'there is no /dev/kvm', fix: 'load the kvm module' },
+      {
+        ...{ id: 'userfaultfd-privilege', severity: 'error', what: 'this user may not use userfaultfd' },
+        ...{ why: 'the sysctl is 0', fix: 'run as root', effect: 'no migration' },
+      },
+      {
+        ...{ id: 'kvm-not-loaded', severity: 'warning', what: 'there is no /dev/kvm' },
+        ...{ why: 'no kvm', fix: 'load the kvm module', effect: 'no KVM guest' },
+      },
     ],
+    facts: { ...ableHost, container: 'docker', transparentHugepages: null },
   };
   expect(rows(unable)).toMatchObject({
     userfaultfd: 'no; device: ENOENT, syscall: EPERM, user-mode-only: EINVAL',
@@ -77,9 +90,16 @@ test('a host that can do nothing says why, and what would allow it', () => {
     'precopy rounds': 'no: a running guest is switched to postcopy at once',
     KVM: 'no',
     'huge pages': 'none',
+    'transparent ones': 'unknown',
+    'contained in': 'docker',
   });
   const text = stripVTControlCharacters(probeTable(unable));
-  for (const { what, fix } of unable.problems) expect(text).toContain(`! ${what}\n  to allow it: ${fix}`);
+  for (const { severity, what, why, fix, effect } of unable.problems) {
+    expect(text).toContain(`${severity}: ${what}\n  because: ${why}\n  effect:  ${effect}\n  to mend: ${fix}`);
+  }
+  expect(text).toContain('no migration works here until the errors are mended');
+  const [, warning] = unable.problems;
+  expect(stripVTControlCharacters(probeTable({ ...able, problems: [warning] }))).toContain('migrations work here, but');
 });
 
 test.each([

@@ -19,26 +19,25 @@ test('this host has one, or a problem with a way out', () => {
 });
 
 test.each([
-  ['ENOENT', 'there is no /dev/kvm', 'load the kvm module'],
-  ['EACCES', 'this user may not open /dev/kvm', 'group kvm'],
-  ['EBUSY', '/dev/kvm does not open (EBUSY)', '--guest stress'],
-])('opening it fails with %s', (code, what, fix) => {
+  ['ENOENT', 'there is no /dev/kvm'],
+  ['EPERM', 'the device cgroup does not allow /dev/kvm'],
+  ['EBUSY', '/dev/kvm does not open (EBUSY)'],
+])('opening it fails with %s', (code, what) => {
   failWith('kvmApiVersion', code);
   expect(probeKvm()).toEqual({
     available: false,
     apiVersion: null,
-    problem: { what, fix: expect.stringContaining(fix) },
+    problem: expect.objectContaining({
+      what: expect.stringContaining(what),
+      fix: expect.stringContaining('--guest stress'),
+    }),
   });
 });
 
 test('another processor runs no machines of x86-64', () => {
   vi.spyOn(native(), 'kvmApiVersion').mockReturnValue(12);
   failWith('kvmMissing', 'ENOTSUP');
-  expect(probeKvm()).toMatchObject({
-    available: false,
-    apiVersion: 12,
-    problem: { what: expect.stringContaining('x86-64') },
-  });
+  expect(probeKvm().problem?.what).toContain('x86-64');
 });
 
 test('one that lacks something names it', () => {

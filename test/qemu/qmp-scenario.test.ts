@@ -1,12 +1,8 @@
-/** One scenario over QMP, unchanged, with two hosts of ours, with two real QEMUs, and from a QEMU to a host of ours. */
+/** One scenario over QMP, unchanged, with two hosts of ours, with two real QEMUs, and with one of each, both ways. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createCommands } from '#lib/qmp/commands.js';
-import { GuestHost } from '#lib/qmp/guest-host.js';
-import { QmpServer } from '#lib/qmp/server.js';
-import { MachineKeeper } from '../../testing/machine-keeper.ts';
 import { PostcopyHost } from '../../testing/postcopy-host.ts';
 import { QemuProcess } from '../../testing/qemu/qemu-process.ts';
 import { postcopyOverQmp, type ScenarioOutcome } from '../../testing/qmp-scenario.ts';
@@ -42,15 +38,36 @@ test('two QEMUs', async () => {
   expect(await Promise.all([source.ended, destination.ended])).toEqual([0, 0]);
 });
 
-test('from a QEMU to a host of ours, which keeps its machine', async () => {
-  using keeper = new MachineKeeper();
-  const host = new GuestHost({ room: keeper });
-  const version = { qemu: { major: 7, minor: 2, micro: 0 }, package: 'a test' };
-  const server = await QmpServer.listen(`unix:${folder}/d`, { commands: createCommands(host, version), version });
-  host.on('event', (event) => server.tell(event));
-  await using source = await qemu('source');
-  check(await postcopyOverQmp(source.qmp, await PostcopyHost.client(`${folder}/d`), ...uris()));
-  await server.close();
-  await host.close();
-  expect(keeper.kept.running).toBe(true);
+test('from a QEMU to a host of ours, which keeps the machine, and from there to another QEMU', async () => {
+  const kept = `${folder}/machine`;
+  {
+    await using destination = await PostcopyHost.start(`${folder}/d`, '--machine', kept, '--incoming', 'defer');
+    await using source = await qemu('source');
+    check(await postcopyOverQmp(source.qmp, destination.qmp, ...uris()));
+    expect(await Promise.all([source.ended, destination.ended])).toEqual([0, 0]);
+    expect(destination.said.all).toContain(`the machine (none) is saved in ${kept}`);
+  }
+  await using destination = await qemu('destination', '-incoming', 'defer');
+  await using source = await PostcopyHost.start(`${folder}/s`, '--machine', kept);
+  check(await postcopyOverQmp(source.qmp, destination.qmp, ...uris()));
+  expect(await Promise.all([source.ended, destination.ended])).toEqual([0, 0]);
+});
+
+test('from a QEMU through a host of ours to another', async () => {
+  await using first = await qemu('first');
+  await using host = await PostcopyHost.start(`${folder}/h`, '--machine', '--incoming', 'defer');
+  await using last = await qemu('last', '-incoming', `unix:${folder}/second`);
+  const completed = ({ status }: Readonly<Record<string, unknown>>) => status === 'completed';
+  for (const { qmp } of [first, host]) {
+    await qmp.execute('migrate-set-capabilities', { capabilities: [{ capability: 'events', state: true }] });
+  }
+  await host.qmp.execute('migrate-incoming', { uri: `unix:${folder}/first` });
+  await first.qmp.execute('migrate', { uri: `unix:${folder}/first` });
+  await host.qmp.event('MIGRATION', completed);
+  expect(await host.qmp.execute('query-status')).toMatchObject({ status: 'running' });
+  await expect(host.qmp.execute('stop')).rejects.toThrow(/no vCPUs here/);
+  await host.qmp.execute('migrate', { uri: `unix:${folder}/second` });
+  await host.qmp.event('STOP');
+  await last.qmp.event('RESUME');
+  expect(await last.qmp.execute('query-status')).toMatchObject({ status: 'running' });
 });

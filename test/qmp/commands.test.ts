@@ -60,7 +60,6 @@ test.each([
   ['migrate', { uri: 'unix:/x', blk: true }, /migrate disks/],
   ['migrate', { uri: 'unix:/x', inc: true }, /migrate disks/],
   ['migrate', { uri: 'unix:/x', resume: true }, /Cannot resume/],
-  ['query-qmp-schema', {}, /There is no schema here/],
   [
     'migrate-set-capabilities',
     { capabilities: [{ capability: 'xbzrle', state: true }] },

@@ -2,10 +2,10 @@
 import { expect, test } from 'vitest';
 import { defaultParameters } from '#lib/options.js';
 import { checkArguments } from '#lib/qmp/arguments.js';
-import { changeParameters, parameterMembers } from '#lib/qmp/parameters.js';
+import { changeParameters, someParameters } from '#lib/qmp/parameters.js';
 
 const change = (given: Record<string, unknown>) =>
-  changeParameters(defaultParameters, checkArguments(given, parameterMembers) as Record<string, unknown>);
+  changeParameters(defaultParameters, checkArguments(given, someParameters) as Record<string, unknown>);
 
 test('only what is given changes', () => {
   expect(change({})).toEqual(defaultParameters);
