@@ -2,7 +2,7 @@
  * Makes a checkout ready: dependencies installed, addon built, TypeScript compiled. `npm run build`.
  *
  *   node scripts/bootstrap.mjs           what is out of date, and nothing else
- *   node scripts/bootstrap.mjs --test    the same, and the packages of Debian's that tests talk to: QEMU, Redis clients
+ *   node scripts/bootstrap.mjs --test    the same, and packages of Debian's for tests: QEMU, Redis clients, Chromium
  *   node scripts/bootstrap.mjs --bench   the same, with QEMU, and the benchmarks compiled
  *   node scripts/bootstrap.mjs --redis   the same, and redis-tools
  *
@@ -94,6 +94,7 @@ async function buildAddon() {
 function removeOrphans(sources) {
   const wanted = new Set(sources.map((path) => relative('lib', path).replace(/\.ts$/, '')));
   for (const path of filesBelow('dist', ['.js', '.js.map', '.d.ts'])) {
+    if (pageOutputs.includes(path)) continue;
     const stem = relative('dist', path).replace(/((\.bundle)?\.js(\.map)?|\.d\.ts)$/, '');
     if (!wanted.has(stem)) rmSync(join(root, path));
   }
@@ -129,10 +130,33 @@ async function bundleThreads() {
   });
 }
 
+/** What runs in a browser: the page of the dashboard and of the report. */
+const pageFolder = join('lib', 'dashboard', 'page');
+const pageOutputs = ['page.js', 'page.css'].map((name) => join('dist', 'dashboard', name));
+
+/** One script and one style, which hold all that they need. */
+async function bundlePage() {
+  const { build } = await import('esbuild');
+  await build({
+    absWorkingDir: root,
+    entryPoints: { page: join(pageFolder, 'main.ts') },
+    outdir: join('dist', 'dashboard'),
+    bundle: true,
+    format: 'iife',
+    platform: 'browser',
+    target: ['es2022'],
+    minify: true,
+    legalComments: 'inline',
+    logLevel: 'warning',
+  });
+}
+
 async function compileTypeScript() {
-  const sources = filesBelow('lib', ['.ts']);
-  const current = fingerprint([...sources, 'tsconfig.json', 'package-lock.json']);
+  const pageSources = filesBelow(pageFolder, ['.ts', '.css']);
+  const sources = filesBelow('lib', ['.ts']).filter((path) => !pageSources.includes(path));
+  const current = fingerprint([...sources, ...pageSources, 'tsconfig.json', 'package-lock.json']);
   const outputs = [
+    ...pageOutputs,
     ...sources.map((path) => compiledTo(path, '.js')),
     ...threadEntries().map((path) => compiledTo(path, '.bundle.cjs')),
   ];
@@ -143,6 +167,7 @@ async function compileTypeScript() {
     cwd: root,
   });
   await bundleThreads();
+  await bundlePage();
   setStamp('typescript', current);
 }
 
@@ -174,6 +199,12 @@ const pythonRedis = {
   need: 'tests of the hot-restart example',
 };
 
+const chromium = {
+  package: 'chromium',
+  present: () => existsSync('/usr/bin/chromium'),
+  need: "tests of the dashboard's page",
+};
+
 /** Installs what is missing of them where this user may; elsewhere says how. An error only where it must be there. */
 async function providePackages(wanted) {
   const missing = wanted.filter(({ present }) => !present());
@@ -196,7 +227,7 @@ async function providePackages(wanted) {
 
 /** What the command that this is the beginning of needs besides. */
 const wantedPackages = [
-  ...(process.argv.includes('--test') ? [qemu, redis, pythonRedis] : []),
+  ...(process.argv.includes('--test') ? [qemu, redis, pythonRedis, chromium] : []),
   ...(process.argv.includes('--bench') ? [qemu] : []),
   ...(process.argv.includes('--redis') ? [redis] : []),
 ];

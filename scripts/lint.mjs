@@ -6,6 +6,7 @@
  *   format of C++                   .clang-format, with the clang-format that npm installs
  *   types of what is not compiled   tsconfig.test.json: tests, benches, examples
  *   reference of the API           typedoc.json: it can be made without a warning
+ *   types of what esbuild compiles  lib/dashboard/page/tsconfig.json: the page that a browser runs
  *   lint of C++                     clang-tidy where it is installed, else g++ with more warnings, as errors
  *
  * Every check runs, whatever the others found; the exit status is 1 when one of them failed.
@@ -72,6 +73,11 @@ function typesOfTests() {
   return step('types of tests', process.execPath, [script, '-p', 'tsconfig.test.json'], inRoot);
 }
 
+function typesOfPage() {
+  const script = join(modules, 'typescript', 'bin', 'tsc');
+  return step('types of the page', process.execPath, [script, '-p', join('lib', 'dashboard', 'page')], inRoot);
+}
+
 /** The reference is made without a warning: what it shows is documented, and what that names is in it. */
 function reference() {
   const script = join(modules, 'typedoc', 'bin', 'typedoc');
@@ -121,7 +127,8 @@ async function lintCpp() {
 
 await runScript(async () => {
   const failures = [];
-  for (const check of write ? [biome, clangFormat] : [biome, clangFormat, typesOfTests, reference, lintCpp]) {
+  const checks = [biome, clangFormat, typesOfTests, typesOfPage, reference, lintCpp];
+  for (const check of write ? [biome, clangFormat] : checks) {
     await check().catch((error) => {
       if (!(error instanceof StepError)) throw error;
       failures.push(error.message);

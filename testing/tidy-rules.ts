@@ -179,6 +179,7 @@ const demoProcess =
 const ofTheContract =
   'a part of the contract, which test/testing/guest-contract.test.ts holds against good and bad guests';
 const wasmThread = "in a vCPU's thread, which test/guest/wasm/wasm-guest.test.ts has through its owner";
+const inBrowser = 'a part of the page, which test/dashboard/page.test.ts has in a real browser';
 const typesOnly = 'types, which the compiler checks';
 
 /** Files of lib/ without a mirrored test, each with the reason. */
@@ -232,6 +233,16 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/relay/observer.ts': typesOnly,
   'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',
   'lib/wire/messages.ts': typesOnly,
+  'lib/dashboard/model.ts': typesOnly,
+  'lib/dashboard/snapshot.ts': 'types, and bounds that test/dashboard/recorder.test.ts counts by',
+  'lib/dashboard/page/main.ts': inBrowser,
+  'lib/dashboard/page/dom.ts': inBrowser,
+  'lib/dashboard/page/charts.ts': inBrowser,
+  'lib/dashboard/page/figures-view.ts': inBrowser,
+  'lib/dashboard/page/map-view.ts': inBrowser,
+  'lib/dashboard/page/plots-view.ts': inBrowser,
+  'lib/dashboard/page/timeline-view.ts': inBrowser,
+  'lib/dashboard/page/style.d.ts': typesOnly,
 };
 
 /** Tests of no single file of lib/, each with what they are about. */
@@ -266,6 +277,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/guest/contract.test.ts': 'the contract of docs/guests.md, which lib/testing/ checks',
   'test/guest/wasm/sqlite.test.ts': 'a real program as a WebAssembly guest',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
+  'test/dashboard/page.test.ts': 'lib/dashboard/page/, as a browser shows it',
   'test/relay/bad-network.test.ts': 'testing/bad-network.ts, the network of the chaos tests',
 };
 

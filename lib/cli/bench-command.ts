@@ -51,7 +51,7 @@ async function moveOnce(
       ...{ lanes: 0, cutEvery: null, countsLatency: false },
       ...{ maxBandwidth: 0, maxPostcopyBandwidth: 0, downtimeLimit: DOWNTIME_LIMIT_MS },
     },
-    undefined,
+    {},
     interrupted,
     progress,
   );

@@ -14,9 +14,10 @@ import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from '
 import { addHelp } from './help.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
 import { addMetricsOptions, type MetricsOptions, openMetrics } from './metrics-options.js';
-import { parseMs, parsePeriod, parseRate } from './size.js';
+import { formatBytes, parseMs, parsePeriod, parseRate } from './size.js';
+import { addWatchOptions, openObserver, type WatchOptions } from './watch-options.js';
 
-interface DemoOptions extends GuestOptions, LogOptions, MetricsOptions {
+interface DemoOptions extends GuestOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly transport: 'unix' | 'tcp';
   readonly precopyPasses: number;
   readonly maxBandwidth: number;
@@ -29,6 +30,13 @@ interface DemoOptions extends GuestOptions, LogOptions, MetricsOptions {
   readonly cutEvery?: number;
   readonly trace?: string;
   readonly json?: boolean;
+}
+
+/** On a terminal somebody may still look at it. */
+async function keepDashboard(url: string | undefined, interrupted: AbortSignal): Promise<void> {
+  if (url === undefined || !process.stdin.isTTY || !process.stderr.isTTY || interrupted.aborted) return;
+  process.stderr.write(`the dashboard stays at ${url} until Ctrl-C\n`);
+  await new Promise((resolve) => interrupted.addEventListener('abort', resolve));
 }
 
 async function demo(options: DemoOptions): Promise<void> {
@@ -50,15 +58,20 @@ async function demo(options: DemoOptions): Promise<void> {
     cutEvery,
     countsLatency: options.metrics !== undefined,
   };
+  const interrupted = onInterrupt();
   const metrics = new DemoMetrics();
   const server = await openMetrics(options, () => metrics.look(), progress.event);
+  const title = `demo: ${formatBytes(wish.memory)} of a ${wish.guest} guest over ${transport}`;
+  const observer = await openObserver(options, title, progress.event);
   try {
-    const report = await runDemo(wish, trace, onInterrupt(), metrics.hearing(progress));
+    const report = await runDemo(wish, { trace, observer }, interrupted, metrics.hearing(progress));
     if (options.json) printJson(report);
     else process.stdout.write(`${demoTable(report)}\n`);
     if (!report.verified) process.exitCode = EXIT_FAILURE;
+    await keepDashboard(observer?.url, interrupted);
   } finally {
     await server?.close();
+    await observer?.close();
   }
 }
 
@@ -108,5 +121,5 @@ export function define(command: Command): void {
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
-  addMetricsOptions(addLogOptions(command));
+  addWatchOptions(addMetricsOptions(addLogOptions(command)));
 }

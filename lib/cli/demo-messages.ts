@@ -1,4 +1,6 @@
 /** What the demo's three processes say to each other over Node's IPC: parent, source, destination. Types only. */
+
+import type { SideSnapshot } from '../dashboard/snapshot.js';
 import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
 import type { LogLevel } from '../logs/log.js';
@@ -41,6 +43,8 @@ export interface DemoSettings {
   readonly peerTimeoutMs: number;
   /** Whether the destination tells how many of its faults took how long. */
   readonly countsLatency: boolean;
+  /** Whether its last word is to have a look at it, for a dashboard or a report. */
+  readonly watched: boolean;
   /** Where this side records its trace points; null: nowhere. */
   readonly recording: string | null;
 }
@@ -49,6 +53,8 @@ export interface DemoSettings {
 export type ToSide =
   /** To the source: the destination listens at this URI. */
   | { readonly kind: 'migrate'; readonly uri: string }
+  /** What is to be seen of it now? Answered with a `look`. */
+  | { readonly kind: 'look'; readonly map: boolean }
   /** The user wants it to end. */
   | { readonly kind: 'cancel' };
 
@@ -104,5 +110,7 @@ export type FromSide =
   | { readonly kind: 'doing'; readonly what: string }
   /** Something happened. */
   | { readonly kind: 'event'; readonly text: string; readonly level: LogLevel }
+  /** Asked for, or of its own the last one. Null before there is anything to see. */
+  | { readonly kind: 'look'; readonly snapshot: SideSnapshot | null }
   | { readonly kind: 'done'; readonly done: SideDone }
   | { readonly kind: 'failed'; readonly error: PlainError };

@@ -2,6 +2,7 @@
  * What the demo's source and destination processes have in common: they report to the parent, do what
  * it says, and end with it. They leave Ctrl-C to the parent, as a terminal sends it to all three.
  */
+import type { SideWatch } from '../dashboard/side-watch.js';
 import { describeError, MigrationError, toPlainError } from '../errors.js';
 import { recordTrace, type TraceRecording } from '../trace/trace-recording.js';
 import { AutoRecovery, type AutoRecoveryOptions, type PausableMigration } from './auto-recovery.js';
@@ -13,6 +14,23 @@ const PROGRESS_MS = 100;
 /** To the parent; nothing where it has gone. */
 export function tell(message: FromSide): void {
   if (process.connected) process.send?.(message, undefined, undefined, () => {});
+}
+
+let watch: SideWatch | undefined;
+
+/** From now on the parent may look. */
+export function showSide(side: SideWatch): void {
+  watch = side;
+}
+
+function look(map: boolean): void {
+  tell({ kind: 'look', snapshot: watch?.look({ map }) ?? null });
+}
+
+/** The last look, where this is watched: the guest may be closed then. */
+export function lookForTheLastTime({ watched }: DemoSettings): void {
+  if (watched) look(true);
+  watch = undefined;
 }
 
 /** Reports progress again and again until the returned function is called, which reports it for the last time. */
@@ -49,6 +67,7 @@ export async function runSide(
   const told = new Promise<string>((resolve) => {
     process.on('message', (message: ToSide) => {
       if (message.kind === 'migrate') resolve(message.uri);
+      else if (message.kind === 'look') look(message.map);
       else controller.abort();
     });
   });
@@ -62,6 +81,7 @@ export async function runSide(
     await side(settings, controller.signal, told);
   } catch (error) {
     code = 1;
+    lookForTheLastTime(settings);
     tell({ kind: 'failed', error: toPlainError(whatFailed(error)) });
   }
   endRecording(recording);

@@ -1,10 +1,11 @@
 /** The demo's source process: a guest that runs, then is migrated away. */
+import { watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError } from '../errors.js';
 import { migrate } from '../migration/migrate.js';
 import { prepareMigration } from '../migration/prepare-migration.js';
 import type { Forecast } from '../source/forecast.js';
 import { demoGuests } from './demo-guest.js';
-import { recoverByItself, reportProgress, runSide, tell } from './demo-side.js';
+import { lookForTheLastTime, recoverByItself, reportProgress, runSide, showSide, tell } from './demo-side.js';
 
 await runSide(async (settings, cancelled, told) => {
   const { precopyPasses, maxBandwidth, maxPostcopyBandwidth, downtimeLimit, autoConverge } = settings;
@@ -23,6 +24,7 @@ await runSide(async (settings, cancelled, told) => {
     prepared,
     signal: cancelled,
   });
+  showSide(watchOutgoing(outgoing, () => guest.stats));
   let passes = 0;
   let throttledPercent = 0;
   outgoing.on('pass', (done) => {
@@ -54,6 +56,7 @@ await runSide(async (settings, cancelled, told) => {
     await guest.stop();
   }
   const size = guest.ramBlocks.reduce((sum, block) => sum + block.size, 0);
+  lookForTheLastTime(settings);
   tell({ kind: 'done', done: { side: 'source', memory: size, throttledPercent, forecast: lastForecast, ...look() } });
   guest.close();
 });

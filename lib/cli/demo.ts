@@ -6,11 +6,13 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Observer } from '../dashboard/observer.js';
 import { describeError, fromPlainError, MigrationError } from '../errors.js';
 import { probeHost } from '../host/probe.js';
 import { resolvePeerTimeout } from '../options.js';
 import type { MigrationStatus } from '../source/migration-state.js';
 import { DemoCutter } from './demo-cutter.js';
+import { lookAt } from './demo-look.js';
 import { checkHugepages } from './demo-memory.js';
 import type { DemoSettings, FromSide, SideDone, ToSide } from './demo-messages.js';
 import type { DemoProgress } from './demo-progress.js';
@@ -25,9 +27,17 @@ const END_MS = 5000;
 const RECOVER_FOR_MS = 60_000;
 
 /** What the demo is asked for. */
-export interface DemoWish extends Omit<DemoSettings, 'uri' | 'recording' | 'recoverForMs' | 'peerTimeoutMs'> {
+export interface DemoWish
+  extends Omit<DemoSettings, 'uri' | 'recording' | 'recoverForMs' | 'peerTimeoutMs' | 'watched'> {
   /** Milliseconds after which each connection of the postcopy is cut; null: none is. */
   readonly cutEvery: number | null;
+}
+
+/** Who sees what the demo does, besides its user. */
+export interface DemoWatchers {
+  /** The file that is made for Perfetto. */
+  readonly trace?: string | undefined;
+  readonly observer?: Observer | undefined;
 }
 
 interface RunSettings extends DemoWish {
@@ -109,10 +119,16 @@ async function explain(error: unknown, sides: readonly Side[]): Promise<unknown>
   return errors.find(({ code }) => !consequences.includes(code)) ?? error;
 }
 
-async function run(settings: RunSettings, progress: DemoProgress, interrupted: AbortSignal): Promise<DemoReport> {
+async function run(
+  settings: RunSettings,
+  progress: DemoProgress,
+  observer: Observer | undefined,
+  interrupted: AbortSignal,
+): Promise<DemoReport> {
   const { tracedIn, cutEvery, ...wished } = settings;
   const recoverForMs = cutEvery === null ? 0 : RECOVER_FOR_MS;
-  const common = { ...wished, recoverForMs, peerTimeoutMs: resolvePeerTimeout() };
+  const watched = observer !== undefined;
+  const common = { ...wished, watched, recoverForMs, peerTimeoutMs: resolvePeerTimeout() };
   const cutter = cutEvery === null ? undefined : new DemoCutter(cutEvery);
   const status = (now: MigrationStatus) => cutter?.sourceIs(now);
   const start = (name: SideName) => {
@@ -122,6 +138,8 @@ async function run(settings: RunSettings, progress: DemoProgress, interrupted: A
   const destination = start('destination');
   const source = start('source');
   const sides = [destination, source];
+  const observed = observer?.begin([source, destination].map((side) => lookAt(side.process)));
+  let outcome = { isSuccess: false, text: 'interrupted' };
   const cancelled = new Promise<never>((_, reject) => {
     interrupted.addEventListener('abort', () =>
       reject(new MigrationError('CANCELLED', 'interrupted', { hint: 'both processes have ended' })),
@@ -133,14 +151,20 @@ async function run(settings: RunSettings, progress: DemoProgress, interrupted: A
     progress.doing(`migrating ${formatBytes(settings.memory)} over ${uri}`);
     say(source, { kind: 'migrate', uri: (await cutter?.openTo(uri)) ?? uri });
     const done = await Promise.race([Promise.all([source.done, destination.done]), cancelled]);
-    return demoReport(common, done[0] as SourceDone, done[1] as DestinationDone);
+    const report = demoReport(common, done[0] as SourceDone, done[1] as DestinationDone);
+    const found = report.verified ? 'every page is right' : 'pages are not right';
+    outcome = { isSuccess: report.verified, text: `${report.status}: ${found}` };
+    return report;
   } catch (error) {
     await endSides(sides);
-    throw interrupted.aborted ? error : await explain(error, sides);
+    const reason = interrupted.aborted ? error : await explain(error, sides);
+    outcome = { isSuccess: false, text: `failed: ${describeError(reason)}` };
+    throw reason;
   } finally {
     progress.end();
     await Promise.all(sides.map(({ gone }) => gone));
     await cutter?.close();
+    await observed?.end(outcome);
   }
 }
 
@@ -169,7 +193,7 @@ async function runTraced(
  */
 export async function runDemo(
   settings: DemoWish,
-  trace: string | undefined,
+  { trace, observer }: DemoWatchers,
   interrupted: AbortSignal,
   progress: DemoProgress,
 ): Promise<DemoReport> {
@@ -178,7 +202,7 @@ export async function runDemo(
   try {
     const uri = settings.transport === 'unix' ? `unix:${join(folder, 'migration.sock')}` : 'tcp:127.0.0.1:0';
     const tracedIn = trace === undefined ? undefined : folder;
-    const migration = () => run({ ...settings, uri, tracedIn }, progress, interrupted);
+    const migration = () => run({ ...settings, uri, tracedIn }, progress, observer, interrupted);
     return await (trace === undefined ? migration() : runTraced(trace, folder, progress.event, migration));
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -4,6 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import type { Observer } from '../dashboard/observer.js';
+import { watchIncoming, watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
 import { errorFields } from '../logs/migration-fields.js';
 import { WatchedMigrations } from '../metrics/watched-migrations.js';
@@ -20,8 +22,9 @@ import { type HostGuest, type HostGuestOptions, hostGuest } from './host-guest.j
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
 import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
+import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface HostOptions extends HostGuestOptions, LogOptions, MetricsOptions {
+interface HostOptions extends HostGuestOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
   readonly prefetch: PrefetchPolicy;
@@ -68,6 +71,16 @@ async function begin(host: GuestHost, { runs }: HostGuest, { incoming }: HostOpt
   if (incoming !== undefined && incoming !== DEFER) await host.listen(incoming);
 }
 
+/** Each migration, from here or to here. */
+function observe(host: GuestHost, { figures }: HostGuest, observer: Observer): void {
+  host.on('outgoing', (migration) => {
+    void endRun(observer.begin([watchOutgoing(migration, figures).look]), migration.finished);
+  });
+  host.on('incoming', (migration) => {
+    void endRun(observer.begin([watchIncoming(migration, figures).look]), migration.finished);
+  });
+}
+
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
   const line = await createLiveLine(options);
@@ -83,6 +96,8 @@ async function runHost(options: HostOptions): Promise<void> {
   host.on('outgoing', (migration) => watched.outgoing(migration));
   host.on('incoming', (migration) => watched.incoming(migration));
   const servers = await serve(host, options, tell);
+  const observer = await openObserver(options, `host of ${guest.title}`, tell);
+  if (observer !== undefined) observe(host, guest, observer);
   host.on('event', (event) => {
     const { event: name, data } = event;
     tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`, { event: name, data });
@@ -99,6 +114,7 @@ async function runHost(options: HostOptions): Promise<void> {
     await Promise.all(servers.map((server) => server.close()));
     await metrics?.close();
     await host.close();
+    await observer?.close();
     await guest.close?.();
   }
   // Ends also a guest that waits for pages which do not come any more.
@@ -151,5 +167,5 @@ export function define(command: Command): void {
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .action(runHost);
-  addMetricsOptions(addLogOptions(command.optionsGroup('Output:')));
+  addWatchOptions(addMetricsOptions(addLogOptions(command.optionsGroup('Output:'))));
 }

@@ -3,6 +3,8 @@
  * the connection is lost. Exit code 0 when all of it is here and saved, 1 when it is not, 130 when interrupted.
  */
 import { type Command, Option } from 'commander';
+import type { Observer } from '../dashboard/observer.js';
+import { watchIncoming } from '../dashboard/side-watch.js';
 import type { IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { incomingFields } from '../logs/migration-fields.js';
@@ -21,8 +23,9 @@ import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics
 import { RateMeter } from './progress-text.js';
 import { awaitingLook, receiveLook, receiveReport, receiveText } from './receive-report.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
+import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface ReceiveOptions extends RecoveryOptions, LogOptions, MetricsOptions {
+interface ReceiveOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly save?: string;
   readonly like?: string;
   readonly postcopy: boolean;
@@ -70,10 +73,12 @@ async function receive(
   options: ReceiveOptions,
   saver: MachineSaver,
   line: LiveLine,
+  observer: Observer | undefined,
   interrupted: AbortSignal,
   watched: WatchedMigrations,
 ): Promise<void> {
-  const { postcopy: postcopyRam, postcopyPreempt = false, blocktime: postcopyBlocktime = false } = options;
+  const { postcopy: postcopyRam, postcopyPreempt = false, blocktime = false } = options;
+  const postcopyBlocktime = blocktime || observer !== undefined;
   const incoming = await listen(uri, {
     guest: saver,
     capabilities: { postcopyRam, postcopyPreempt, postcopyBlocktime },
@@ -84,6 +89,7 @@ async function receive(
   });
   watched.incoming(incoming);
   line.event(`listening at ${incoming.uri}`, { event: 'listening', uri: incoming.uri });
+  const isObserved = endRun(observer?.begin([watchIncoming(incoming).look]), incoming.finished);
   const { onLost: policy, save: directory, json = false } = options;
   const lost = new LostMachine(incoming, saver, { policy, directory, tell: line.event });
   const { times, recovery } = attend(incoming, lost, options, line);
@@ -92,11 +98,13 @@ async function receive(
     await incoming.finished;
   } catch (error) {
     line.end();
+    await isObserved;
     await lost.settle(error, interrupted);
     if (directory !== undefined && !lost.isKept) line.event(`nothing is saved in ${directory}`, { level: 'error' });
     throw error;
   }
   const completedAt = performance.now();
+  await isObserved;
   // From here on it is only the reading that can be interrupted.
   interrupted.addEventListener('abort', () => void saver.close().catch(() => {}));
   if (interrupted.aborted) throw new MigrationError('CANCELLED', 'ended before the machine was saved');
@@ -123,12 +131,15 @@ async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
   });
   const watched = new WatchedMigrations();
   let metrics: ServedMetrics | undefined;
+  let observer: Observer | undefined;
   try {
     metrics = await openMetrics(options, () => watched.look(), line.event);
-    await receive(uri, options, saver, line, interrupted, watched);
+    observer = await openObserver(options, `receive at ${uri}`, line.event);
+    await receive(uri, options, saver, line, observer, interrupted, watched);
   } finally {
     line.end();
     await metrics?.close();
+    await observer?.close();
     await saver.close();
   }
 }
@@ -185,7 +196,7 @@ export function define(command: Command): void {
         .default('exit'),
     )
     .action(runReceive);
-  addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:'))).option(
+  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
     '--json',
     'print one JSON object as the last line',
   );

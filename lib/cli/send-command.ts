@@ -4,6 +4,8 @@
  * is in any case.
  */
 import type { Command } from 'commander';
+import type { Observer } from '../dashboard/observer.js';
+import { watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
 import { errorFields, outgoingFields } from '../logs/migration-fields.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
@@ -24,8 +26,9 @@ import { openMachine } from './open-machine.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { connectingLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
+import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions {
+interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly from: string;
   readonly postcopy?: boolean;
   readonly postcopyPreempt?: boolean;
@@ -70,6 +73,7 @@ async function send(
   prepared: PreparedMigration,
   remainderDirectory: SaveDirectory | undefined,
   line: LiveLine,
+  observer: Observer | undefined,
   signal: AbortSignal,
   watched: WatchedMigrations,
 ): Promise<void> {
@@ -93,6 +97,7 @@ async function send(
   });
   outgoing.on('pass', (passes) => line.event(`pass ${passes} is done`, { level: 'debug', event: 'pass', passes }));
   outgoing.on('warning', (warning) => line.event(describeError(warning), { level: 'warn', ...errorFields(warning) }));
+  const isObserved = endRun(observer?.begin([watchOutgoing(outgoing).look]), outgoing.finished);
   const recovery = new AutoRecovery(outgoing, {
     forMs: toMs(options.recoverFor),
     attempt: () => outgoing.recover(options.recoverUri ?? uri),
@@ -113,6 +118,8 @@ async function send(
       await keepRemainder(machine, outgoing, uri, remainderDirectory, line);
     }
     throw signal.aborted ? asInterrupted(error) : error;
+  } finally {
+    await isObserved;
   }
 }
 
@@ -123,16 +130,19 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
   const watched = new WatchedMigrations();
   let metrics: ServedMetrics | undefined;
+  let observer: Observer | undefined;
   try {
     metrics = await openMetrics(options, () => watched.look(), line.event);
+    observer = await openObserver(options, `send to ${uri}`, line.event);
     const opening = openMachine(options.from, line, { verify: options.verify, signal });
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;
-    await send(uri, options, machine, prepared, remainderDirectory, line, signal, watched);
+    await send(uri, options, machine, prepared, remainderDirectory, line, observer, signal, watched);
   } finally {
     line.end();
     await metrics?.close();
+    await observer?.close();
     await remainderDirectory?.remove();
   }
 }
@@ -186,7 +196,7 @@ export function define(command: Command): void {
       'keep there, new or empty, what a destination that has lost the machine may not have',
     )
     .action(runSend);
-  addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:'))).option(
+  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
     '--json',
     'print one JSON object as the last line',
   );

@@ -31,7 +31,7 @@ export class Dashboard {
   static async open({ uri, anyHost, model }: DashboardOptions): Promise<Dashboard> {
     const { script, style } = readPageAssets();
     const text = (type: string, body: string): HttpAnswer => ({ type: `${type}; charset=utf-8`, body });
-    let dashboard: Dashboard | undefined;
+    let onClient = (_client: EventClient): void => {};
     const server = await LocalServer.listen(uri, {
       anyHost,
       shows: 'a view of the guest',
@@ -41,9 +41,10 @@ export class Dashboard {
         '/page.css': () => text('text/css', style),
         '/model.json': () => text('application/json', JSON.stringify(model())),
       },
-      events: { '/events': (client) => dashboard && dashboard.#add(client) },
+      events: { '/events': (client) => onClient(client) },
     });
-    dashboard = new Dashboard(server, model);
+    const dashboard = new Dashboard(server, model);
+    onClient = (client) => dashboard.#add(client);
     return dashboard;
   }
 

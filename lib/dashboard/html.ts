@@ -35,7 +35,11 @@ ${body}
 
 /** The live page, which gets script, style and data from where it is itself. */
 export function livePage(title: string): string {
-  return documentOf(`${title} – postcopy`, '<link rel="stylesheet" href="page.css">', '<script src="page.js"></script>');
+  return documentOf(
+    `${title} – postcopy`,
+    '<link rel="stylesheet" href="page.css">',
+    '<script src="page.js"></script>',
+  );
 }
 
 /** Everything in one file, which needs nothing else. */

@@ -96,8 +96,9 @@ export class Observer {
   }
 
   async #look(id: number, looks: readonly Look[], map: boolean): Promise<void> {
-    const seen = await Promise.all(looks.map((look) => look({ map })));
-    const updates = seen.flatMap((snapshot): readonly Run[] => {
+    const seen = await Promise.allSettled(looks.map(async (look) => look({ map })));
+    const updates = seen.flatMap((each): readonly Run[] => {
+      const snapshot = each.status === 'fulfilled' ? each.value : undefined; // a side that has gone is not looked at
       const update = snapshot === undefined ? undefined : this.#recorder.add(id, snapshot);
       return update === undefined ? [] : [update];
     });

@@ -15,7 +15,7 @@ export type ArrivingState = (typeof arrivingStates)[number];
 export type SentState = (typeof sentStates)[number];
 export type PageState = ArrivingState | SentState;
 
-/** A state's share of each cell, a hexadecimal digit a cell: 0 none of its pages, f all of them. */
+/** The parts of each cell that are in a state, of 15: a hexadecimal digit a cell. 0: no page; f: all of them. */
 export type Shares = string;
 
 export interface BlockMap {
@@ -29,6 +29,9 @@ export interface BlockMap {
 const CELLS_MAX = 8192;
 const BLOCK_CELLS_MAX = 4096;
 const BLOCK_CELLS_MIN = 64;
+
+/** Parts of a cell. */
+export const WHOLE = 15;
 
 /** The pages of word `index` of a bitmap, 32 of them, that are in a state: bit i is page 32 × index + i. */
 type WordOf = (index: number) => number;
@@ -65,10 +68,17 @@ function countsOf(pages: number, cellPages: number, wordOf: WordOf): Uint32Array
   return counts;
 }
 
-function share(count: number, of: number): string {
-  if (count === 0) return '0';
-  if (count === of) return 'f';
-  return (1 + Math.floor(((count - 1) * 14) / of)).toString(16);
+/**
+ * What of 15 parts each count is, of the cell's `size` pages: one at least where there is any, and 15 together only
+ * where every page is counted.
+ */
+function sharesOf(counts: readonly number[], size: number): readonly number[] {
+  const shares = counts.map((count) => (count === 0 ? 0 : Math.max(1, Math.round((count * WHOLE) / size))));
+  const isWhole = counts.reduce((sum, count) => sum + count, 0) === size;
+  const sum = shares.reduce((all, each) => all + each, 0);
+  const excess = isWhole ? sum - WHOLE : Math.max(0, sum - (WHOLE - 1));
+  if (excess !== 0) shares[shares.indexOf(Math.max(...shares))] -= excess;
+  return shares;
 }
 
 function blockMap(
@@ -78,15 +88,19 @@ function blockMap(
   states: Partial<Record<PageState, WordOf>>,
 ): BlockMap {
   const cellPages = pagesPerCell(pages, cellsMax);
-  const entries = Object.entries(states).map(([state, wordOf]) => {
-    const counts = countsOf(pages, cellPages, wordOf);
-    let total = 0;
-    let shares = '';
-    for (let cell = 0; cell < counts.length; cell += 1) {
-      total += counts[cell];
-      shares += share(counts[cell], Math.min(cellPages, pages - cell * cellPages));
-    }
-    return [state, { pages: total, shares }];
+  const counts = Object.values(states).map((wordOf) => countsOf(pages, cellPages, wordOf));
+  const texts = counts.map(() => '');
+  for (let cell = 0; cell * cellPages < pages; cell += 1) {
+    const size = Math.min(cellPages, pages - cell * cellPages);
+    const shares = sharesOf(
+      counts.map((each) => each[cell]),
+      size,
+    );
+    for (const [i, share] of shares.entries()) texts[i] += share.toString(16);
+  }
+  const entries = Object.keys(states).map((state, i) => {
+    const total = counts[i].reduce((sum, count) => sum + count, 0);
+    return [state, { pages: total, shares: texts[i] }];
   });
   return { idstr, pages, pagesPerCell: cellPages, states: Object.fromEntries(entries) };
 }

@@ -1,15 +1,13 @@
 /**
- * Keeps what the sides of migrations tell: the last of each, its events, and samples over time, of which there are
- * never more than a page can show: when there are too many each two become one. Pure.
+ * Keeps what the sides of migrations tell: the last of each, its events, and samples over time. Of none there is more
+ * than a page can show. Pure.
  */
 import { type LatencyStage, latencyStages } from '../destination/fault-latency.js';
-import type { DestinationRecord, DestinationSample, Model, Outcome, Run, SourceRecord, SourceSample } from './model.js';
-import { type DestinationSnapshot, latencyBoundsUs, type SideEvent, type SideSnapshot } from './snapshot.js';
+import { withEvents } from './events.js';
+import type { DestinationRecord, DestinationSample, Model, Outcome, Run, SourceRecord } from './model.js';
+import { withSamples } from './samples.js';
+import { type DestinationSnapshot, latencyBoundsUs, type SideSnapshot } from './snapshot.js';
 
-const SAMPLES_MAX = 600;
-/** Of a side; of more those in the middle are forgotten, as how it began and what was last says most. */
-const EVENTS_MAX = 400;
-const FIRST_EVENTS = 100;
 /** The last migrations of a process. */
 const RUNS_MAX = 8;
 
@@ -43,28 +41,6 @@ function latencySince(latency: Latency, before: Latency | undefined): Destinatio
   const served = since(latency.total, before?.total).reduce((sum, count) => sum + count, 0);
   if (served === 0) return null;
   return Object.fromEntries(latencyStages.map((stage) => [stage, of(stage)])) as DestinationSample['latency'];
-}
-
-/** Each two samples as the later one; the worse latencies of both. */
-function halved<Sample extends SourceSample | DestinationSample>(samples: readonly Sample[]): Sample[] {
-  return samples.flatMap((sample, i) => {
-    if (i % 2 === 0) return i === samples.length - 1 ? [sample] : [];
-    if (!('latency' in sample)) return [sample];
-    const other = (samples[i - 1] as DestinationSample).latency;
-    const isWorse = other !== null && (sample.latency === null || other.total.p99Us > sample.latency.total.p99Us);
-    return [isWorse ? { ...sample, latency: other } : sample];
-  });
-}
-
-function withEvents(before: readonly SideEvent[], fresh: readonly SideEvent[]): readonly SideEvent[] {
-  const all = [...before, ...fresh].sort((one, other) => one.atMs - other.atMs);
-  if (all.length <= EVENTS_MAX) return all;
-  return [...all.slice(0, FIRST_EVENTS), ...all.slice(FIRST_EVENTS - EVENTS_MAX)];
-}
-
-function withSample<Sample extends SourceSample | DestinationSample>(before: readonly Sample[], sample: Sample): Sample[] {
-  const all = [...before, sample];
-  return all.length <= SAMPLES_MAX ? all : halved(all);
 }
 
 interface MutableRun {
@@ -110,7 +86,7 @@ export class Recorder {
       run.source = {
         snapshot: shown,
         events: withEvents(before?.events ?? [], events),
-        samples: withSample(before?.samples ?? [], sample),
+        samples: withSamples(before?.samples ?? [], [sample]),
       };
       return { ...fresh, source: { snapshot: shown, events, samples: [sample] } };
     }
@@ -129,7 +105,7 @@ export class Recorder {
     run.destination = {
       snapshot: shown,
       events: withEvents(before?.events ?? [], events),
-      samples: withSample(before?.samples ?? [], sample),
+      samples: withSamples(before?.samples ?? [], [sample]),
     };
     return { ...fresh, destination: { snapshot: shown, events, samples: [sample] } };
   }

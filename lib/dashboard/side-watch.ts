@@ -1,4 +1,4 @@
-/** What is told of one side of a migration, in the process where that is: looked at when asked, and cheap until then. */
+/** What is told of one side of a migration, in the process where that is: nothing but events until it is asked. */
 import { latencyStages } from '../destination/fault-latency.js';
 import type { IncomingMigration } from '../destination/incoming.js';
 import { describeError } from '../errors.js';

@@ -123,8 +123,8 @@ export class FaultLatency {
   }
 
   /**
-   * How many faults took up to each of `boundsUs`, which ascend, and longer than the one before; the last number: longer
-   * than all.
+   * How many faults took up to each of `boundsUs`, which ascend, and longer than the one before; the last number:
+   * longer than all.
    */
   counts(stage: LatencyStage, boundsUs: readonly number[]): number[] {
     return this.#histograms[stage].counts(boundsUs);

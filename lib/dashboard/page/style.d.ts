@@ -1,0 +1,2 @@
+/** Styles, which the build takes out of the script. */
+declare module '*.css' {}
