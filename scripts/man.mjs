@@ -1,4 +1,4 @@
-/** Writes man/postcopy.1: `npm run man`, after a change in what a command's help says. */
+/** Writes man/postcopy.1: `npm run man`, and before npm packs. It is of the commands of dist/ as they are. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { commands, createProgram } from '../dist/cli/program.js';

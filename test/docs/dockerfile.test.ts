@@ -35,14 +35,14 @@ test('the build has the tools that the build takes, and runs scripts that there 
 test('nothing that the package is made of is kept from the build, and nothing that was built goes in', () => {
   const isIgnored = (path: string) =>
     ignored.some((pattern) => new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '[^/]*')}$`).test(path));
-  const made = ['dist', 'prebuilds', '!docs/api'];
+  const made = ['dist', 'prebuilds', 'man', '!docs/api'];
   for (const path of (files as string[]).filter((each) => !made.includes(each))) {
     expect([path, existsSync(new URL(path, root)), isIgnored(path)]).toEqual([path, true, false]);
   }
   for (const path of ['lib', 'scripts', 'package-lock.json', 'tsconfig.json', 'binding.gyp']) {
     expect(isIgnored(path)).toBe(false);
   }
-  for (const path of ['node_modules', 'dist', 'build', 'build-asan', 'build-bench', '.git', 'prebuilds']) {
+  for (const path of ['node_modules', 'dist', 'build', 'build-asan', 'build-bench', '.git', 'prebuilds', 'man']) {
     expect(isIgnored(path)).toBe(true);
   }
 });

@@ -1,22 +1,13 @@
-/** man/postcopy.1: it is what the commands say now, and roff has nothing to say against it. */
+/** The manual page of the commands as they are: it has all of them, and roff has nothing to say against it. */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { beforeAll, expect, test } from 'vitest';
 import { commands, createProgram } from '#lib/cli/program.js';
 // @ts-expect-error: a script in plain JavaScript
 import { manPage } from '../../scripts/man-page.mjs';
 
-const path = fileURLToPath(new URL('../../man/postcopy.1', import.meta.url));
-const committed = readFileSync(path, 'utf8');
-
 let page: string;
 beforeAll(async () => {
   page = manPage(await createProgram(commands.map(({ name }) => name)));
-});
-
-test('is current: "npm run man" writes it anew', () => {
-  expect(committed).toBe(page);
 });
 
 test('has every command, with its options, examples and exit codes', () => {
@@ -36,13 +27,13 @@ test('no line of text is taken for a request', () => {
 });
 
 const formatters = [
-  ['mandoc', '-Tlint', '-Wwarning', path],
-  ['groff', '-man', '-Tutf8', '-ww', '-z', path],
+  ['mandoc', '-Tlint', '-Wwarning'],
+  ['groff', '-man', '-Tutf8', '-ww', '-z'],
 ] as const;
 const formatter = formatters.find(([command]) => spawnSync('which', [command]).status === 0);
 
 test.runIf(formatter !== undefined)('is well formed', () => {
   const [command, ...args] = formatter ?? ['true'];
-  const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', input: page });
   expect(`${stdout}${stderr}`).toBe('');
 });
