@@ -31,7 +31,7 @@ export interface HostGuest {
   close?(): Promise<void>;
 }
 
-/** Making it takes a while, of which `line` tells. Rejects where there can be no such guest or no such machine. */
+/** What takes a while is told by `line`. Rejects where there can be no such guest here, or no such machine. */
 export async function hostGuest(options: HostGuestOptions, line: LiveLine, signal: AbortSignal): Promise<HostGuest> {
   try {
     if (options.machine === undefined) return await ownGuest(options, line);

@@ -64,6 +64,11 @@ export const commands: readonly CommandEntry[] = [
     description: 'make a whole machine of the two halves that a postcopy left which was given up',
     load: () => import('./reconcile-command.js'),
   },
+  {
+    name: 'completion',
+    description: 'print a script that has bash, zsh or fish complete these commands',
+    load: () => import('./completion-command.js'),
+  },
 ];
 
 const FIRST_STEPS = `
