@@ -10,6 +10,7 @@ import { describeHost } from './host.ts';
 import { latency } from './latency.ts';
 import { limits } from './limits.ts';
 import { memory } from './memory.ts';
+import { qmp } from './qmp.ts';
 import { type BenchmarkResult, hostLine, type Report, textOf } from './report.ts';
 import { type ComparisonResult, runRounds } from './rounds.ts';
 import { throughput } from './throughput.ts';
@@ -24,6 +25,7 @@ const benchmarks: readonly Benchmark[] = [
   faultsUnderLoad,
   memory,
   latency,
+  qmp,
 ];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */

@@ -8,7 +8,7 @@ const TURN_MS = 1;
 /** The most milliseconds that a turn is taken to have lasted: what is beyond was spent by others on this processor. */
 const COUNTED_MS_MAX = 4;
 /** How much of the time may be spent on turns, in the long run. */
-const SHARE = 0.25;
+const SHARE = 0.05;
 
 /** What has been spent on one client, in milliseconds; or on others, while it asked for nothing. */
 export interface TurnAccount {

@@ -35,12 +35,12 @@ test('who was served least comes first, however many ask again and again', async
   }
   isAsked = false;
   const spent = await Promise.all(busy);
-  // One turn and its rest each time; in their midst it would be twenty.
-  expect(waitedMs).toBeLessThan(10 * 40);
+  // One turn and its rest each time; in their midst it would be twenty, of 20 ms and more.
+  expect(waitedMs).toBeLessThan(10 * 150);
   expect(Math.max(...spent)).toBeGreaterThan(0);
 });
 
-test('that are used up take no more than a quarter of the time, whoever asks for them', async () => {
+test('that are used up take no more than a twentieth of the time, whoever asks for them', async () => {
   const turns = new Turns();
   const began = performance.now();
   await Promise.all(
@@ -49,7 +49,7 @@ test('that are used up take no more than a quarter of the time, whoever asks for
       busyUntilOver(turns);
     }),
   );
-  expect(performance.now() - began).toBeGreaterThan(18 * 4);
+  expect(performance.now() - began).toBeGreaterThan(18 * 20);
 });
 
 test('one that was not costs no more than one round of the event loop', async () => {
