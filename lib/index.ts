@@ -60,9 +60,11 @@ export {
   type PrefetchPolicy,
   prefetchPolicies,
 } from './options.js';
+export type { CapabilityStatus } from './qmp/capabilities.js';
 export { createCommands } from './qmp/commands.js';
+export type { ConnectionLimits } from './qmp/connection.js';
 export { GuestHost, type GuestHostEvents, type GuestHostOptions, type RunState } from './qmp/guest-host.js';
-export { QmpError, type QmpEvent, type QmpVersion } from './qmp/messages.js';
+export { QmpError, type QmpErrorClass, type QmpEvent, type QmpVersion } from './qmp/messages.js';
 export { QmpServer, type QmpServerOptions } from './qmp/server.js';
 export { command, type QmpCommand, type QmpCommands } from './qmp/session.js';
 export type { Members, QmpType } from './qmp/types.js';

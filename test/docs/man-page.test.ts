@@ -14,7 +14,7 @@ test('has every command, with its options, examples and exit codes', () => {
   for (const { name } of commands) {
     const [, section = ''] = page.split(`.SS postcopy ${name} `);
     const [own] = section.split(/^\.S[SH] /m);
-    expect(own).toContain('\\-\\-');
+    expect(own).toContain('\n.TP\n.B ');
     expect(own).toMatch(/^\$ postcopy|^ {2}\$ postcopy/m);
     expect(own).toContain('130');
   }
