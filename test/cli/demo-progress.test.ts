@@ -120,6 +120,15 @@ test('what takes longer than a second says for how long', async () => {
   }
 });
 
+test('what only a debug log has is not told without one', async () => {
+  const quiet = await collect();
+  quiet.progress.event('pass 1 is done', { level: 'debug' });
+  expect(quiet.lines()).toEqual([]);
+  const debug = await collect(false, { logLevel: 'debug', logFormat: 'text' });
+  debug.progress.event('pass 1 is done', { level: 'debug' });
+  expect(debug.lines()).toEqual(['pass 1 is done']);
+});
+
 test('with a level above info nothing but what is as grave', async () => {
   const { progress, lines } = await collect(true, { logLevel: 'warn', logFormat: 'text' });
   progress.doing('filling');
