@@ -196,8 +196,6 @@ export function define(command: Command): void {
         .default('exit'),
     )
     .action(runReceive);
-  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
-    '--json',
-    'print one JSON object as the last line',
-  );
+  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
+  addWatchOptions(addMetricsOptions(addLogOptions(command)));
 }

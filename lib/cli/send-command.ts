@@ -206,8 +206,6 @@ export function define(command: Command): void {
       'keep there, new or empty, what a destination that has lost the machine may not have',
     )
     .action(runSend);
-  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
-    '--json',
-    'print one JSON object as the last line',
-  );
+  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
+  addWatchOptions(addMetricsOptions(addLogOptions(command)));
 }
