@@ -249,6 +249,7 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
 export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/tidy.test.ts': "the repository's rules",
   'test/examples.test.ts': 'the programs in examples/',
+  'test/cli/errors.test.ts': 'what all commands say when they cannot be done',
   'test/examples/hot-restart.test.ts': 'examples/hot-restart/',
   'test/docs/tracing.test.ts': 'docs/tracing.md',
   'test/docs/containers.test.ts': 'docs/containers.md',

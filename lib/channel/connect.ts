@@ -1,7 +1,8 @@
 /** Making connections: listen, accept, connect, with errors a person can act on. */
 import { lookup } from 'node:dns/promises';
-import { lstatSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { dirname } from 'node:path';
 import { type ErrorCode, MigrationError } from '../errors.js';
 import {
   type EventfdHandle,
@@ -52,7 +53,14 @@ export function connectError(uri: string, error: unknown): MigrationError {
 
 /** The same in listening at `uri`: ADDRESS_IN_USE or LISTEN_FAILED. */
 export function listenError(uri: string, error: unknown): MigrationError {
-  return explain(listenErrors, 'LISTEN_FAILED', `listen at ${uri}`, error);
+  const cause = hasNoFolder(uri) ? Object.assign(new Error('ENOENT', { cause: error }), { code: 'ENOENT' }) : error;
+  return explain(listenErrors, 'LISTEN_FAILED', `listen at ${uri}`, cause);
+}
+
+/** Of which Node says that listening there is not allowed. */
+function hasNoFolder(uri: string): boolean {
+  const address = parseUri(uri);
+  return address.family === 'unix' && !existsSync(dirname(address.path));
 }
 
 /** Connects to a migration URI. Rejects with BAD_URI, CONNECT_REFUSED, CONNECT_FAILED or TIMEOUT. */

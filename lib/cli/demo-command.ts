@@ -33,9 +33,13 @@ interface DemoOptions extends GuestOptions, LogOptions, MetricsOptions, WatchOpt
 }
 
 /** On a terminal somebody may still look at it. */
-async function keepDashboard(url: string | undefined, interrupted: AbortSignal): Promise<void> {
+async function keepDashboard(
+  url: string | undefined,
+  interrupted: AbortSignal,
+  tell: (text: string) => void,
+): Promise<void> {
   if (url === undefined || !process.stdin.isTTY || !process.stderr.isTTY || interrupted.aborted) return;
-  process.stderr.write(`the dashboard stays at ${url} until Ctrl-C\n`);
+  tell(`the dashboard stays at ${url} until Ctrl-C`);
   await new Promise((resolve) => interrupted.addEventListener('abort', resolve));
 }
 
@@ -68,7 +72,7 @@ async function demo(options: DemoOptions): Promise<void> {
     if (options.json) printJson(report);
     else process.stdout.write(`${demoTable(report)}\n`);
     if (!report.verified) process.exitCode = EXIT_FAILURE;
-    await keepDashboard(observer?.url, interrupted);
+    await keepDashboard(observer?.url, interrupted, progress.event);
   } finally {
     await server?.close();
     await observer?.close();

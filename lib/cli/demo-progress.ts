@@ -4,7 +4,7 @@
  * for the result.
  */
 import { createJsonLog } from '../logs/json-log.js';
-import { isLogged, type Log } from '../logs/log.js';
+import { isLogged, type Log, type LogLevel } from '../logs/log.js';
 import { incomingFields, outgoingFields } from '../logs/migration-fields.js';
 import type { SideProgress } from './demo-messages.js';
 import { forecastText } from './forecast-text.js';
@@ -134,16 +134,25 @@ function plainProgress(stream: NodeJS.WriteStream): DemoProgress {
   };
 }
 
-/** Only what happens, and of that what is as grave as is asked for. */
-function quietProgress(stream: NodeJS.WriteStream, { logLevel }: LogOptions): DemoProgress {
+/** Only what happens. */
+function quietProgress(stream: NodeJS.WriteStream): DemoProgress {
+  return { doing: () => {}, progress: () => {}, event: (text) => stream.write(`${text}\n`), end: () => {} };
+}
+
+/** With what happens only where it is as grave as is asked for. */
+function filtered(progress: DemoProgress, logLevel: LogLevel): DemoProgress {
   return {
-    doing: () => {},
-    progress: () => {},
-    event: (text, { level = 'info' } = {}) => {
-      if (isLogged(level, logLevel)) stream.write(`${text}\n`);
+    ...progress,
+    event: (text, detail = {}) => {
+      if (isLogged(detail.level ?? 'info', logLevel)) progress.event(text, detail);
     },
-    end: () => {},
   };
+}
+
+async function textProgress(logLevel: LogLevel, stream: NodeJS.WriteStream): Promise<DemoProgress> {
+  if (!isLogged('info', logLevel)) return quietProgress(stream);
+  const live = await terminalLines(stream);
+  return live === undefined ? plainProgress(stream) : liveProgress(live, stream);
 }
 
 function loggedProgress(log: Log): DemoProgress {
@@ -168,8 +177,7 @@ export async function createDemoProgress(
   options: LogOptions = defaultLogOptions,
   stream: NodeJS.WriteStream = process.stderr,
 ): Promise<DemoProgress> {
-  if (options.logFormat === 'json') return loggedProgress(await createJsonLog(options.logLevel));
-  if (!isLogged('info', options.logLevel)) return quietProgress(stream, options);
-  const live = await terminalLines(stream);
-  return live === undefined ? plainProgress(stream) : liveProgress(live, stream);
+  const { logLevel, logFormat } = options;
+  if (logFormat === 'json') return loggedProgress(await createJsonLog(logLevel));
+  return filtered(await textProgress(logLevel, stream), logLevel);
 }

@@ -92,6 +92,9 @@ const stageNames: Readonly<Record<keyof FaultInfo['stages'], string>> = {
   pagePlaced: 'to its placing',
 };
 
+/** More of them would make the table wider than a terminal. */
+const VCPUS_SHOWN = 4;
+
 type Row = readonly [name: string, text: string];
 
 function guestRow({ guest, memoryBytes, memoryKind, blocks, transport }: DemoReport): Row {
@@ -108,6 +111,12 @@ function precopyRows({ cpuThrottlePercentage, dirtyTracking }: DemoReport): Row[
   return rows;
 }
 
+/** The times of few vCPUs, or the least and the most of many. */
+function eachVcpu(ms: readonly number[]): string {
+  if (ms.length <= VCPUS_SHOWN) return ms.map(formatMs).join(', ');
+  return `${formatMs(Math.min(...ms))} to ${formatMs(Math.max(...ms))} each of ${ms.length}`;
+}
+
 function waitingRows({ faults, postcopyBlocktime, postcopyVcpuBlocktime }: DemoReport): Row[] {
   const names = Object.keys(stageNames) as (keyof FaultInfo['stages'])[];
   const rows: Row[] = [
@@ -115,7 +124,7 @@ function waitingRows({ faults, postcopyBlocktime, postcopyVcpuBlocktime }: DemoR
     ['of it', names.map((name) => `${stageNames[name]}: ${latencyText(faults.stages[name])}`).join('\n')],
   ];
   if (postcopyBlocktime !== undefined) {
-    const each = (postcopyVcpuBlocktime ?? []).map(formatMs).join(', ');
+    const each = eachVcpu(postcopyVcpuBlocktime ?? []);
     rows.push(['vCPUs waited', `${each === '' ? '' : `${each}; `}all at once ${formatMs(postcopyBlocktime)}`]);
   }
   return rows;

@@ -1,5 +1,6 @@
 /** Options of `demo` and `host` that say which guest there is, and what they come to on this host. */
 import { type Command, Option } from 'commander';
+import { MigrationError } from '../errors.js';
 import { probeKvm } from '../host/kvm.js';
 import { probeHost } from '../host/probe.js';
 import type { MemoryKind } from '../memory/ram-block.js';
@@ -20,10 +21,20 @@ export interface GuestOptions {
   readonly workingSet: number;
 }
 
+/** The engine counts a guest's pages in 32 bits, with room to spare. */
+const MEMORY_MAX = 8 * 2 ** 40;
+
+/** Throws BAD_ARGUMENT. */
+function parseMemory(text: string): number {
+  const bytes = parseSize(text);
+  if (bytes <= MEMORY_MAX) return bytes;
+  throw new MigrationError('BAD_ARGUMENT', `"${text}" is more than a guest can have`, { hint: 'give at most 8T' });
+}
+
 /** `shape` is said of the options that have to be the same at both sides, where these are two commands. */
 export function addGuestOptions(command: Command, shape = ''): Command {
   return command
-    .addOption(sized('--memory <size>', `the guest's RAM, such as 256M or 1G${shape}`, parseSize, '256M'))
+    .addOption(sized('--memory <size>', `the guest's RAM, such as 256M or 1G${shape}`, parseMemory, '256M'))
     .addOption(
       new Option('--memory-kind <kind>', 'what its RAM is; hugetlb is pages of 2 MiB, which must be reserved')
         .choices(['anonymous', 'memfd', 'hugetlb'])

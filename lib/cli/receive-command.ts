@@ -184,7 +184,7 @@ export function define(command: Command): void {
     .option('--save <dir>', 'keep it, or the half that came, in this directory, which must be new or empty')
     .option('--like <dir>', 'take only a machine like the one saved in this directory')
     .optionsGroup('Migration:')
-    .option('--no-postcopy', 'refuse postcopy')
+    .addOption(new Option('--no-postcopy', 'refuse postcopy').conflicts(['postcopyPreempt', 'lanes']))
     .option('--postcopy-preempt', 'have pages that are asked for come on a connection of their own; at both sides')
     .addOption(prefetchOption())
     .addOption(lanesOption())
@@ -196,8 +196,6 @@ export function define(command: Command): void {
         .default('exit'),
     )
     .action(runReceive);
-  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
-    '--json',
-    'print one JSON object as the last line',
-  );
+  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
+  addWatchOptions(addMetricsOptions(addLogOptions(command)));
 }

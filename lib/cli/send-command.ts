@@ -123,7 +123,17 @@ async function send(
   }
 }
 
+/** Throws BAD_ARGUMENT for what there is in a postcopy only. */
+function check({ postcopy = false, postcopyPreempt = false, lanes }: SendOptions): void {
+  if (postcopy || (!postcopyPreempt && lanes === 0)) return;
+  const option = postcopyPreempt ? '--postcopy-preempt' : '--lanes';
+  throw new MigrationError('BAD_ARGUMENT', `${option} without --postcopy`, {
+    hint: 'give --postcopy too, at both sides',
+  });
+}
+
 async function runSend(uri: string, options: SendOptions): Promise<void> {
+  check(options);
   const signal = onInterrupt();
   const line = await createLiveLine(options);
   const { saveRemainder } = options;
@@ -196,8 +206,6 @@ export function define(command: Command): void {
       'keep there, new or empty, what a destination that has lost the machine may not have',
     )
     .action(runSend);
-  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
-    '--json',
-    'print one JSON object as the last line',
-  );
+  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
+  addWatchOptions(addMetricsOptions(addLogOptions(command)));
 }

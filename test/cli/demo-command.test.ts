@@ -275,8 +275,8 @@ test('more hugepages than are free: one sentence with the command that reserves 
   expect(stderr).toMatch(/take 1048576 hugepages of 2\.0 MiB.*echo \d+ > \/sys\/kernel\/mm\/hugepages/);
 });
 
-test('more memory than there is: one sentence, not a crash', async () => {
+test('more memory than a guest can have: a usage error that says how much it can, not a crash', async () => {
   const { exitCode, stderr } = await postcopy('demo', '--memory', '4096T');
-  expect(exitCode).toBe(1);
-  expectOneSentence(stderr);
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain('"4096T" is more than a guest can have: give at most 8T');
 });

@@ -1,10 +1,13 @@
 /** The demo's progress on a stream that is no terminal: a line for each change, and no flood. */
 import { Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { SideProgress } from '#lib/cli/demo-messages.js';
 import { createDemoProgress } from '#lib/cli/demo-progress.js';
 import type { LogOptions } from '#lib/cli/log-options.js';
 import { destinationDone, sourceDone } from '../../testing/demo-parts.ts';
+import { runOnTerminal } from '../../testing/terminal.ts';
 
 const source: SideProgress = { ...sourceDone, info: { ...sourceDone.info, status: 'active' }, passes: 0 };
 const destination: SideProgress = {
@@ -117,6 +120,15 @@ test('what takes longer than a second says for how long', async () => {
   }
 });
 
+test('what only a debug log has is not told without one', async () => {
+  const quiet = await collect();
+  quiet.progress.event('pass 1 is done', { level: 'debug' });
+  expect(quiet.lines()).toEqual([]);
+  const debug = await collect(false, { logLevel: 'debug', logFormat: 'text' });
+  debug.progress.event('pass 1 is done', { level: 'debug' });
+  expect(debug.lines()).toEqual(['pass 1 is done']);
+});
+
 test('with a level above info nothing but what is as grave', async () => {
   const { progress, lines } = await collect(true, { logLevel: 'warn', logFormat: 'text' });
   progress.doing('filling');
@@ -124,4 +136,16 @@ test('with a level above info nothing but what is as grave', async () => {
   progress.event('so it is');
   progress.event('beware', { level: 'warn' });
   expect(lines()).toEqual(['beware']);
+});
+
+test('a real terminal has lines that are drawn over, a pipe has none', async () => {
+  const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  const demo = [main, 'demo', '--guest', 'stress', '--memory', '16M', '--json'];
+  const { terminal, stdout } = await runOnTerminal(demo, {}, 'pipe');
+  expect(JSON.parse(stdout)).toMatchObject({ verified: true });
+  expect(terminal).toContain('\x1b[2K');
+  expect(terminal).toContain('source');
+  const { stderr } = await execa(process.execPath, demo);
+  expect(stderr).toContain('source');
+  expect(stderr).not.toContain('\x1b');
 });
