@@ -31,10 +31,8 @@ export const errorCodes = {
   SAVE_FAILED: 'choose a directory that is new or empty, with room for all of the RAM',
   STREAM_CORRUPT: 'the bytes are not a migration stream, or were damaged on the way; check what is at the other end',
   TIMEOUT: 'check that the other side is there and answers',
-  USERFAULTFD_FORBIDDEN:
-    'run as root, or open up /dev/userfaultfd to this user, or "sysctl -w vm.unprivileged_userfaultfd=1"',
-  USERFAULTFD_UNAVAILABLE:
-    'use a kernel built with CONFIG_USERFAULTFD; in a container, allow the userfaultfd system call',
+  USERFAULTFD_FORBIDDEN: 'run "postcopy probe", which says what forbids it and what to do',
+  USERFAULTFD_UNAVAILABLE: 'run "postcopy probe", which says what is missing and what to do',
   UNSUPPORTED: 'switch the feature off at the source',
 } as const;
 

@@ -43,7 +43,7 @@ export type SocketAddress =
   | { readonly family: 'unix'; readonly path: string }
   | { readonly family: 'tcp'; readonly host: string; readonly port: number };
 
-/** How a userfaultfd was opened; see {@link Native.userfaultfdOpen}. */
+/** How a userfaultfd was opened; see `userfaultfdOpen`. */
 export type UserfaultfdVia = 'syscall' | 'device' | 'user-mode-only';
 
 export interface StressGuestOptions {

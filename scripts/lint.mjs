@@ -5,6 +5,7 @@
  *   format and lint of TypeScript   biome.json
  *   format of C++                   .clang-format, with the clang-format that npm installs
  *   types of what is not compiled   tsconfig.test.json: tests, benches, examples
+ *   reference of the API           typedoc.json: it can be made without a warning
  *   types of what esbuild compiles  lib/dashboard/page/tsconfig.json: the page that a browser runs
  *   lint of C++                     clang-tidy where it is installed, else g++ with more warnings, as errors
  *
@@ -77,6 +78,12 @@ function typesOfPage() {
   return step('types of the page', process.execPath, [script, '-p', join('lib', 'dashboard', 'page')], inRoot);
 }
 
+/** The reference is made without a warning: what it shows is documented, and what that names is in it. */
+function reference() {
+  const script = join(modules, 'typedoc', 'bin', 'typedoc');
+  return step('reference', process.execPath, [script, '--emit', 'none'], inRoot);
+}
+
 /**
  * How the build compiles each file, from gyp itself: one source of flags. Headers of others are made
  * system headers, whose warnings are not ours.
@@ -120,7 +127,8 @@ async function lintCpp() {
 
 await runScript(async () => {
   const failures = [];
-  for (const check of write ? [biome, clangFormat] : [biome, clangFormat, typesOfTests, typesOfPage, lintCpp]) {
+  const checks = [biome, clangFormat, typesOfTests, typesOfPage, reference, lintCpp];
+  for (const check of write ? [biome, clangFormat] : checks) {
     await check().catch((error) => {
       if (!(error instanceof StepError)) throw error;
       failures.push(error.message);

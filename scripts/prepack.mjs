@@ -1,5 +1,6 @@
 /**
- * npm's "prepack" script, after the build: puts the addon, stripped, where the package carries it.
+ * npm's "prepack" script, after the build: puts the addon, stripped, where the package carries it, and makes the manual
+ * page.
  *
  * The binary in prebuilds/ is for this platform and processor only; binaries for others that were put
  * beside it are left alone.
@@ -13,5 +14,6 @@ await runScript(async () => {
   mkdirSync(dirname(prebuiltAddon), { recursive: true });
   copyFileSync(builtAddon, prebuiltAddon);
   chmodSync(prebuiltAddon, 0o755);
+  await import('./man.mjs');
   await step('strip', 'strip', ['--strip-unneeded', prebuiltAddon]);
 });

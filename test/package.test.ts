@@ -119,10 +119,16 @@ describe('the tarball', { timeout: SLOW_MS }, () => {
       'binding.gyp',
       'LICENSE',
     ];
-    const docs = ['README.md', 'CHANGELOG.md', 'native/addon.cc', `prebuilds/${target}/postcopy.node`];
+    const docs = [
+      'README.md',
+      'man/postcopy.1',
+      'CHANGELOG.md',
+      'native/addon.cc',
+      `prebuilds/${target}/postcopy.node`,
+    ];
     const scripts = ['package.json', 'scripts/install.mjs', 'scripts/toolchain.mjs'];
     expect([...needed, ...docs, ...scripts].filter((path) => !paths.includes(path))).toEqual([]);
-    const known = /^(dist|native|docs|prebuilds)\/|^(binding\.gyp|LICENSE|README\.md|CHANGELOG\.md)$/;
+    const known = /^(dist|native|docs|man|prebuilds)\/|^(binding\.gyp|LICENSE|README\.md|CHANGELOG\.md)$/;
     expect(paths.filter((path) => !known.test(path) && !scripts.includes(path))).toEqual([]);
   });
 });

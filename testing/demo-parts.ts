@@ -23,11 +23,13 @@ export const demoSettings: DemoSettings = {
   transport: 'unix',
   uri: 'unix:/tmp/m.sock',
   watched: false,
+  countsLatency: false,
   recording: null,
 };
 
 export const sourceDone: SourceDone = {
   side: 'source',
+  forecast: null,
   info: {
     status: 'completed',
     totalTime: 250,

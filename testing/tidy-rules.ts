@@ -37,7 +37,7 @@ export function describeBreach(rule: Rule, { path, line, what }: Breach): string
 // --- reading ------------------------------------------------------------------------------------
 
 /** Folders that are built or installed, never part of the repository; used where there is no git. */
-const builtFolders = new Set(['node_modules', 'dist', 'build', 'build-asan', 'prebuilds', '.git', '.cache']);
+const builtFolders = new Set(['node_modules', 'man', 'dist', 'build', 'build-asan', 'prebuilds', '.git', '.cache']);
 
 function walk(root: string, folder = ''): string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
@@ -117,16 +117,19 @@ export const mayImport: Readonly<Record<string, readonly string[]>> = {
   channel: [...base, 'trace', 'threads', 'channel'],
   source: [...engine, 'source'],
   destination: [...engine, 'destination'],
-  migration: [...sides, 'migration'],
+  telemetry: [...sides, 'telemetry'],
+  migration: [...sides, 'telemetry', 'migration'],
   guest: outside,
   machine: [...outside, 'machine'],
   inspect: ['errors', 'wire', 'inspect'],
   relay: ['errors', 'channel', 'wire', 'inspect', 'relay'],
   testing: [...outside, 'relay', 'testing'],
   qmp: [...outside, 'qmp'],
+  logs: [...sides, 'logs'],
   http: ['errors', 'native', 'threads', 'channel', 'http'],
+  metrics: [...sides, 'http', 'metrics'],
   dashboard: [...outside, 'http', 'dashboard'],
-  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'http', 'dashboard', 'cli', 'index'],
+  cli: [...outside, 'inspect', 'relay', 'machine', 'qmp', 'http', 'logs', 'metrics', 'dashboard', 'cli', 'index'],
   index: [...outside, 'relay', 'machine', 'qmp'],
 };
 
@@ -251,6 +254,11 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/examples/hot-restart.test.ts': 'examples/hot-restart/',
   'test/docs/tracing.test.ts': 'docs/tracing.md',
   'test/docs/containers.test.ts': 'docs/containers.md',
+  'test/docs/convergence.test.ts': 'docs/convergence.md',
+  'test/docs/man-page.test.ts': 'scripts/man-page.mjs, the manual page',
+  'test/docs/dockerfile.test.ts': 'Dockerfile',
+  'test/docs/tutorial.test.ts': 'docs/tutorial.md',
+  'test/docs/readme.test.ts': 'README.md',
   'test/docs/qmp.test.ts': 'docs/qmp.md',
   'test/docs/postcopy-series.test.ts': 'docs/postcopy-series.md',
   'test/bench/statistics.test.ts': 'bench/statistics.ts',

@@ -3,8 +3,9 @@
  * again with growing waits, until a pause has lasted for so long that the migration is given up. For either side.
  */
 import { describeError } from '../errors.js';
-import type { Look } from './live-line.js';
-import { formatMs } from './size.js';
+import { errorFields } from '../logs/migration-fields.js';
+import type { EventDetail, Look } from './live-line.js';
+import { formatDuration, formatMs } from './size.js';
 
 /** Milliseconds from a try that failed to the next: the first such wait, and the longest, as each doubles. */
 const FIRST_WAIT_MS = 100;
@@ -31,7 +32,7 @@ export interface AutoRecoveryOptions {
   /** Whether nothing would be lost by that any more, so that it is not worth the whole wait. Never, when absent. */
   readonly isHarmless?: () => boolean;
   /** Something happened that a person should know. */
-  readonly tell: (text: string) => void;
+  readonly tell: (text: string, detail?: EventDetail) => void;
 }
 
 /** Over all pauses that have ended in a recovery, in milliseconds. */
@@ -102,8 +103,15 @@ export class AutoRecovery {
     if (this.#pause === undefined) return undefined;
     const { since, tries, reason } = this.#pause;
     const made = tries === 1 ? '1 try' : `${tries} tries`;
-    const text = `paused for ${formatMs(performance.now() - since)}, ${made} to recover: ${reason}`;
-    return { text, mark: `paused ${since} ${tries}` };
+    const ms = performance.now() - since;
+    const text = `paused for ${formatMs(ms)}, ${made} to recover, given up ${this.#untilGivenUp(ms)}: ${reason}`;
+    return { text, mark: `paused ${since} ${tries}`, fields: { pausedMs: ms, tries } };
+  }
+
+  /** Said of a pause that has lasted for so long. */
+  #untilGivenUp(pausedMs: number): string {
+    const leftMs = this.#options.forMs - pausedMs;
+    return leftMs > 0 ? `in ${formatDuration(leftMs)}` : 'now';
   }
 
   /** Does not wait for the present pause's end; nothing where there is none. */
@@ -124,7 +132,8 @@ export class AutoRecovery {
     const reason = pauseReason === undefined ? 'it was asked to' : describeError(pauseReason);
     const pause: Pause = { since: performance.now(), tries: 0, reason, over: new AbortController() };
     this.#pause = pause;
-    tell(`paused: ${reason}`);
+    const cause = pauseReason === undefined ? {} : errorFields(pauseReason);
+    tell(`paused: ${reason}`, { level: 'warn', event: 'pause', ...cause });
     if (forMs === 0) return this.#giveUp(pause);
     const deadline = setTimeout(() => this.#giveUp(pause), forMs);
     pause.over.signal.addEventListener('abort', () => clearTimeout(deadline));
@@ -158,12 +167,14 @@ export class AutoRecovery {
     this.#pausedMs += ms;
     this.#longestMs = Math.max(this.#longestMs, ms);
     this.#end();
-    this.#options.tell(`recovered after ${formatMs(ms)}`);
+    this.#options.tell(`recovered after ${formatMs(ms)}`, { event: 'recovery', pausedMs: ms });
   }
 
   #giveUp(pause: Pause): void {
     pause.over.abort();
-    this.#options.tell(`given up after ${formatMs(performance.now() - pause.since)}: ${pause.reason}`);
+    const ms = performance.now() - pause.since;
+    const detail = { level: 'error' as const, event: 'giveUp', pausedMs: ms };
+    this.#options.tell(`given up after ${formatMs(ms)}: ${pause.reason}`, detail);
     this.#options.giveUp();
   }
 

@@ -8,10 +8,11 @@ import { resolvePrefetch } from '../options.js';
 import { type BenchReport, type BenchWay, benchRow, benchTable, benchWays } from './bench-report.js';
 import { number, onInterrupt, printJson, sized } from './command-line.js';
 import { runDemo } from './demo.js';
+import { createDemoProgress, type DemoProgress } from './demo-progress.js';
 import type { DemoReport } from './demo-report.js';
 import { addHelp } from './help.js';
 import { measurePlacementRate } from './placement-rate.js';
-import { parseSize } from './size.js';
+import { formatDuration, parseSize } from './size.js';
 
 interface BenchCommandOptions {
   readonly memory: number;
@@ -26,18 +27,33 @@ const PLACEMENT_BYTES = 256 * 1024 * 1024;
 /** As a migration has it by default. */
 const DOWNTIME_LIMIT_MS = 300;
 
-async function moveOnce(way: BenchWay, options: BenchCommandOptions, interrupted: AbortSignal): Promise<DemoReport> {
+/** The progress of one migration, which says which of all of them it is, and how long the rest will take. */
+async function progressOf(way: BenchWay, done: number, of: number, began: number): Promise<DemoProgress> {
+  const progress = await createDemoProgress();
+  const leftMs = done === 0 ? undefined : ((performance.now() - began) / done) * (of - done);
+  const left = leftMs === undefined ? '' : `, ${formatDuration(leftMs)} left`;
+  progress.event(`${done + 1} of ${of}: ${way.name}${left}`);
+  return progress;
+}
+
+async function moveOnce(
+  way: BenchWay,
+  options: BenchCommandOptions,
+  interrupted: AbortSignal,
+  progress: DemoProgress,
+): Promise<DemoReport> {
   const { memory, transport, writesPerSecond } = options;
   const { precopyPasses, postcopyPreempt } = way;
   const report = await runDemo(
     {
       ...{ guest: 'stress', memory, kind: 'anonymous', blocks: 1, vcpus: 1, writesPerSecond, workingSetShare: 0.25 },
       ...{ transport, precopyPasses, postcopyPreempt, prefetch: resolvePrefetch(), autoConverge: false },
-      ...{ lanes: 0, cutEvery: null },
+      ...{ lanes: 0, cutEvery: null, countsLatency: false },
       ...{ maxBandwidth: 0, maxPostcopyBandwidth: 0, downtimeLimit: DOWNTIME_LIMIT_MS },
     },
     {},
     interrupted,
+    progress,
   );
   if (!report.verified) throw new MigrationError('GUEST_FAILED', `${way.name}: not every page holds its last write`);
   return report;
@@ -48,9 +64,15 @@ async function bench(given: BenchCommandOptions): Promise<void> {
   const { memory, transport, rounds } = options;
   const interrupted = onInterrupt();
   const reports = new Map<BenchWay, DemoReport[]>(benchWays.map((way) => [way, []]));
+  const began = performance.now();
+  let moved = 0;
   // In turn, so that whatever disturbs this host disturbs all of them.
   for (let round = 0; round < rounds; round += 1) {
-    for (const [way, done] of reports) done.push(await moveOnce(way, options, interrupted));
+    for (const [way, done] of reports) {
+      const progress = await progressOf(way, moved, rounds * benchWays.length, began);
+      done.push(await moveOnce(way, options, interrupted, progress));
+      moved += 1;
+    }
   }
   const report: BenchReport = {
     memoryBytes: memory,

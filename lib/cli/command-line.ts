@@ -38,8 +38,17 @@ export function sized(flags: string, description: string, parse: (text: string) 
   return new Option(flags, description).argParser(argument(parse)).default(parse(preset), preset);
 }
 
+let jsonIsPrinted = false;
+
+/** Prints the result; once in a process. */
 export function printJson(value: unknown): void {
+  jsonIsPrinted = true;
   process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
+/** Whether a result has been printed. */
+export function hasPrintedJson(): boolean {
+  return jsonIsPrinted;
 }
 
 /** Aborted by the first Ctrl-C or SIGTERM; the second ends this process at once, and its children see that. */

@@ -7,13 +7,17 @@ import type { PrefetchPolicy } from '../options.js';
 import { argument, EXIT_FAILURE, number, onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
 import { runDemo } from './demo.js';
+import { DemoMetrics } from './demo-metrics.js';
+import { createDemoProgress } from './demo-progress.js';
 import { demoTable } from './demo-report.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
 import { addHelp } from './help.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics } from './metrics-options.js';
 import { formatBytes, parseMs, parsePeriod, parseRate } from './size.js';
 import { addWatchOptions, openObserver, type WatchOptions } from './watch-options.js';
 
-interface DemoOptions extends GuestOptions, WatchOptions {
+interface DemoOptions extends GuestOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly transport: 'unix' | 'tcp';
   readonly precopyPasses: number;
   readonly maxBandwidth: number;
@@ -38,8 +42,9 @@ async function keepDashboard(url: string | undefined, interrupted: AbortSignal):
 async function demo(options: DemoOptions): Promise<void> {
   const { autoConverge = false, postcopyPreempt = false, cutEvery = null, prefetch, lanes, trace } = options;
   const { transport, precopyPasses, maxBandwidth, maxPostcopyBandwidth, downtimeLimit } = options;
+  const progress = await createDemoProgress(options);
   const wish = {
-    guest: chosenGuest(options),
+    guest: chosenGuest(options, progress.event),
     ...guestSettings(options),
     transport,
     precopyPasses,
@@ -51,17 +56,21 @@ async function demo(options: DemoOptions): Promise<void> {
     prefetch,
     lanes,
     cutEvery,
+    countsLatency: options.metrics !== undefined,
   };
   const interrupted = onInterrupt();
+  const metrics = new DemoMetrics();
+  const server = await openMetrics(options, () => metrics.look(), progress.event);
   const title = `demo: ${formatBytes(wish.memory)} of a ${wish.guest} guest over ${transport}`;
-  const observer = await openObserver(options, title, (text) => process.stderr.write(`${text}\n`));
+  const observer = await openObserver(options, title, progress.event);
   try {
-    const report = await runDemo(wish, { trace, observer }, interrupted);
+    const report = await runDemo(wish, { trace, observer }, interrupted, metrics.hearing(progress));
     if (options.json) printJson(report);
     else process.stdout.write(`${demoTable(report)}\n`);
     if (!report.verified) process.exitCode = EXIT_FAILURE;
     await keepDashboard(observer?.url, interrupted);
   } finally {
+    await server?.close();
     await observer?.close();
   }
 }
@@ -112,5 +121,5 @@ export function define(command: Command): void {
     .option('--trace <file>', 'write what every thread did, for ui.perfetto.dev')
     .option('--json', 'print one JSON object as the last line')
     .action(demo);
-  addWatchOptions(command);
+  addWatchOptions(addMetricsOptions(addLogOptions(command)));
 }

@@ -1,6 +1,7 @@
 /** The demo's destination process: takes the guest over, lets it run on, and checks every page. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { watchIncoming } from '../dashboard/side-watch.js';
+import { countLatency } from '../metrics/latency-histogram.js';
 import { listen } from '../migration/listen.js';
 import { demoGuests } from './demo-guest.js';
 import { lookForTheLastTime, recoverByItself, reportProgress, runSide, showSide, tell } from './demo-side.js';
@@ -10,7 +11,7 @@ const RUN_ON_MS = 200;
 
 await runSide(async (settings, cancelled) => {
   const guest = await demoGuests[settings.guest].empty(settings);
-  const { postcopyPreempt, peerTimeoutMs, prefetch, lanes } = settings;
+  const { postcopyPreempt, peerTimeoutMs, prefetch, lanes, countsLatency } = settings;
   const capabilities = { postcopyRam: true, postcopyBlocktime: true, postcopyPreempt };
   const incoming = await listen(settings.uri, {
     guest,
@@ -27,7 +28,12 @@ await runSide(async (settings, cancelled) => {
   });
   showSide(watchIncoming(incoming, () => guest.stats));
   tell({ kind: 'ready', uri: incoming.uri });
-  const stopReporting = reportProgress(() => ({ side: 'destination', info: incoming.info(), guest: guest.stats }));
+  const stopReporting = reportProgress(() => ({
+    side: 'destination',
+    info: incoming.info(),
+    guest: guest.stats,
+    ...(countsLatency ? { latency: countLatency(incoming) } : {}),
+  }));
   try {
     await incoming.finished;
     await delay(RUN_ON_MS, undefined, { signal: cancelled });

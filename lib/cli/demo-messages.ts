@@ -3,9 +3,12 @@
 import type { SideSnapshot } from '../dashboard/snapshot.js';
 import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { PlainError } from '../errors.js';
+import type { LogLevel } from '../logs/log.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import type { LatencyCounts } from '../metrics/latency-histogram.js';
 import type { StressGuestStats, StressGuestVerdict } from '../native.js';
 import type { PrefetchPolicy } from '../options.js';
+import type { Forecast } from '../source/forecast.js';
 import type { MigrationStatus } from '../source/migration-state.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import type { Recoveries } from './auto-recovery.js';
@@ -38,6 +41,8 @@ export interface DemoSettings {
   readonly recoverForMs: number;
   /** Milliseconds of silence after which the other side is lost. */
   readonly peerTimeoutMs: number;
+  /** Whether the destination tells how many of its faults took how long. */
+  readonly countsLatency: boolean;
   /** Whether its last word is to have a look at it, for a dashboard or a report. */
   readonly watched: boolean;
   /** Where this side records its trace points; null: nowhere. */
@@ -61,8 +66,15 @@ export type SideProgress =
       readonly guest: StressGuestStats;
       readonly passes: number;
       readonly recoveries: Recoveries;
+      /** Of the precopy; null where there is none, or not yet. */
+      readonly forecast: Forecast | null;
     }
-  | { readonly side: 'destination'; readonly info: IncomingInfo; readonly guest: StressGuestStats | undefined };
+  | {
+      readonly side: 'destination';
+      readonly info: IncomingInfo;
+      readonly guest: StressGuestStats | undefined;
+      readonly latency?: LatencyCounts;
+    };
 
 /** How one side ended well. */
 export type SideDone =
@@ -75,6 +87,8 @@ export type SideDone =
       /** The most that auto-converge held the guest back. */
       readonly throttledPercent: number;
       readonly recoveries: Recoveries;
+      /** The last of the precopy. */
+      readonly forecast: Forecast | null;
     }
   | {
       readonly side: 'destination';
@@ -94,6 +108,8 @@ export type FromSide =
   | { readonly kind: 'status'; readonly status: MigrationStatus }
   /** What it does now, where that takes a while. */
   | { readonly kind: 'doing'; readonly what: string }
+  /** Something happened. */
+  | { readonly kind: 'event'; readonly text: string; readonly level: LogLevel }
   /** Asked for, or of its own the last one. Null before there is anything to see. */
   | { readonly kind: 'look'; readonly snapshot: SideSnapshot | null }
   | { readonly kind: 'done'; readonly done: SideDone }

@@ -1,25 +1,34 @@
 /**
- * The demo while it runs: a few live lines on a terminal, else a plain line whenever something has
- * changed or a second has passed. Always on stderr; stdout is for the result.
+ * The demo while it runs: a few live lines on a terminal, else a plain line whenever something has changed or a second
+ * has passed, and where nothing comes for longer, how long that takes; or records of a log. Always on stderr; stdout is
+ * for the result.
  */
+import { createJsonLog } from '../logs/json-log.js';
+import { isLogged, type Log } from '../logs/log.js';
+import { incomingFields, outgoingFields } from '../logs/migration-fields.js';
 import type { SideProgress } from './demo-messages.js';
+import { forecastText } from './forecast-text.js';
+import { type EventDetail, PlainPace } from './live-line.js';
+import { defaultLogOptions, type LogOptions } from './log-options.js';
 import { incomingText, outgoingText, recoveriesText } from './migration-lines.js';
-import { formatCount } from './size.js';
+import { formatCount, formatDuration } from './size.js';
 import { type TerminalLines, terminalLines } from './terminal-lines.js';
 
-/** Milliseconds between two plain lines. */
+/** Milliseconds between two plain lines, and two times that live lines are drawn where nothing comes. */
 const PLAIN_MS = 1000;
+const LIVE_MS = 250;
 
 type SourceProgress = Extract<SideProgress, { side: 'source' }>;
 type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
 
-function sourceLine({ info, guest, passes, recoveries }: SourceProgress): string {
+function sourceLine({ info, guest, passes, recoveries, forecast }: SourceProgress): string {
   const pass = info.status === 'active' ? `, pass ${passes + 1}` : '';
   const throttle = info.cpuThrottlePercentage ? `, guest held back ${info.cpuThrottlePercentage} %` : '';
   const recovered = recoveries.count === 0 ? '' : `; recovered ${recoveriesText(recoveries)}`;
+  const foreseen = forecast === null ? '' : `; ${forecastText(forecast)}`;
   return (
     `source       ${info.status}${pass}${throttle}: ${outgoingText(info)}; ` +
-    `guest wrote ${formatCount(guest.writesHere)} pages${recovered}`
+    `guest wrote ${formatCount(guest.writesHere)} pages${recovered}${foreseen}`
   );
 }
 
@@ -28,47 +37,139 @@ function destinationLine({ info, guest }: DestinationProgress): string {
   return `destination  ${info.status}: ${incomingText(info)}; guest wrote ${wrote} pages`;
 }
 
+const lineOf = (progress: SideProgress): string =>
+  progress.side === 'source' ? sourceLine(progress) : destinationLine(progress);
+
+const fieldsOf = (progress: SideProgress) =>
+  progress.side === 'source' ? outgoingFields(progress.info) : incomingFields(progress.info);
+
 export interface DemoProgress {
   /** Something began that takes a while. */
   doing(what: string): void;
   progress(progress: SideProgress): void;
+  /** Something happened. */
+  event(text: string, detail?: EventDetail): void;
   /** No more is to come. */
   end(): void;
 }
 
-function liveProgress(update: TerminalLines): DemoProgress {
+/** What takes a while, and for how long it does already, from a second on. */
+class Doing {
+  #what = '';
+  #since = 0;
+
+  begin(what: string): void {
+    this.#what = what;
+    this.#since = performance.now();
+  }
+
+  get text(): string {
+    const ms = performance.now() - this.#since;
+    return this.#what === '' || ms < PLAIN_MS ? this.plainText : `${this.#what} … ${formatDuration(ms)}`;
+  }
+
+  get plainText(): string {
+    return this.#what === '' ? '' : `${this.#what} …`;
+  }
+}
+
+function liveProgress(update: TerminalLines, stream: NodeJS.WriteStream): DemoProgress {
   const lines = { source: '', destination: '' };
-  let doing = '';
-  const draw = () => update([doing, lines.source, lines.destination].filter((line) => line !== '').join('\n'));
+  const doing = new Doing();
+  const draw = () => update([doing.text, lines.source, lines.destination].filter((line) => line !== '').join('\n'));
+  const timer = setInterval(draw, LIVE_MS);
+  timer.unref();
   return {
     doing: (what) => {
-      doing = `${what} …`;
+      doing.begin(what);
       draw();
     },
     progress: (progress) => {
-      lines[progress.side] = progress.side === 'source' ? sourceLine(progress) : destinationLine(progress);
+      lines[progress.side] = lineOf(progress);
       draw();
     },
-    end: () => update.done(),
+    event: (text) => {
+      update.clear();
+      stream.write(`${text}\n`);
+      draw();
+    },
+    end: () => {
+      clearInterval(timer);
+      update.done();
+    },
   };
 }
 
 function plainProgress(stream: NodeJS.WriteStream): DemoProgress {
   const said = { source: { status: '', atMs: 0 }, destination: { status: '', atMs: 0 } };
+  const doing = new Doing();
+  let written = 0;
+  const write = (text: string) => {
+    written += 1;
+    stream.write(`${text}\n`);
+  };
+  // A line that comes otherwise is a sign of life too.
+  const pace = new PlainPace('');
+  let seen = 0;
+  const timer = setInterval(() => {
+    const isQuiet = written === seen;
+    if (pace.isDue(isQuiet ? 'quiet' : String(written)) && isQuiet && doing.text !== '') write(doing.text);
+    seen = written;
+  }, PLAIN_MS);
+  timer.unref();
   return {
-    doing: (what) => stream.write(`${what} …\n`),
+    doing: (what) => {
+      doing.begin(what);
+      write(doing.plainText);
+    },
     progress: (progress) => {
       const last = said[progress.side];
       const now = performance.now();
       if (progress.info.status === last.status && now - last.atMs < PLAIN_MS) return;
       said[progress.side] = { status: progress.info.status, atMs: now };
-      stream.write(`${progress.side === 'source' ? sourceLine(progress) : destinationLine(progress)}\n`);
+      write(lineOf(progress));
+    },
+    event: write,
+    end: () => clearInterval(timer),
+  };
+}
+
+/** Only what happens, and of that what is as grave as is asked for. */
+function quietProgress(stream: NodeJS.WriteStream, { logLevel }: LogOptions): DemoProgress {
+  return {
+    doing: () => {},
+    progress: () => {},
+    event: (text, { level = 'info' } = {}) => {
+      if (isLogged(level, logLevel)) stream.write(`${text}\n`);
     },
     end: () => {},
   };
 }
 
-export async function createDemoProgress(stream: NodeJS.WriteStream = process.stderr): Promise<DemoProgress> {
+function loggedProgress(log: Log): DemoProgress {
+  const said = { source: { status: '', atMs: 0 }, destination: { status: '', atMs: 0 } };
+  return {
+    doing: (what) => log('info', what, { event: 'doing' }),
+    progress: (progress) => {
+      const { side, info } = progress;
+      const last = said[side];
+      const now = performance.now();
+      const isNews = info.status !== last.status;
+      if (!isNews && now - last.atMs < PLAIN_MS) return;
+      said[side] = { status: info.status, atMs: now };
+      log(isNews ? 'info' : 'debug', info.status, { event: isNews ? 'status' : 'progress', ...fieldsOf(progress) });
+    },
+    event: (text, { level = 'info', ...fields } = {}) => log(level, text, fields),
+    end: () => {},
+  };
+}
+
+export async function createDemoProgress(
+  options: LogOptions = defaultLogOptions,
+  stream: NodeJS.WriteStream = process.stderr,
+): Promise<DemoProgress> {
+  if (options.logFormat === 'json') return loggedProgress(await createJsonLog(options.logLevel));
+  if (!isLogged('info', options.logLevel)) return quietProgress(stream, options);
   const live = await terminalLines(stream);
-  return live === undefined ? plainProgress(stream) : liveProgress(live);
+  return live === undefined ? plainProgress(stream) : liveProgress(live, stream);
 }

@@ -2,6 +2,7 @@
 import Table from 'cli-table3';
 import type { FaultInfo } from '../destination/incoming-info.js';
 import type { MemoryKind } from '../memory/ram-block.js';
+import type { Forecast } from '../source/forecast.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import { type RecoveriesReport, recoveriesReport } from './auto-recovery.js';
 import type { DemoGuestName } from './demo-guest.js';
@@ -46,6 +47,8 @@ export interface DemoReport extends RecoveriesReport {
   readonly cpuThrottlePercentage: number;
   /** How what the guest wrote in precopy was found; `none`: the switch came at once. */
   readonly dirtyTracking: OutgoingInfo['dirtyTracking'];
+  /** The last forecast of the precopy; null where it was over before there was one. */
+  readonly forecast: Forecast | null;
   /** Page writes of the guest at the source and, after the switch, at the destination. */
   readonly writes: { readonly source: number; readonly destination: number };
 }
@@ -77,6 +80,7 @@ export function demoReport(settings: Settings, source: SourceDone, destination: 
     postcopyVcpuBlocktime: info.postcopyVcpuBlocktime,
     cpuThrottlePercentage: source.throttledPercent,
     dirtyTracking: source.info.dirtyTracking,
+    forecast: source.forecast,
     writes: { source: source.guest.writesHere, destination: guest.writesHere },
     ...recoveriesReport(source.recoveries),
   };

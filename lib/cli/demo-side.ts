@@ -43,13 +43,18 @@ export function reportProgress(look: () => SideProgress): () => void {
   };
 }
 
+/** Of pauses and recoveries, which the lines of progress count. */
+function tellQuietly(text: string): void {
+  tell({ kind: 'event', text, level: 'debug' });
+}
+
 /** Has the migration recover by itself, until its user wants an end. */
 export function recoverByItself(
   migration: PausableMigration,
   cancelled: AbortSignal,
   how: Omit<AutoRecoveryOptions, 'tell'>,
 ): AutoRecovery {
-  const recovery = new AutoRecovery(migration, { ...how, tell: () => {} });
+  const recovery = new AutoRecovery(migration, { ...how, tell: tellQuietly });
   cancelled.addEventListener('abort', () => recovery.giveUpNow());
   return recovery;
 }
@@ -93,7 +98,7 @@ function endRecording(recording: TraceRecording | undefined): void {
   try {
     recording?.close();
   } catch (error) {
-    process.stderr.write(`the trace: ${describeError(error)}\n`);
+    tell({ kind: 'event', text: `the trace: ${describeError(error)}`, level: 'warn' });
   }
 }
 

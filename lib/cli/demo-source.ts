@@ -3,6 +3,7 @@ import { watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError } from '../errors.js';
 import { migrate } from '../migration/migrate.js';
 import { prepareMigration } from '../migration/prepare-migration.js';
+import type { Forecast } from '../source/forecast.js';
 import { demoGuests } from './demo-guest.js';
 import { lookForTheLastTime, recoverByItself, reportProgress, runSide, showSide, tell } from './demo-side.js';
 
@@ -28,11 +29,12 @@ await runSide(async (settings, cancelled, told) => {
   let throttledPercent = 0;
   outgoing.on('pass', (done) => {
     passes = done;
+    tell({ kind: 'event', text: `pass ${done} is done`, level: 'debug' });
   });
   outgoing.on('throttle', (percent) => {
     throttledPercent = Math.max(throttledPercent, percent);
   });
-  outgoing.on('warning', (warning) => tell({ kind: 'doing', what: describeError(warning) }));
+  outgoing.on('warning', (warning) => tell({ kind: 'event', text: describeError(warning), level: 'warn' }));
   const recovery = recoverByItself(outgoing, cancelled, {
     forMs: settings.recoverForMs,
     attempt: () => outgoing.recover(uri),
@@ -41,7 +43,12 @@ await runSide(async (settings, cancelled, told) => {
   });
   outgoing.on('status', (status) => tell({ kind: 'status', status }));
   const look = () => ({ info: outgoing.info(), guest: guest.stats, recoveries: recovery.recoveries });
-  const stopReporting = reportProgress(() => ({ side: 'source', passes, ...look() }));
+  let lastForecast: Forecast | null = null;
+  const stopReporting = reportProgress(() => {
+    const forecast = outgoing.forecast() ?? null;
+    lastForecast = forecast ?? lastForecast;
+    return { side: 'source', passes, forecast, ...look() };
+  });
   try {
     await outgoing.finished;
   } finally {
@@ -50,6 +57,6 @@ await runSide(async (settings, cancelled, told) => {
   }
   const size = guest.ramBlocks.reduce((sum, block) => sum + block.size, 0);
   lookForTheLastTime(settings);
-  tell({ kind: 'done', done: { side: 'source', memory: size, throttledPercent, ...look() } });
+  tell({ kind: 'done', done: { side: 'source', memory: size, throttledPercent, forecast: lastForecast, ...look() } });
   guest.close();
 });

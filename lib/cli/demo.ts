@@ -15,7 +15,7 @@ import { DemoCutter } from './demo-cutter.js';
 import { lookAt } from './demo-look.js';
 import { checkHugepages } from './demo-memory.js';
 import type { DemoSettings, FromSide, SideDone, ToSide } from './demo-messages.js';
-import { createDemoProgress, type DemoProgress } from './demo-progress.js';
+import type { DemoProgress } from './demo-progress.js';
 import { type DemoReport, type DestinationDone, demoReport, type SourceDone } from './demo-report.js';
 import { prepareTrace, recordingPath, type SideName, saveTrace } from './demo-trace.js';
 import { formatBytes } from './size.js';
@@ -87,6 +87,7 @@ function startSide(name: SideName, settings: DemoSettings, { progress, status }:
     if (message.kind === 'progress') progress.progress(message.progress);
     else if (message.kind === 'status') status(message.status);
     else if (message.kind === 'doing') progress.doing(`${name}: ${message.what}`);
+    else if (message.kind === 'event') progress.event(`${name}: ${message.text}`, { level: message.level, side: name });
   });
   const ready = heard((message) => (message.kind === 'ready' ? message.uri : undefined));
   const done = heard((message) => (message.kind === 'done' ? message.done : undefined));
@@ -168,8 +169,12 @@ async function run(
 }
 
 /** Makes the trace of what was recorded, however the migration went, and says where it is. */
-async function runTraced(trace: string, folder: string, migration: () => Promise<DemoReport>): Promise<DemoReport> {
-  const say = (text: string) => process.stderr.write(`${text}\n`);
+async function runTraced(
+  trace: string,
+  folder: string,
+  say: (text: string) => void,
+  migration: () => Promise<DemoReport>,
+): Promise<DemoReport> {
   await prepareTrace(trace);
   try {
     const report = await migration();
@@ -183,22 +188,22 @@ async function runTraced(trace: string, folder: string, migration: () => Promise
 }
 
 /**
- * Runs the demo; `interrupted` ends both processes. Rejects with the
- * MigrationError of the side that failed, GUEST_UNAVAILABLE or BAD_ARGUMENT.
+ * Runs the demo, which `progress` tells of until its end; `interrupted` ends both processes. With `trace`, that file is
+ * made for Perfetto. Rejects with the MigrationError of the side that failed, GUEST_UNAVAILABLE or BAD_ARGUMENT.
  */
 export async function runDemo(
   settings: DemoWish,
   { trace, observer }: DemoWatchers,
   interrupted: AbortSignal,
+  progress: DemoProgress,
 ): Promise<DemoReport> {
   if (settings.kind === 'hugetlb') checkHugepages(settings.memory, settings.blocks, probeHost().hugepages);
   const folder = await mkdtemp(join(tmpdir(), 'postcopy-'));
   try {
     const uri = settings.transport === 'unix' ? `unix:${join(folder, 'migration.sock')}` : 'tcp:127.0.0.1:0';
     const tracedIn = trace === undefined ? undefined : folder;
-    const progress = await createDemoProgress();
     const migration = () => run({ ...settings, uri, tracedIn }, progress, observer, interrupted);
-    return await (trace === undefined ? migration() : runTraced(trace, folder, migration));
+    return await (trace === undefined ? migration() : runTraced(trace, folder, progress.event, migration));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -45,14 +45,14 @@ export function addGuestOptions(command: Command, shape = ''): Command {
     .option('--working-set <share>', 'share of RAM that is rewritten', number(0.0001, 0.875, false), 0.25);
 }
 
-/** The guest that is asked for, or that there can be here; why another than might be expected is said on stderr. */
-export function chosenGuest(options: GuestOptions): DemoGuestName {
+/** The guest that is asked for, or that there can be here; why another than might be expected is told. */
+export function chosenGuest(options: GuestOptions, tell: (text: string) => void): DemoGuestName {
   const { guest, because } = chooseGuest(options, {
     kvmProblem: probeKvm().problem,
     userfaultfdVia: probeHost().userfaultfd.via,
   });
   if (because !== undefined) {
-    process.stderr.write(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})\n`);
+    tell(`the stress guest, as no KVM guest can run here: ${because.what} (${because.fix})`);
   }
   return guest;
 }

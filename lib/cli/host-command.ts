@@ -7,6 +7,8 @@ import type { Command } from 'commander';
 import type { Observer } from '../dashboard/observer.js';
 import { watchIncoming, watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
+import { errorFields } from '../logs/migration-fields.js';
+import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import type { PrefetchPolicy } from '../options.js';
 import { createCommands } from '../qmp/commands.js';
 import { GuestHost } from '../qmp/guest-host.js';
@@ -17,9 +19,12 @@ import { lanesOption, prefetchOption } from './demand-options.js';
 import { addGuestOptions } from './guest-options.js';
 import { addHelp } from './help.js';
 import { type HostGuest, type HostGuestOptions, hostGuest } from './host-guest.js';
+import { createLiveLine, type LiveLine } from './live-line.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
 import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface HostOptions extends HostGuestOptions, WatchOptions {
+interface HostOptions extends HostGuestOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly qmp: readonly string[];
   readonly qmpAnyHost?: boolean;
   readonly prefetch: PrefetchPolicy;
@@ -28,10 +33,6 @@ interface HostOptions extends HostGuestOptions, WatchOptions {
 
 /** To wait with a place to listen at that QMP tells. */
 const DEFER = 'defer';
-
-function tell(text: string): void {
-  process.stderr.write(`${text}\n`);
-}
 
 /** The QEMU whose QMP this is, and who speaks it. */
 function version(): QmpVersion {
@@ -46,9 +47,13 @@ function hold({ holds, attend }: HostGuest, { prefetch, lanes }: HostOptions): G
 }
 
 /** All or none of them. */
-async function serve(host: GuestHost, { qmp, qmpAnyHost: anyHost = false }: HostOptions): Promise<QmpServer[]> {
+async function serve(
+  host: GuestHost,
+  { qmp, qmpAnyHost: anyHost = false }: HostOptions,
+  tell: LiveLine['event'],
+): Promise<QmpServer[]> {
   const commands = createCommands(host, version());
-  const onClosed = (reason: string) => tell(`a client was closed: ${reason}`);
+  const onClosed = (reason: string) => tell(`a client was closed: ${reason}`, { level: 'warn' });
   const servers: QmpServer[] = [];
   try {
     for (const uri of qmp) {
@@ -78,28 +83,36 @@ function observe(host: GuestHost, { figures }: HostGuest, observer: Observer): v
 
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
-  const guest = await hostGuest(options, tell, interrupted);
+  const line = await createLiveLine(options);
+  const tell = line.event;
+  const guest = await hostGuest(options, line, interrupted);
   const host = hold(guest, options);
   const ended = new Promise<void>((resolve) => {
     host.on('quit', resolve);
     interrupted.addEventListener('abort', () => host.quit('host-signal'));
   });
-  host.on('warning', (warning) => tell(describeError(warning)));
-  const servers = await serve(host, options);
+  host.on('warning', (warning) => tell(describeError(warning), { level: 'warn', ...errorFields(warning) }));
+  const watched = new WatchedMigrations();
+  host.on('outgoing', (migration) => watched.outgoing(migration));
+  host.on('incoming', (migration) => watched.incoming(migration));
+  const servers = await serve(host, options, tell);
   const observer = await openObserver(options, `host of ${guest.title}`, tell);
   if (observer !== undefined) observe(host, guest, observer);
   host.on('event', (event) => {
     const { event: name, data } = event;
-    tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`);
+    tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`, { event: name, data });
     for (const server of servers) server.tell(event);
   });
+  let metrics: ServedMetrics | undefined;
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
+    metrics = await openMetrics(options, () => watched.look(), tell);
     await begin(host, guest, options);
-    for (const { uri } of servers) tell(`QMP at ${uri}`);
+    for (const { uri } of servers) tell(`QMP at ${uri}`, { event: 'listening', uri });
     await ended;
   } finally {
     await Promise.all(servers.map((server) => server.close()));
+    await metrics?.close();
     await host.close();
     await observer?.close();
     await guest.close?.();
@@ -154,5 +167,5 @@ export function define(command: Command): void {
     .addOption(prefetchOption())
     .addOption(lanesOption())
     .action(runHost);
-  addWatchOptions(command);
+  addWatchOptions(addMetricsOptions(addLogOptions(command.optionsGroup('Output:'))));
 }

@@ -7,8 +7,9 @@ import type { StressGuestStats } from '../native.js';
 import { demoGuests } from './demo-guest.js';
 import { chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
 import { HostMachine } from './host-machine.js';
-import { createLiveLine } from './live-line.js';
+import type { LiveLine } from './live-line.js';
 import { openMachine } from './open-machine.js';
+import { waitText } from './progress-text.js';
 
 export interface HostGuestOptions extends GuestOptions {
   /** True where there is no directory. */
@@ -30,20 +31,24 @@ export interface HostGuest {
   close?(): Promise<void>;
 }
 
-/** Rejects where there can be no such guest here, or no such machine. */
-export async function hostGuest(
-  options: HostGuestOptions,
-  tell: (text: string) => void,
-  signal: AbortSignal,
-): Promise<HostGuest> {
-  if (options.machine === undefined) return ownGuest(options);
-  return options.incoming === undefined ? heldMachine(options.machine, signal) : comingMachine(options.machine, tell);
+/** What takes a while is told by `line`. Rejects where there can be no such guest here, or no such machine. */
+export async function hostGuest(options: HostGuestOptions, line: LiveLine, signal: AbortSignal): Promise<HostGuest> {
+  try {
+    if (options.machine === undefined) return await ownGuest(options, line);
+    if (options.incoming === undefined) return await heldMachine(options.machine, line, signal);
+    return await comingMachine(options.machine, line.event);
+  } finally {
+    line.end();
+  }
 }
 
-async function ownGuest(options: HostGuestOptions): Promise<HostGuest> {
-  const name = chosenGuest(options);
+async function ownGuest(options: HostGuestOptions, line: LiveLine): Promise<HostGuest> {
+  const name = chosenGuest(options, line.event);
   const { create, empty } = demoGuests[name];
   const isRoom = options.incoming !== undefined;
+  const began = performance.now();
+  const mark = isRoom ? 'making room for the guest' : 'making the guest';
+  line.follow(() => ({ text: waitText(mark, performance.now() - began), mark }));
   const guest = await (isRoom ? empty : create)(guestSettings(options));
   return {
     title: `a ${name} guest`,
@@ -53,19 +58,14 @@ async function ownGuest(options: HostGuestOptions): Promise<HostGuest> {
   };
 }
 
-async function heldMachine(directory: string | true, signal: AbortSignal): Promise<HostGuest> {
+async function heldMachine(directory: string | true, line: LiveLine, signal: AbortSignal): Promise<HostGuest> {
   if (directory === true) {
     throw new MigrationError('BAD_ARGUMENT', '--machine without a directory holds nothing', {
       hint: 'name the directory that the machine is kept in, or wait for one with --incoming',
     });
   }
-  const line = await createLiveLine();
-  try {
-    const saved = await openMachine(directory, line, { signal });
-    return { title: `the machine in ${directory}`, holds: { guest: new ParkedMachine(saved) }, runs: false };
-  } finally {
-    line.end();
-  }
+  const saved = await openMachine(directory, line, { signal });
+  return { title: `the machine in ${directory}`, holds: { guest: new ParkedMachine(saved) }, runs: false };
 }
 
 async function comingMachine(directory: string | true, tell: (text: string) => void): Promise<HostGuest> {

@@ -5,6 +5,7 @@
 import type { IncomingMigration } from '../destination/incoming.js';
 import { describeError, MigrationError } from '../errors.js';
 import type { MachineSaver } from '../machine/machine-saver.js';
+import type { EventDetail } from './live-line.js';
 import { formatCount } from './size.js';
 
 export const lossPolicies = ['exit', 'freeze', 'poison'] as const;
@@ -14,7 +15,7 @@ export interface LostMachineOptions {
   readonly policy: LossPolicy;
   /** Where the half is kept, if anywhere. */
   readonly directory: string | undefined;
-  readonly tell: (text: string) => void;
+  readonly tell: (text: string, detail?: EventDetail) => void;
 }
 
 export class LostMachine {
@@ -57,7 +58,14 @@ export class LostMachine {
     const { lost } = this.#incoming.info();
     if (lost !== undefined) {
       const { policy, tell } = this.#options;
-      tell(`the machine had been handed over and is lost: ${formatCount(lost.missingPages)} of its pages had not come`);
+      tell(
+        `the machine had been handed over and is lost: ${formatCount(lost.missingPages)} of its pages had not come`,
+        {
+          level: 'error',
+          event: 'lost',
+          missingPages: lost.missingPages,
+        },
+      );
       await this.#keep();
       if (policy === 'freeze' && !isCancelled(error)) {
         tell('its memory is frozen: who reads a missing page waits, until Ctrl-C');
@@ -69,7 +77,7 @@ export class LostMachine {
 
   /** Once; a failure is told, and changes nothing else. */
   #keep(): Promise<void> {
-    this.#keeping ??= this.#save().catch((error) => this.#options.tell(describeError(error)));
+    this.#keeping ??= this.#save().catch((error) => this.#options.tell(describeError(error), { level: 'error' }));
     return this.#keeping;
   }
 

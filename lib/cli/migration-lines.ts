@@ -3,14 +3,16 @@ import type { LatencySummary } from '../destination/fault-latency.js';
 import type { IncomingInfo } from '../destination/incoming-info.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import type { Recoveries } from './auto-recovery.js';
+import { leftText } from './progress-text.js';
 import { formatBytes, formatCount, formatMs, formatUs } from './size.js';
 
-/** `1,234 pages sent (4.8 MiB, 12 MiB/s), 91 MiB to go`. */
-export function outgoingText({ ram, totalTime }: OutgoingInfo): string {
-  const rate = totalTime > 0 ? formatBytes((ram.transferred / totalTime) * 1000) : '0 B';
+/** `1,234 pages sent (4.8 MiB, 12 MiB/s), 91 MiB to go, 8 s left`: at the present rate. */
+export function outgoingText({ ram }: OutgoingInfo): string {
+  const rate = (ram.mbps * 1e6) / 8;
   return (
     `${formatCount(ram.normal + ram.duplicate)} pages sent ` +
-    `(${formatBytes(ram.transferred)}, ${rate}/s), ${formatBytes(ram.remaining)} to go`
+    `(${formatBytes(ram.transferred)}, ${formatBytes(rate)}/s), ` +
+    `${formatBytes(ram.remaining)} to go${leftText(ram.remaining, rate)}`
   );
 }
 

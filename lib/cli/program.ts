@@ -20,6 +20,11 @@ export const commands: readonly CommandEntry[] = [
     load: () => import('./probe-command.js'),
   },
   {
+    name: 'forecast',
+    description: 'whether a precopy of a guest would end, and what would make it end',
+    load: () => import('./forecast-command.js'),
+  },
+  {
     name: 'demo',
     description: 'migrate a running guest between two processes, and check that nothing was lost',
     load: () => import('./demo-command.js'),
@@ -59,6 +64,11 @@ export const commands: readonly CommandEntry[] = [
     description: 'make a whole machine of the two halves that a postcopy left which was given up',
     load: () => import('./reconcile-command.js'),
   },
+  {
+    name: 'completion',
+    description: 'print a script that has bash, zsh or fish complete these commands',
+    load: () => import('./completion-command.js'),
+  },
 ];
 
 const FIRST_STEPS = `
@@ -68,8 +78,16 @@ writes all the while, and what is to be set where it can't be made:
   $ postcopy demo
   $ postcopy probe`;
 
+export interface ProgramOptions {
+  /** Whether what is wrong with a command line is written to stderr. True when absent. */
+  readonly tellsErrors?: boolean;
+}
+
 /** Of commands that are not among `names` there is no more than their name: loading all would take half a second. */
-export async function createProgram(names: readonly string[]): Promise<Command> {
+export async function createProgram(
+  names: readonly string[],
+  { tellsErrors = true }: ProgramOptions = {},
+): Promise<Command> {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
@@ -81,6 +99,7 @@ export async function createProgram(names: readonly string[]): Promise<Command> 
     .exitOverride()
     .configureHelp(helpLayout)
     .configureOutput({
+      ...(tellsErrors ? {} : { writeErr: () => {} }),
       outputError: (text, write) => write(text.replace(/^error:/, stderrColours.red('postcopy:'))),
     })
     .showHelpAfterError('(see "postcopy --help")')

@@ -7,7 +7,9 @@ import type { Observer } from '../dashboard/observer.js';
 import { watchIncoming } from '../dashboard/side-watch.js';
 import type { IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
+import { incomingFields } from '../logs/migration-fields.js';
 import { MachineSaver } from '../machine/machine-saver.js';
+import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import { listen } from '../migration/listen.js';
 import type { PrefetchPolicy } from '../options.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
@@ -15,12 +17,15 @@ import { onInterrupt, printJson } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
 import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
 import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
-import { receiveLook, receiveReport, receiveText } from './receive-report.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
+import { RateMeter } from './progress-text.js';
+import { awaitingLook, receiveLook, receiveReport, receiveText } from './receive-report.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface ReceiveOptions extends RecoveryOptions, WatchOptions {
+interface ReceiveOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly save?: string;
   readonly like?: string;
   readonly postcopy: boolean;
@@ -32,16 +37,16 @@ interface ReceiveOptions extends RecoveryOptions, WatchOptions {
   readonly json?: boolean;
 }
 
-/** Shows how far it is, with the rate since the last look. */
+/** Shows how far it is, from the wait for a source on. */
 function follow(line: LiveLine, incoming: IncomingMigration, recovery: AutoRecovery, saver: MachineSaver): void {
-  let last = { at: performance.now(), transferred: 0 };
+  const began = performance.now();
+  const stream = new RateMeter();
+  const reading = new RateMeter();
   line.follow(() => {
     const info = incoming.info();
-    const next = { at: performance.now(), transferred: info.ram.transferred };
-    const ms = next.at - last.at;
-    const rate = ms > 0 ? ((next.transferred - last.transferred) / ms) * 1000 : 0;
-    last = next;
-    return recovery.look() ?? receiveLook(info, saver.progress, rate);
+    const rates = { stream: stream.look(info.ram.transferred), reading: reading.look(saver.progress.done) };
+    if (info.status === 'setup') return awaitingLook(incoming.uri, performance.now() - began);
+    return recovery.look() ?? receiveLook(info, saver.progress, rates);
   });
 }
 
@@ -50,13 +55,14 @@ function attend(incoming: IncomingMigration, lost: LostMachine, { recoverFor }: 
   const times = { connectedAt: performance.now() };
   incoming.on('status', (status) => {
     if (status === 'active') times.connectedAt = performance.now();
-    if (!isOfPause(status)) line.event(status === 'active' ? 'a source has connected' : status);
+    const detail = { event: 'status', ...incomingFields(incoming.info()), status };
+    if (!isOfPause(status)) line.event(status === 'active' ? 'a source has connected' : status, detail);
   });
   const recovery = new AutoRecovery(incoming, {
     forMs: toMs(recoverFor),
     attempt: async () => line.event(`listening for its recovery at ${await incoming.recover()}`),
     giveUp: () => lost.giveUp(),
-    tell: (text) => line.event(text),
+    tell: line.event,
   });
   return { times, recovery };
 }
@@ -69,6 +75,7 @@ async function receive(
   line: LiveLine,
   observer: Observer | undefined,
   interrupted: AbortSignal,
+  watched: WatchedMigrations,
 ): Promise<void> {
   const { postcopy: postcopyRam, postcopyPreempt = false, blocktime = false } = options;
   const postcopyBlocktime = blocktime || observer !== undefined;
@@ -80,10 +87,11 @@ async function receive(
     lanes: options.lanes,
     signal: interrupted,
   });
-  line.event(`listening at ${incoming.uri}`);
+  watched.incoming(incoming);
+  line.event(`listening at ${incoming.uri}`, { event: 'listening', uri: incoming.uri });
   const isObserved = endRun(observer?.begin([watchIncoming(incoming).look]), incoming.finished);
   const { onLost: policy, save: directory, json = false } = options;
-  const lost = new LostMachine(incoming, saver, { policy, directory, tell: (text) => line.event(text) });
+  const lost = new LostMachine(incoming, saver, { policy, directory, tell: line.event });
   const { times, recovery } = attend(incoming, lost, options, line);
   follow(line, incoming, recovery, saver);
   try {
@@ -92,7 +100,7 @@ async function receive(
     line.end();
     await isObserved;
     await lost.settle(error, interrupted);
-    if (directory !== undefined && !lost.isKept) line.event(`nothing is saved in ${directory}`);
+    if (directory !== undefined && !lost.isKept) line.event(`nothing is saved in ${directory}`, { level: 'error' });
     throw error;
   }
   const completedAt = performance.now();
@@ -115,18 +123,22 @@ async function receive(
 
 async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
   const interrupted = onInterrupt();
-  const line = await createLiveLine();
+  const line = await createLiveLine(options);
   const { save: directory, like } = options;
   const saver = await MachineSaver.create({
     ...(directory === undefined ? {} : { directory }),
     ...(like === undefined ? {} : { like }),
   });
+  const watched = new WatchedMigrations();
+  let metrics: ServedMetrics | undefined;
   let observer: Observer | undefined;
   try {
-    observer = await openObserver(options, `receive at ${uri}`, (text) => line.event(text));
-    await receive(uri, options, saver, line, observer, interrupted);
+    metrics = await openMetrics(options, () => watched.look(), line.event);
+    observer = await openObserver(options, `receive at ${uri}`, line.event);
+    await receive(uri, options, saver, line, observer, interrupted, watched);
   } finally {
     line.end();
+    await metrics?.close();
     await observer?.close();
     await saver.close();
   }
@@ -184,6 +196,8 @@ export function define(command: Command): void {
         .default('exit'),
     )
     .action(runReceive);
-  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
-  addWatchOptions(command);
+  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
+    '--json',
+    'print one JSON object as the last line',
+  );
 }

@@ -1,9 +1,11 @@
 /** What `postcopy receive` says: its line while it runs, and the JSON or the lines at its end. Pure. */
 import type { IncomingInfo } from '../destination/incoming-info.js';
+import { incomingFields } from '../logs/migration-fields.js';
 import type { ReceivedMachineInfo } from '../machine/machine-saver.js';
 import { type Recoveries, type RecoveriesReport, recoveriesReport } from './auto-recovery.js';
 import type { Look } from './live-line.js';
 import { incomingText, latencyText, recoveriesText } from './migration-lines.js';
+import { amountText, waitText } from './progress-text.js';
 import { formatBytes, formatCount, formatMs } from './size.js';
 
 /** How long it took, in milliseconds. */
@@ -63,17 +65,36 @@ export function receiveReport(
   };
 }
 
-/** `progress`: bytes of RAM that were read. `bytesPerSecond`: of the stream, since the last look. */
+/** Bytes a second, since the last looks. */
+export interface ReceiveRates {
+  /** Of the stream. */
+  readonly stream: number;
+  /** Of the RAM that is read. */
+  readonly reading: number;
+}
+
+/** `progress`: bytes of RAM that were read. */
 export function receiveLook(
   info: IncomingInfo,
   progress: { readonly done: number; readonly total: number },
-  bytesPerSecond: number,
+  rates: ReceiveRates,
 ): Look {
-  const read = `${formatBytes(progress.done)} of ${formatBytes(progress.total)} of RAM read`;
+  const read = `RAM read: ${amountText(progress.done, progress.total, rates.reading)}`;
   return {
-    text: `${info.status}: ${incomingText(info)}; ${formatBytes(bytesPerSecond)}/s; ${read}`,
+    text: `${info.status}: ${incomingText(info)}; ${formatBytes(rates.stream)}/s; ${read}`,
     mark: `${info.status} ${info.ram.transferred} ${progress.done}`,
+    fields: {
+      ...incomingFields(info),
+      bytesPerSecond: rates.stream,
+      readBytes: progress.done,
+      ofBytes: progress.total,
+    },
   };
+}
+
+/** Nobody has connected yet. */
+export function awaitingLook(uri: string, ms: number): Look {
+  return { text: waitText(`waiting for a source at ${uri}`, ms), mark: 'waiting', fields: { uri, waitedMs: ms } };
 }
 
 export function receiveText(report: ReceiveReport): string {

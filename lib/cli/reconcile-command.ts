@@ -7,6 +7,7 @@ import { reconcileHalves } from '../machine/reconcile.js';
 import { onInterrupt, printJson } from './command-line.js';
 import { addHelp } from './help.js';
 import { createLiveLine } from './live-line.js';
+import { RateMeter } from './progress-text.js';
 import { reconcileLook, reconcileReport, reconcileText } from './reconcile-report.js';
 
 interface ReconcileCommandOptions {
@@ -21,7 +22,8 @@ async function runReconcile(destination: string, source: string, options: Reconc
   const began = performance.now();
   let done = 0;
   let total = 0;
-  line.follow(() => reconcileLook(done, total));
+  const meter = new RateMeter();
+  line.follow(() => reconcileLook(done, total, meter.look(done)));
   const onProgress = (bytes: number, ofBytes: number) => {
     done = bytes;
     total = ofBytes;

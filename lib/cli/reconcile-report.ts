@@ -1,6 +1,7 @@
 /** What `postcopy reconcile` says: its line while it runs, and the JSON or the lines at its end. Pure. */
 import type { Reconciled, ReconciledBlock } from '../machine/reconcile.js';
 import type { Look } from './live-line.js';
+import { amountText } from './progress-text.js';
 import { formatBytes, formatCount, formatMs } from './size.js';
 
 /** The contract of `postcopy reconcile --json`: lengths in bytes, times in milliseconds. */
@@ -29,9 +30,9 @@ export function reconcileReport(reconciled: Reconciled, totalTimeMs: number): Re
   return { machine, runState, blocks, pages, deviceStateBytes, totalTimeMs, saved };
 }
 
-export function reconcileLook(done: number, total: number): Look {
-  const share = total > 0 ? ` (${Math.floor((done / total) * 100)} %)` : '';
-  return { text: `writing RAM: ${formatBytes(done)} of ${formatBytes(total)}${share}`, mark: String(done) };
+/** `bytesPerSecond`: since the last looks. */
+export function reconcileLook(done: number, total: number, bytesPerSecond: number): Look {
+  return { text: `writing RAM: ${amountText(done, total, bytesPerSecond)}`, mark: String(done) };
 }
 
 export function reconcileText(report: ReconcileReport): string {

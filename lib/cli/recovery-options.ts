@@ -1,6 +1,8 @@
 /** Options that `receive` and `send` have in common: for how long they recover, and what they take for a lost peer. */
 import type { Command } from 'commander';
-import { number } from './command-line.js';
+import { MigrationError } from '../errors.js';
+import { sized } from './command-line.js';
+import { parseSeconds } from './size.js';
 
 export interface RecoveryOptions {
   /** Seconds that a pause may last; 0: none is waited for. */
@@ -10,22 +12,32 @@ export interface RecoveryOptions {
 }
 
 const SECONDS_MAX = 2_000_000;
-const RECOVER_FOR_SECONDS = 60;
-const PEER_TIMEOUT_SECONDS = 30;
+
+/** Throws BAD_ARGUMENT. */
+function pauseSeconds(text: string): number {
+  const seconds = parseSeconds(text);
+  if (seconds <= SECONDS_MAX) return seconds;
+  throw new MigrationError('BAD_ARGUMENT', `"${text}" is too long`, { hint: `give at most ${SECONDS_MAX} seconds` });
+}
 
 export function addRecoveryOptions(command: Command): Command {
   return command
-    .option(
-      '--recover-for <seconds>',
-      'how long a postcopy whose connection is lost is tried to be recovered, each time; 0: not at all',
-      number(0, SECONDS_MAX, false),
-      RECOVER_FOR_SECONDS,
+    .addOption(
+      sized(
+        '--recover-for <time>',
+        'how long a postcopy whose connection is lost is tried to be recovered, each time, such as 90s or 5min; ' +
+          '0: not at all',
+        pauseSeconds,
+        '60s',
+      ),
     )
-    .option(
-      '--peer-timeout <seconds>',
-      'a peer that is silent for so long in postcopy is lost; 0: it may be silent for ever',
-      number(0, SECONDS_MAX, false),
-      PEER_TIMEOUT_SECONDS,
+    .addOption(
+      sized(
+        '--peer-timeout <time>',
+        'a peer that is silent for so long in postcopy is lost; 0: it may be silent for ever',
+        pauseSeconds,
+        '30s',
+      ),
     );
 }
 

@@ -4,17 +4,20 @@
  * interrupted.
  */
 import { type Command, Option } from 'commander';
+import { errorFields } from '../logs/migration-fields.js';
 import type { ConnectionStats } from '../relay/connection.js';
 import { type CutHow, type Direction, directions, type Fault } from '../relay/faults.js';
 import { MessageLog } from '../relay/message-log.js';
 import { createRelay, type Relay, type RelayStats } from '../relay/relay.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, eachArgument, number, onInterrupt, printJson, sized } from './command-line.js';
+import { failureReport } from './failure.js';
 import { type Corruption, type FaultPlace, faultText, parseCorruption, parsePlace } from './fault-arguments.js';
 import { addHelp } from './help.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
 import { createRelayProgress, type RelayProgress } from './relay-progress.js';
 import { formatBytes, formatMs, parseMs, parseRate, parseSize } from './size.js';
 
-interface RelayCommandOptions {
+interface RelayCommandOptions extends LogOptions {
   readonly record?: string;
   readonly rate: number;
   readonly delay: number;
@@ -45,7 +48,8 @@ function faultsOf(options: RelayCommandOptions): Fault[] {
 
 /** Says what happens to the connections. */
 function narrate(relay: Relay, to: string, progress: RelayProgress): void {
-  const tell = (stats: ConnectionStats, what: string) => progress.event(`connection ${stats.connection}: ${what}`);
+  const tell = (stats: ConnectionStats, what: string) =>
+    progress.event(`connection ${stats.connection}: ${what}`, { ...stats });
   relay.on('waiting', (stats) => tell(stats, `nobody at ${to} yet, trying again`));
   relay.on('open', (stats) => tell(stats, 'open'));
   relay.on('fault', (stats, fault) => tell(stats, faultText(fault)));
@@ -61,7 +65,8 @@ function ending(relay: Relay, keep: boolean, interrupted: AbortSignal, progress:
     interrupted.addEventListener('abort', () => resolve());
     relay.on('idle', () => keep || resolve());
     relay.on('failed', (stats, error) => {
-      if (keep) progress.event(`connection ${stats.connection}: ${error.message}`);
+      if (keep)
+        progress.event(`connection ${stats.connection}: ${error.message}`, { level: 'error', ...errorFields(error) });
       else reject(error);
     });
   });
@@ -77,7 +82,7 @@ function report(stats: RelayStats, ms: number, recorded: string | undefined): st
 
 async function runRelay(from: string, to: string, options: RelayCommandOptions): Promise<void> {
   const interrupted = onInterrupt();
-  const progress = await createRelayProgress();
+  const progress = await createRelayProgress(options);
   const { rate, delay: delayMs, jitter: jitterMs, seed, buffer: bufferBytes, connectTimeout, record } = options;
   const { keep = false, decode = false, json = false } = options;
   const relay = await createRelay(from, to, {
@@ -87,24 +92,28 @@ async function runRelay(from: string, to: string, options: RelayCommandOptions):
   progress.event(`listening at ${relay.uri}, for ${to}`);
   narrate(relay, to, progress);
   relay.on('warning', (error) => {
-    progress.event(`no longer recorded or decoded: ${error.message}`);
+    progress.event(`no longer recorded or decoded: ${error.message}`, { level: 'error', ...errorFields(error) });
     process.exitCode = EXIT_FAILURE;
   });
   // Lines of records and a line of numbers don't go together on a terminal.
   if (decode) logMessages(relay);
-  else progress.follow(() => relay.stats);
+  else progress.follow(relay.uri, () => relay.stats);
   const started = performance.now();
+  let failure: unknown;
   try {
     await ending(relay, keep, interrupted, progress);
-  } finally {
-    await relay.close();
-    progress.end();
-    const { stats, recordedAt } = relay;
-    for (const fault of stats.faultsLeft) progress.event(`this did not happen: ${faultText(fault)}`);
-    const ms = performance.now() - started;
-    if (json) printJson({ ...stats, seconds: ms / 1000, recorded: recordedAt ?? null });
-    else process.stdout.write(`${report(stats, ms, recordedAt)}\n`);
+  } catch (error) {
+    failure = error;
   }
+  await relay.close();
+  progress.end();
+  const { stats, recordedAt } = relay;
+  for (const fault of stats.faultsLeft) progress.event(`this did not happen: ${faultText(fault)}`, { level: 'warn' });
+  const ms = performance.now() - started;
+  const failed = failure === undefined ? {} : failureReport(failure);
+  if (json) printJson({ ...stats, seconds: ms / 1000, recorded: recordedAt ?? null, ...failed });
+  else process.stdout.write(`${report(stats, ms, recordedAt)}\n`);
+  if (failure !== undefined) throw failure;
   if (interrupted.aborted) process.exitCode = EXIT_INTERRUPTED;
 }
 
@@ -158,4 +167,5 @@ export function define(command: Command): void {
     .option('--decode', 'print a line for each record and message that passes')
     .option('--json', 'print one JSON object as the last line')
     .action(runRelay);
+  addLogOptions(command);
 }

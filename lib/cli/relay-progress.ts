@@ -3,43 +3,53 @@
  * terminal, else a plain one each second in which something passed. Always on stderr.
  */
 import type { RelayStats } from '../relay/relay.js';
-import { createLiveLine } from './live-line.js';
+import { createLiveLine, type EventDetail } from './live-line.js';
+import { defaultLogOptions, type LogOptions } from './log-options.js';
+import { RateMeter, waitText } from './progress-text.js';
 import { formatBytes } from './size.js';
 
+/** Bytes a second each way, since the last looks. */
+export interface RelayRates {
+  readonly s2d: number;
+  readonly d2s: number;
+}
+
 /** `12 MiB to the destination, 4.0 MiB/s; 908 B back, 0 B/s; 2 of 3 connections open`. */
-export function relayLine(stats: RelayStats, before: RelayStats | undefined, ms: number): string {
-  const rate = (direction: 's2d' | 'd2s') =>
-    formatBytes(ms > 0 ? ((stats[direction] - (before?.[direction] ?? 0)) / ms) * 1000 : 0);
+export function relayLine(stats: RelayStats, rates: RelayRates): string {
   const open = stats.connections.filter(({ state }) => ['dialling', 'open', 'stalled'].includes(state)).length;
   return (
-    `${formatBytes(stats.s2d)} to the destination, ${rate('s2d')}/s; ` +
-    `${formatBytes(stats.d2s)} back, ${rate('d2s')}/s; ` +
+    `${formatBytes(stats.s2d)} to the destination, ${formatBytes(rates.s2d)}/s; ` +
+    `${formatBytes(stats.d2s)} back, ${formatBytes(rates.d2s)}/s; ` +
     `${open} of ${stats.connections.length} connections open`
   );
 }
 
 export interface RelayProgress {
   /** Something happened. */
-  event(text: string): void;
-  /** From now on looks at the numbers now and then, until {@link end}. */
-  follow(stats: () => RelayStats): void;
+  event(text: string, detail?: EventDetail): void;
+  /** From now on looks at the numbers now and then, until {@link end}; `uri`: where it listens. */
+  follow(uri: string, stats: () => RelayStats): void;
   end(): void;
 }
 
 export async function createRelayProgress(
+  options: LogOptions = defaultLogOptions,
   stream: NodeJS.WriteStream = process.stderr,
   now: () => number = () => performance.now(),
 ): Promise<RelayProgress> {
-  const line = await createLiveLine(stream);
+  const line = await createLiveLine(options, stream);
   return {
     event: line.event,
-    follow: (stats) => {
-      let last = { at: now(), stats: stats() };
+    follow: (uri, stats) => {
+      const began = now();
+      const meters = { s2d: new RateMeter(now), d2s: new RateMeter(now) };
       line.follow(() => {
-        const next = { at: now(), stats: stats() };
-        const text = relayLine(next.stats, last.stats, next.at - last.at);
-        last = next;
-        return { text, mark: `${next.stats.s2d} ${next.stats.d2s}` };
+        const next = stats();
+        const { s2d, d2s, connections } = next;
+        const rates = { s2d: meters.s2d.look(s2d), d2s: meters.d2s.look(d2s) };
+        const isWaiting = connections.length === 0;
+        const text = isWaiting ? waitText(`waiting for a source at ${uri}`, now() - began) : relayLine(next, rates);
+        return { text, mark: `${s2d} ${d2s} ${connections.length}`, fields: { s2d, d2s, rates } };
       });
     },
     end: line.end,

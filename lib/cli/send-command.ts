@@ -7,9 +7,11 @@ import type { Command } from 'commander';
 import type { Observer } from '../dashboard/observer.js';
 import { watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
+import { errorFields, outgoingFields } from '../logs/migration-fields.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
 import type { SavedMachine } from '../machine/saved-machine.js';
+import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import { migrate } from '../migration/migrate.js';
 import { type PreparedMigration, prepareMigration } from '../migration/prepare-migration.js';
 import type { OutgoingMigration } from '../source/outgoing.js';
@@ -18,13 +20,15 @@ import { onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption } from './demand-options.js';
 import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
+import { addLogOptions, type LogOptions } from './log-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
 import { openMachine } from './open-machine.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
-import { sendLook, sendReport, sendText } from './send-report.js';
+import { connectingLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
 import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
-interface SendOptions extends RecoveryOptions, WatchOptions {
+interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly from: string;
   readonly postcopy?: boolean;
   readonly postcopyPreempt?: boolean;
@@ -71,8 +75,11 @@ async function send(
   line: LiveLine,
   observer: Observer | undefined,
   signal: AbortSignal,
+  watched: WatchedMigrations,
 ): Promise<void> {
   const { postcopy = false, postcopyPreempt = false, maxBandwidth, maxPostcopyBandwidth, json = false } = options;
+  const began = performance.now();
+  line.follow(() => connectingLook(uri, performance.now() - began));
   const outgoing = await migrate(machine, uri, {
     // In a precopy the destination is heard as well: what was sent may not be what it can take.
     capabilities: { postcopyRam: postcopy, postcopyPreempt, returnPath: true },
@@ -83,17 +90,20 @@ async function send(
     prepared,
     signal,
   });
+  watched.outgoing(outgoing);
   outgoing.on('status', (status) => {
-    if (!isOfPause(status)) line.event(status);
+    const detail = { event: 'status', ...outgoingFields(outgoing.info()), status };
+    if (!isOfPause(status)) line.event(status, detail);
   });
-  outgoing.on('warning', (warning) => line.event(describeError(warning)));
+  outgoing.on('pass', (passes) => line.event(`pass ${passes} is done`, { level: 'debug', event: 'pass', passes }));
+  outgoing.on('warning', (warning) => line.event(describeError(warning), { level: 'warn', ...errorFields(warning) }));
   const isObserved = endRun(observer?.begin([watchOutgoing(outgoing).look]), outgoing.finished);
   const recovery = new AutoRecovery(outgoing, {
     forMs: toMs(options.recoverFor),
     attempt: () => outgoing.recover(options.recoverUri ?? uri),
     giveUp: () => outgoing.giveUp(),
     isHarmless: () => outgoing.hasPlacedAll,
-    tell: (text) => line.event(text),
+    tell: line.event,
   });
   signal.addEventListener('abort', () => recovery.giveUpNow());
   line.follow(() => recovery.look() ?? sendLook(outgoing.info()));
@@ -115,19 +125,23 @@ async function send(
 
 async function runSend(uri: string, options: SendOptions): Promise<void> {
   const signal = onInterrupt();
-  const line = await createLiveLine();
+  const line = await createLiveLine(options);
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
+  const watched = new WatchedMigrations();
+  let metrics: ServedMetrics | undefined;
   let observer: Observer | undefined;
   try {
-    observer = await openObserver(options, `send to ${uri}`, (text) => line.event(text));
+    metrics = await openMetrics(options, () => watched.look(), line.event);
+    observer = await openObserver(options, `send to ${uri}`, line.event);
     const opening = openMachine(options.from, line, { verify: options.verify, signal });
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;
-    await send(uri, options, machine, prepared, remainderDirectory, line, observer, signal);
+    await send(uri, options, machine, prepared, remainderDirectory, line, observer, signal, watched);
   } finally {
     line.end();
+    await metrics?.close();
     await observer?.close();
     await remainderDirectory?.remove();
   }
@@ -182,6 +196,8 @@ export function define(command: Command): void {
       'keep there, new or empty, what a destination that has lost the machine may not have',
     )
     .action(runSend);
-  addRecoveryOptions(command).optionsGroup('Output:').option('--json', 'print one JSON object as the last line');
-  addWatchOptions(command);
+  addWatchOptions(addMetricsOptions(addLogOptions(addRecoveryOptions(command).optionsGroup('Output:')))).option(
+    '--json',
+    'print one JSON object as the last line',
+  );
 }

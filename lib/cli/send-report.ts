@@ -1,9 +1,11 @@
 /** What `postcopy send` says: its line while it runs, and the JSON or the lines at its end. Pure. */
+import { outgoingFields } from '../logs/migration-fields.js';
 import type { Manifest } from '../machine/manifest.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import { type Recoveries, type RecoveriesReport, recoveriesReport } from './auto-recovery.js';
 import type { Look } from './live-line.js';
 import { outgoingText, recoveriesText } from './migration-lines.js';
+import { amountText, waitText } from './progress-text.js';
 import { formatBytes, formatCount, formatMs } from './size.js';
 
 /** The contract of `postcopy send --json`: times in milliseconds. */
@@ -32,21 +34,27 @@ export function sendReport(
   return { status, postcopy, machine, runState, ram, ...times, ...recoveriesReport(recoveries) };
 }
 
-/** Milliseconds to go at the present rate; undefined while nothing moves. */
-function remainingMs({ ram }: OutgoingInfo): number | undefined {
-  return ram.mbps > 0 ? (ram.remaining * 8) / (ram.mbps * 1000) : undefined;
-}
-
 export function sendLook(info: OutgoingInfo): Look {
   const { ram, status } = info;
-  const ms = remainingMs(info);
-  const time = ms === undefined ? '' : ` in about ${formatMs(ms)}`;
   const asked = ram.postcopyRequests > 0 ? `; ${formatCount(ram.postcopyRequests)} pages were asked for` : '';
-  return { text: `${status}: ${outgoingText(info)}${time}${asked}`, mark: `${status} ${ram.transferred}` };
+  return {
+    text: `${status}: ${outgoingText(info)}${asked}`,
+    mark: `${status} ${ram.transferred}`,
+    fields: outgoingFields(info),
+  };
 }
 
-export function loadLook(done: number, total: number): Look {
-  return { text: `reading RAM: ${formatBytes(done)} of ${formatBytes(total)}`, mark: String(done) };
+export function connectingLook(uri: string, ms: number): Look {
+  return { text: waitText(`connecting to ${uri}`, ms), mark: 'connecting', fields: { uri, waitedMs: ms } };
+}
+
+/** `bytesPerSecond`: since the last looks. */
+export function loadLook(done: number, total: number, bytesPerSecond: number): Look {
+  return {
+    text: `reading RAM: ${amountText(done, total, bytesPerSecond)}`,
+    mark: String(done),
+    fields: { readBytes: done, ofBytes: total, bytesPerSecond },
+  };
 }
 
 export function sendText(report: SendReport): string {

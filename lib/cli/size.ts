@@ -30,17 +30,34 @@ export function parseRate(text: string): number {
   } catch {
     // said below, with what a rate looks like
   }
-  throw new MigrationError('BAD_ARGUMENT', `"${text}" is no rate`, { hint: 'write it like 100M/s or 1Gbit' });
+  throw new MigrationError('BAD_ARGUMENT', `"${text}" is no rate`, { hint: 'write it like 100M/s, 100MiB/s or 1Gbit' });
 }
 
-/** Milliseconds of `300`, `300ms`, `1.5s`. Throws BAD_ARGUMENT. */
+/** Milliseconds. There is no `m`, which is mebibytes elsewhere. */
+const timeUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000, h: 3_600_000 };
+
+/** Milliseconds; undefined of what is no time. */
+function readTime(text: string, unitWhereNone: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|min|h)?$/i.exec(text.trim());
+  if (match === null) return undefined;
+  const ms = Math.round(Number(match[1]) * timeUnits[(match[2] ?? unitWhereNone).toLowerCase()]);
+  return Number.isSafeInteger(ms) ? ms : undefined;
+}
+
+/** Milliseconds of `300`, `300ms`, `1.5s`, `2min`, `1h`. Throws BAD_ARGUMENT. */
 export function parseMs(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*(ms|s)?$/i.exec(text.trim());
-  const ms = match === null ? Number.NaN : Math.round(Number(match[1]) * (match[2]?.toLowerCase() === 's' ? 1000 : 1));
-  if (!Number.isSafeInteger(ms)) {
+  const ms = readTime(text, 'ms');
+  if (ms === undefined) {
     throw new MigrationError('BAD_ARGUMENT', `"${text}" is no time`, { hint: 'write it like 300ms or 1.5s' });
   }
   return ms;
+}
+
+/** Seconds of `60`, `1.5s`, `300ms`, `5min`, to the millisecond. Throws BAD_ARGUMENT. */
+export function parseSeconds(text: string): number {
+  const ms = readTime(text, 's');
+  if (ms !== undefined) return ms / 1000;
+  throw new MigrationError('BAD_ARGUMENT', `"${text}" is no time`, { hint: 'write it like 60, 90s or 5min' });
 }
 
 /** As {@link parseMs}, of something that comes again and again: from 1 ms up. Throws BAD_ARGUMENT. */
@@ -79,6 +96,16 @@ export function formatUs(us: number): string {
 export function formatMs(ms: number): string {
   const text = digits(ms);
   return Number(text) < 1000 ? `${text} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** `12 s`, `2 min 05 s`, `1 h 07 min`: how long something takes, never less than it does. */
+export function formatDuration(ms: number): string {
+  const whole = Math.ceil(ms / 1000);
+  if (whole < 60) return `${whole} s`;
+  const pad = (value: number) => String(value).padStart(2, '0');
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${pad(whole % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${pad(minutes % 60)} min`;
 }
 
 /** `12,345`. */

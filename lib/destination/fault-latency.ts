@@ -78,6 +78,13 @@ class Histogram {
     return counts;
   }
 
+  /** Of all values, to a thousandth. */
+  sum(): number {
+    let sum = 0;
+    for (const [bucket, count] of this.#counts.entries()) sum += count * highestOf(bucket);
+    return sum;
+  }
+
   /** The value of which, with those below it, there are `rank`. */
   #valueAt(rank: number): number {
     let seen = 0;
@@ -121,6 +128,11 @@ export class FaultLatency {
    */
   counts(stage: LatencyStage, boundsUs: readonly number[]): number[] {
     return this.#histograms[stage].counts(boundsUs);
+  }
+
+  /** Microseconds that all faults took, to a thousandth. */
+  sumUs(stage: LatencyStage): number {
+    return this.#histograms[stage].sum();
   }
 
   /** Takes tens of microseconds. */

@@ -226,6 +226,11 @@ export class IncomingMigration extends EventEmitter<IncomingEvents> {
     return this.#latency.counts(stage, boundsUs);
   }
 
+  /** Microseconds that the faults which were served took, to a thousandth. */
+  latencySumUs(stage: LatencyStage): number {
+    return this.#latency.sumUs(stage);
+  }
+
   /** The RAM blocks, once a source has announced them, and what is known of their pages. */
   get watchedPages(): readonly ArrivingPages[] {
     return this.#arriving;

@@ -72,6 +72,22 @@ export class PageBitmap {
     return total;
   }
 
+  /** How many bits are set that are clear in `other`, which is of the same size. */
+  countWithout(other: PageBitmap): number {
+    let total = 0;
+    for (const [index, word] of this.words.entries()) total += popcount(word & ~other.words[index]);
+    return total;
+  }
+
+  /** Moves all bits that are set over to `other`, which is of the same size: they are clear here then. */
+  moveTo(other: PageBitmap): void {
+    for (const [index, word] of this.words.entries()) {
+      if (word === 0) continue;
+      Atomics.or(other.words, index, word);
+      this.words[index] = 0;
+    }
+  }
+
   /**
    * The set bits as text, for messages: `3, 7-9, 12-40` and how many ranges more there are than `limit`.
    * `none` where there are none.

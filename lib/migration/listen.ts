@@ -12,6 +12,7 @@ import {
   resolvePeerTimeout,
   resolvePrefetch,
 } from '../options.js';
+import { findTelemetry } from '../telemetry/telemetry.js';
 import { MAX_LANES } from '../wire/protocol.js';
 
 export interface ListenOptions {
@@ -63,8 +64,10 @@ export async function listen(uri: string, options: ListenOptions): Promise<Incom
   }
   if ('ramBlocks' in guest) await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the incoming migration was ended before it began');
+  const telemetry = await findTelemetry();
   const chosen = { capabilities, guestTimeoutMs, peerTimeoutMs, prefetch, lanes };
   const incoming = new IncomingMigration(await bind(uri), guest, chosen);
+  telemetry?.incoming(incoming);
   const abort = () => incoming.abort();
   signal?.addEventListener('abort', abort);
   if (signal?.aborted) abort();

@@ -15,6 +15,7 @@ import {
 } from '../options.js';
 import { OutgoingMigration } from '../source/outgoing.js';
 import { SourceThreads } from '../source/source-threads.js';
+import { findTelemetry } from '../telemetry/telemetry.js';
 import { MAX_LANES } from '../wire/protocol.js';
 import type { PreparedMigration } from './prepare-migration.js';
 
@@ -101,6 +102,7 @@ export async function migrate(guest: Guest, uri: string, options: MigrateOptions
   check(guest, options, capabilities);
   await requireAlive(guest);
   if (signal?.aborted) throw new MigrationError('CANCELLED', 'the migration was cancelled before it began');
+  const telemetry = await findTelemetry();
   const threads = prepared?.take() ?? SourceThreads.start(); // which takes longer than to connect
   const socket = await connect(uri).catch(async (error) => {
     await (prepared?.giveBack(threads) ?? threads.close());
@@ -111,6 +113,7 @@ export async function migrate(guest: Guest, uri: string, options: MigrateOptions
     ...{ guestTimeoutMs, peerTimeoutMs, preemptChannel, lanes },
   };
   const outgoing = new OutgoingMigration(guest, socket, uri, chosen, connect, undefined, threads);
+  telemetry?.outgoing(outgoing, uri);
   const cancel = () => void (outgoing.cancel() || outgoing.giveUp());
   signal?.addEventListener('abort', cancel);
   if (signal?.aborted) cancel();

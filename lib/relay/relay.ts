@@ -31,7 +31,7 @@ export interface RelayOptions {
   /** Bytes on their way at most, each way and connection, where there is a delay; 64 MiB by default. */
   readonly bufferBytes?: number;
   readonly faults?: readonly Fault[];
-  /** Where to record what passes; see {@link Recorder}. */
+  /** Where to record what passes; see `Recorder`. */
   readonly record?: string;
   /** Milliseconds that a connection waits for someone at the destination; 10 000 by default. */
   readonly connectTimeoutMs?: number;

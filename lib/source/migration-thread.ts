@@ -29,9 +29,12 @@ import { handOverWhenLoaded, startPostcopy } from './postcopy-start.js';
 import { pauseAndRecover } from './recovery.js';
 import { rehearse } from './rehearsal.js';
 import { type MigrationThreadData, SourceContext, type SourceEvent, type SourceOwnerCalls } from './source-context.js';
+import { WriteSampler } from './write-sampler.js';
 
 /** Bytes of a window from which there is a figure for the downtime to expect, as in QEMU. */
 const EXPECTED_DOWNTIME_BYTES = 10_000;
+/** By how much a window of 100 ms moves the steady bandwidth. */
+const STEADY = 0.1;
 
 /** What it failed with; undefined also where it was cancelled. */
 export interface MigrationThreadResult {
@@ -43,6 +46,7 @@ class MigrationThread {
   readonly #meter = new BandwidthMeter(nowMs());
   readonly #narrowing = new Narrowing();
   readonly #autoConverge: AutoConverge | undefined;
+  readonly #sampler = new WriteSampler(nowMs());
   #postcopyAfterPasses: number | undefined;
   #passes = 0;
 
@@ -166,14 +170,36 @@ class MigrationThread {
 
   #iterate(): void {
     const { ram, pacing, inPostcopy } = this.#source;
+    if (!inPostcopy) this.#sampleWrites();
     if (pacing.maySend()) ram.iterate(inPostcopy ? 'postcopyBytes' : 'precopyBytes', pacing);
     const ping = pacing.duePing();
     if (ping !== undefined) this.#source.ping(ping);
   }
 
+  /** Looks how the guest writes, for a forecast. Whoever asks for the switch wants it now. */
+  #sampleWrites(): void {
+    const { ram, signals } = this.#source;
+    const startMs = nowMs();
+    if (!ram.canSampleWrites || signals.get('START_POSTCOPY') === 1 || !this.#sampler.isDue(startMs)) return;
+    const pages = ram.sampleWrites();
+    this.#logRead(startMs, pages);
+  }
+
+  #logRead(startMs: number, pages: number): void {
+    const { counters } = this.#source;
+    this.#sampler.read(startMs, nowMs(), pages);
+    const [short, long] = this.#sampler.windows;
+    counters.set('shortWindowMs', short.ms);
+    counters.set('shortWindowPages', short.pages);
+    counters.set('longWindowMs', long.ms);
+    counters.set('longWindowPages', long.pages);
+  }
+
   #endPass(): void {
     const { thread, ram } = this.#source;
+    const startMs = nowMs();
     const period = this.#source.sync();
+    if (ram.isLogged) this.#logRead(startMs, ram.lastFound);
     this.#narrowing.synced(pageOffset(ram.remainingPages));
     this.#passes += 1;
     thread.emit({ kind: 'pass', passes: this.#passes });
@@ -213,6 +239,8 @@ class MigrationThread {
     const { bytesPerSecond, pagesPerSecond, windowBytes } = this.#meter;
     counters.set('bandwidth', bytesPerSecond);
     counters.set('pagesPerSecond', pagesPerSecond);
+    const steady = counters.get('steadyBandwidth');
+    counters.set('steadyBandwidth', steady === 0 ? bytesPerSecond : steady + (bytesPerSecond - steady) * STEADY);
     if (counters.get('dirtyPagesRate') > 0 && windowBytes > EXPECTED_DOWNTIME_BYTES) {
       counters.set('expectedDowntime', (pageOffset(ram.remainingPages) / bytesPerSecond) * 1000);
     }

@@ -8,6 +8,7 @@ import type { ChannelDescriptor } from '../channel/channel.js';
 import { fromPlainError, MigrationError, type PlainError } from '../errors.js';
 import type { PageBitmap } from '../memory/bitmap.js';
 import type { Guest, Machine } from '../memory/guest.js';
+import { pageCount, pageOffset } from '../memory/page.js';
 import type { RAMBlock } from '../memory/ram-block.js';
 import { RAMList } from '../memory/ram-list.js';
 import type { WriteLogDescriptor } from '../memory/write-log.js';
@@ -17,6 +18,8 @@ import { FairLock } from '../threads/fair-lock.js';
 import { startThread, type Thread, type ThreadWork } from '../threads/thread.js';
 import type { TraceDescriptor } from '../trace/trace.js';
 import { TraceSession } from '../trace/trace-session.js';
+import { type DirtyWindow, fitDirtyCurve } from './dirty-curve.js';
+import { type Forecast, forecast } from './forecast.js';
 import { GuestCalls } from './guest-calls.js';
 import { createLane, createLaneWords, type LaneDescriptor } from './lane.js';
 import type { LaneThreadData } from './lane-thread.js';
@@ -76,6 +79,9 @@ export interface OutgoingEvents {
   /** Something is not as it was asked for, and the migration goes on without; or went wrong when it had completed. */
   warning: [warning: Error];
 }
+
+/** With so many the windows of passes alone tell how the guest writes; the one at the beginning is none. */
+const SYNCS_ENOUGH = 4;
 
 /** Pages of one RAM block, as the source knows of them. */
 export interface SentPages {
@@ -216,6 +222,27 @@ export class OutgoingMigration extends EventEmitter<OutgoingEvents> {
       totalBytes: this.#ram.size,
       downtimeLimit: this.#parameters.get('downtimeLimit'),
     });
+  }
+
+  /**
+   * While a precopy goes on: when it would end, or that it never will, and what would help. From how the guest has
+   * written in the last seconds and how fast it is sent; undefined in the first second or so, and in another status.
+   * For memory that is not anonymous, or a log of KVM's, only after some passes.
+   */
+  forecast(): Forecast | undefined {
+    const { steadyBandwidth, remainingPages, dirtySyncCount, ...c } = this.#counters.snapshot();
+    if (this.status !== 'active' || this.#dirtyTracking === 'none' || steadyBandwidth === 0) return undefined;
+    const windows: readonly DirtyWindow[] = [
+      { ms: c.shortWindowMs, pages: c.shortWindowPages },
+      { ms: c.longWindowMs, pages: c.longWindowPages },
+    ];
+    if (windows.some(({ ms }) => ms === 0) && dirtySyncCount < SYNCS_ENOUGH) return undefined;
+    const total = this.#ram.size;
+    const curve = fitDirtyCurve(windows, pageCount(total));
+    if (curve === undefined) return undefined;
+    const downtimeLimit = this.#parameters.get('downtimeLimit');
+    const remaining = pageOffset(remainingPages);
+    return forecast({ curve, bandwidth: steadyBandwidth, downtimeLimit, remaining, total });
   }
 
   /**

@@ -52,9 +52,12 @@ export class RamState {
   #remaining = 0;
   /** Of whoever sends pages that were asked for. */
   readonly #demandCounters: readonly SourceCounters[];
+  #lastFound = 0;
   /** How many they had sent at the last count. */
   #urgentBefore = 0;
   #log: WriteLog | undefined;
+  /** What {@link sampleWrites} found since the last sync; undefined before it is asked for the first time. */
+  #sampled: readonly PageBitmap[] | undefined;
 
   constructor(
     { blocks, writeLog, bitmaps, lanes }: GuestRam,
@@ -115,12 +118,35 @@ export class RamState {
     this.#inSection(() => this.#save.sendBlockList(announcePageSizes ? native().constants.HOST_PAGE_SIZE : undefined));
   }
 
+  /**
+   * Whether {@link sampleWrites} tells what was written. Where a discard is no write, the log has what is absent among
+   * it, each time.
+   */
+  get canSampleWrites(): boolean {
+    return this.isLogged && this.#writeLog === undefined && this.#blocks.every(({ kind }) => kind === 'anonymous');
+  }
+
+  /**
+   * Reads the log in the middle of a pass. Returns how many pages were written since it was read last. They become
+   * dirty at the next {@link sync}, as if it had not been read.
+   */
+  sampleWrites(): number {
+    this.#sampled ??= this.createDiscarded();
+    return this.#log?.sync(this.#sampled) ?? 0;
+  }
+
+  /** How many pages the last sync found in the log. */
+  get lastFound(): number {
+    return this.#lastFound;
+  }
+
   /** Brings the dirty bitmaps up to date with what the guest wrote. Returns how many pages became dirty. */
   sync(): number {
     if (this.#log === undefined) return 0;
     const before = this.remainingPages;
     this.#trace.at('migration_bitmap_sync_start');
-    this.#log.sync(this.#dirty);
+    this.#lastFound = this.#log.sync(this.#dirty);
+    for (const [index, sampled] of this.#sampled?.entries() ?? []) sampled.moveTo(this.#dirty[index]);
     this.#recount();
     this.#counters.add('dirtySyncCount', 1);
     const newlyDirtyPages = this.remainingPages - before;
@@ -128,7 +154,7 @@ export class RamState {
     return newlyDirtyPages;
   }
 
-  /** One per block, clear: what {@link sendDiscards} has discarded. */
+  /** One per block, clear: such as what {@link sendDiscards} has discarded. */
   createDiscarded(): readonly PageBitmap[] {
     return this.#dirty.map(({ pageCount }) => new PageBitmap(pageCount));
   }

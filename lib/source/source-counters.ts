@@ -30,6 +30,13 @@ export const sourceCounterNames = [
   /** Bytes and pages a second, at the last measurement. */
   'bandwidth',
   'pagesPerSecond',
+  /** Bytes a second, over about a second. */
+  'steadyBandwidth',
+  /** How the guest writes: the last window of either length, in milliseconds and pages (write-sampler.ts). */
+  'shortWindowMs',
+  'shortWindowPages',
+  'longWindowMs',
+  'longWindowPages',
   /** Milliseconds: of the set-up; from the guest's stop to when the last byte it needs to start was sent. */
   'setupTime',
   'downtime',

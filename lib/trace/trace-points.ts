@@ -25,7 +25,7 @@ export type TraceNames = Readonly<Partial<Record<'block' | 'status' | 'postcopyS
 export interface TracePoint {
   /** S… is the source's, D… the destination's. */
   readonly step: string;
-  /** Name → kind, in the order in which the values are given; at most {@link TRACE_VALUES_MAX}. */
+  /** Name → kind, in the order in which the values are given; at most `TRACE_VALUES_MAX`. */
   readonly values: Readonly<Record<string, TraceValueKind>>;
   /** Opens or closes the span of that name on its thread. */
   readonly span?: readonly [phase: 'begin' | 'end', name: string];

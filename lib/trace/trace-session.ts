@@ -20,7 +20,7 @@ import { type TraceNames, type TracePoint, tracePointNames, tracePoints } from '
 
 /** What subscribers get: the point, where and when it was passed, and its values by name. */
 export interface TraceMessage {
-  /** A trace point's name, or {@link TRACE_DROPPED}. */
+  /** A trace point's name, or `TRACE_DROPPED`. */
   readonly name: string;
   readonly side: 'source' | 'destination';
   /** The thread's name, as ps shows it. */

@@ -48,7 +48,9 @@ test('tries at once, then after 0.1 s, 0.2 s and so on up to 2 s, and gives up i
   await pass(9999);
   expect(tries).toEqual([0, 100, 300, 700, 1500, 3100, 5100, 7100, 9100]);
   expect(gaveUp()).toBe(0);
-  expect(recovery.look()?.text).toMatch(/^paused for 10\.0 s, 9 tries to recover: nobody listens there: /);
+  expect(recovery.look()?.text).toMatch(
+    /^paused for 10\.0 s, 9 tries to recover, given up in 1 s: nobody listens there: /,
+  );
   await pass(1);
   expect(gaveUp()).toBe(1);
   await pass(100_000);

@@ -245,7 +245,7 @@ test.each([
   [['--precopy-passes', '-1'], 'whole number'],
   [['--vcpus', '65'], 'whole number from 1 to 64'],
   [['--blocks', '65'], 'whole number from 1 to 64'],
-  [['--max-bandwidth', 'fast'], 'write it like 100M/s or 1Gbit'],
+  [['--max-bandwidth', 'fast'], 'write it like 100M/s, 100MiB/s or 1Gbit'],
   [['--downtime-limit', 'soon'], 'write it like 300ms or 1.5s'],
   [['--memory-kind', 'swiss-cheese'], 'anonymous, memfd, hugetlb'],
   [['--frobnicate'], 'unknown option'],

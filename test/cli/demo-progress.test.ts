@@ -3,6 +3,7 @@ import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { SideProgress } from '#lib/cli/demo-messages.js';
 import { createDemoProgress } from '#lib/cli/demo-progress.js';
+import type { LogOptions } from '#lib/cli/log-options.js';
 import { destinationDone, sourceDone } from '../../testing/demo-parts.ts';
 
 const source: SideProgress = { ...sourceDone, info: { ...sourceDone.info, status: 'active' }, passes: 0 };
@@ -12,7 +13,7 @@ const destination: SideProgress = {
   guest: undefined,
 };
 
-async function collect(isTTY = false) {
+async function collect(isTTY = false, options?: LogOptions) {
   const chunks: string[] = [];
   const stream = new Writable({
     decodeStrings: false,
@@ -22,7 +23,7 @@ async function collect(isTTY = false) {
     },
   });
   Object.assign(stream, { isTTY, columns: 200, rows: 50 });
-  const progress = await createDemoProgress(stream as NodeJS.WriteStream);
+  const progress = await createDemoProgress(options, stream as NodeJS.WriteStream);
   return { progress, lines: () => chunks.join('').split('\n').slice(0, -1), text: () => chunks.join('') };
 }
 
@@ -97,4 +98,30 @@ test('says how much the guest is held back', async () => {
   const { progress, lines } = await collect();
   progress.progress({ ...source, info: { ...source.info, cpuThrottlePercentage: 30 } } as SideProgress);
   expect(lines()[0]).toMatch(/^source +active, pass 1, guest held back 30 %: 78 pages sent/);
+});
+
+test('what takes longer than a second says for how long', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  try {
+    const { progress, lines } = await collect();
+    progress.doing('filling');
+    progress.progress(source);
+    vi.advanceTimersByTime(1000); // the lines above are a sign of life
+    nowMs += 2500;
+    vi.advanceTimersByTime(1000);
+    progress.end();
+    vi.advanceTimersByTime(5000);
+    expect(lines()).toEqual(['filling …', expect.stringContaining('source'), 'filling … 3 s']);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('with a level above info nothing but what is as grave', async () => {
+  const { progress, lines } = await collect(true, { logLevel: 'warn', logFormat: 'text' });
+  progress.doing('filling');
+  progress.progress(source);
+  progress.event('so it is');
+  progress.event('beware', { level: 'warn' });
+  expect(lines()).toEqual(['beware']);
 });

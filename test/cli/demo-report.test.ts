@@ -32,6 +32,7 @@ test('takes each field from the side that knows it', () => {
     postcopyBlocktime: undefined,
     postcopyVcpuBlocktime: undefined,
     cpuThrottlePercentage: 0,
+    forecast: null,
     dirtyTracking: 'wp-async',
     writes: { source: 1000, destination: 500 },
   });

@@ -20,7 +20,7 @@ test('memory is rounded up to whole pages', () => {
 });
 
 test('a guest that is asked for by name is that one', () => {
-  expect(chosenGuest(parse('--guest', 'stress'))).toBe('stress');
+  expect(chosenGuest(parse('--guest', 'stress'), () => {})).toBe('stress');
 });
 
 test('where there are two commands, what both have to agree on says so', () => {

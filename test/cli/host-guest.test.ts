@@ -22,8 +22,9 @@ const small: HostGuestOptions = {
   writesPerSecond: 1000,
   workingSet: 0.25,
 };
+const silent = { event: () => {}, follow: () => {}, end: () => {} };
 const make = (options: Partial<HostGuestOptions>) =>
-  hostGuest({ ...small, ...options }, () => {}, new AbortController().signal);
+  hostGuest({ ...small, ...options }, silent, new AbortController().signal);
 
 test('a guest of ours runs; room for one does not', async () => {
   const { title, holds, runs, figures } = await make({});

@@ -3,9 +3,12 @@ import { expect, test } from 'vitest';
 import { incomingText, latencyText, outgoingText } from '#lib/cli/migration-lines.js';
 import { destinationDone, sourceDone } from '../../testing/demo-parts.ts';
 
-test('a source: pages, bytes, rate, what is to go', () => {
-  expect(outgoingText({ ...sourceDone.info, totalTime: 500 })).toBe('78 pages sent (293 KiB, 586 KiB/s), 0 B to go');
-  expect(outgoingText({ ...sourceDone.info, totalTime: 0 })).toContain(', 0 B/s)');
+test('a source: pages, bytes, rate, what is to go, and how long that takes at this rate', () => {
+  const { info } = sourceDone;
+  const at = (mbps: number, remaining: number) => outgoingText({ ...info, ram: { ...info.ram, mbps, remaining } });
+  expect(at(8, 0)).toBe('78 pages sent (293 KiB, 977 KiB/s), 0 B to go');
+  expect(at(8, 10_000_000)).toMatch(/, 9\.5 MiB to go, 10 s left$/);
+  expect(at(0, 10_000_000)).toMatch(/, 0 B\/s\), 9\.5 MiB to go$/);
 });
 
 test('a destination: pages, bytes, faults and who waits', () => {

@@ -1,6 +1,6 @@
 /** What `postcopy receive` says of a machine that came. */
 import { expect, test } from 'vitest';
-import { receiveLook, receiveReport, receiveText } from '#lib/cli/receive-report.js';
+import { awaitingLook, receiveLook, receiveReport, receiveText } from '#lib/cli/receive-report.js';
 import type { ReceivedMachineInfo } from '#lib/machine/machine-saver.js';
 import { destinationDone } from '../../testing/demo-parts.ts';
 
@@ -56,8 +56,15 @@ test('recoveries are told where there were any', () => {
 });
 
 test('the line while it runs; its mark is another when anything has moved', () => {
-  const look = receiveLook(info, { done: 4096, total: 8192 }, 2 ** 20);
-  expect(look.text).toMatch(/^completed: 78 pages received .*; 1\.0 MiB\/s; 4\.0 KiB of 8\.0 KiB of RAM read$/);
-  expect(receiveLook(info, { done: 4096, total: 8192 }, 0).mark).toBe(look.mark);
-  expect(receiveLook(info, { done: 8192, total: 8192 }, 0).mark).not.toBe(look.mark);
+  const still = { stream: 0, reading: 0 };
+  const look = receiveLook(info, { done: 4096, total: 8192 }, { stream: 2 ** 20, reading: 512 });
+  expect(look.text).toMatch(
+    /^completed: 78 pages received .*; 1\.0 MiB\/s; RAM read: 4\.0 KiB of 8\.0 KiB \(50 %\), 512 B\/s, 8 s left$/,
+  );
+  expect(receiveLook(info, { done: 4096, total: 8192 }, still).mark).toBe(look.mark);
+  expect(receiveLook(info, { done: 8192, total: 8192 }, still).mark).not.toBe(look.mark);
+});
+
+test('the line while nobody has connected', () => {
+  expect(awaitingLook('unix:/m', 61_000).text).toBe('waiting for a source at unix:/m for 1 min 01 s');
 });

@@ -30,9 +30,9 @@ test('the lines', () => {
 });
 
 test('the line while it writes', () => {
-  expect(reconcileLook(2 ** 20, 2 ** 22)).toEqual({
-    text: 'writing RAM: 1.0 MiB of 4.0 MiB (25 %)',
+  expect(reconcileLook(2 ** 20, 2 ** 22, 2 ** 20)).toEqual({
+    text: 'writing RAM: 1.0 MiB of 4.0 MiB (25 %), 1.0 MiB/s, 3 s left',
     mark: String(2 ** 20),
   });
-  expect(reconcileLook(0, 0).text).toBe('writing RAM: 0 B of 0 B');
+  expect(reconcileLook(0, 0, 0).text).toBe('writing RAM: 0 B of 0 B, 0 B/s');
 });

@@ -1,6 +1,6 @@
 /** What `postcopy send` says of a machine that went. */
 import { expect, test } from 'vitest';
-import { loadLook, sendLook, sendReport, sendText } from '#lib/cli/send-report.js';
+import { connectingLook, loadLook, sendLook, sendReport, sendText } from '#lib/cli/send-report.js';
 import type { Manifest } from '#lib/machine/manifest.js';
 import { sourceDone } from '../../testing/demo-parts.ts';
 
@@ -29,14 +29,22 @@ test('recoveries are told where there were any', () => {
   expect(sendText(recovered)).toMatch(/^recovered +1 time, paused for 20 ms in all$/m);
 });
 
-test('the line while it runs tells how long it will take, if it moves', () => {
+test('the line while it runs tells how long it will take, and what was asked for', () => {
   const ram = { ...info.ram, remaining: 10_000_000, mbps: 8, postcopyRequests: 0 };
-  expect(sendLook({ ...info, ram }).text).toMatch(/ to go in about 10\.0 s$/);
+  expect(sendLook({ ...info, ram }).text).toMatch(/ to go, 10 s left$/);
   expect(sendLook({ ...info, ram: { ...ram, mbps: 0, postcopyRequests: 12 } }).text).toMatch(
     / to go; 12 pages were asked for$/,
   );
 });
 
+test('the line while it connects', () => {
+  expect(connectingLook('tcp:far:1', 11_500)).toMatchObject({ text: 'connecting to tcp:far:1 for 11 s' });
+  expect(connectingLook('tcp:far:1', 1).mark).toBe(connectingLook('tcp:far:1', 9999).mark);
+});
+
 test('the line while the files are read', () => {
-  expect(loadLook(2 ** 20, 2 ** 30)).toEqual({ text: 'reading RAM: 1.0 MiB of 1.0 GiB', mark: String(2 ** 20) });
+  expect(loadLook(2 ** 28, 2 ** 30, 2 ** 26)).toMatchObject({
+    text: 'reading RAM: 256 MiB of 1.0 GiB (25 %), 64 MiB/s, 12 s left',
+    mark: String(2 ** 28),
+  });
 });

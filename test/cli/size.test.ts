@@ -4,11 +4,13 @@ import { describe, expect, test } from 'vitest';
 import {
   formatBytes,
   formatCount,
+  formatDuration,
   formatMs,
   formatUs,
   parseMs,
   parsePeriod,
   parseRate,
+  parseSeconds,
   parseSize,
 } from '#lib/cli/size.js';
 
@@ -61,6 +63,7 @@ describe('parseRate reads', () => {
     ['0', 0],
     ['100M', 100 * 2 ** 20],
     ['100M/s', 100 * 2 ** 20],
+    ['100MiB/s', 100 * 2 ** 20],
     ['1.5GiB/s', 1.5 * 2 ** 30],
     ['1Gbit', 125e6],
     ['1 Gbit/s', 125e6],
@@ -84,6 +87,8 @@ describe('parseMs reads', () => {
     ['300ms', 300],
     ['1.5s', 1500],
     [' 2 S ', 2000],
+    ['2min', 120_000],
+    ['1.5h', 5_400_000],
   ])('%j', (text, ms) => {
     expect(parseMs(text)).toBe(ms);
   });
@@ -91,6 +96,52 @@ describe('parseMs reads', () => {
   test.each(['', 'ms', '-1', '1m', '1e3', '9999999999999999999s'])('and refuses %j', (text) => {
     expect(() => parseMs(text)).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
   });
+});
+
+test('parseSeconds reads a bare number as seconds', () => {
+  expect(['60', '90s', '5min', '250ms', '0'].map(parseSeconds)).toEqual([60, 90, 300, 0.25, 0]);
+  expect(() => parseSeconds('5m')).toThrow(expect.objectContaining({ code: 'BAD_ARGUMENT' }));
+});
+
+test.each([
+  [0, '0 s'],
+  [1, '1 s'],
+  [59_000, '59 s'],
+  [59_001, '1 min 00 s'],
+  [125_000, '2 min 05 s'],
+  [3_600_000, '1 h 00 min'],
+  [9_960_000, '2 h 46 min'],
+])('formatDuration of %i ms: %s', (ms, text) => {
+  expect(formatDuration(ms)).toBe(text);
+});
+
+describe('of whatever is typed (property)', () => {
+  const parsers = { parseSize, parseRate, parseMs, parseSeconds, parsePeriod };
+  const units = ['', 'k', 'M', 'MiB', 'G', 'Gbit', 'M/s', 'MiB/s', 'bps', 'ms', 's', 'min', 'h', 'x', '/s', '%'];
+  const typed = fc.oneof(
+    fc.string({ maxLength: 12 }),
+    fc
+      .tuple(fc.double({ min: 0, max: 1e12, noNaN: true }).map(String), fc.constantFrom(...units))
+      .map((p) => p.join('')),
+  );
+
+  test.each(Object.entries(parsers))(
+    '%s makes a safe whole number, or says what is wrong and what to write',
+    (_, parse) => {
+      fc.assert(
+        fc.property(typed, (text) => {
+          try {
+            const value = parse(text);
+            expect(Number.isSafeInteger(Math.round(value))).toBe(true);
+            expect(value).toBeGreaterThanOrEqual(0);
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'BAD_ARGUMENT', hint: expect.stringMatching(/^write it like /) });
+            expect((error as Error).message).toContain(`"${text}"`);
+          }
+        }),
+      );
+    },
+  );
 });
 
 test('parsePeriod takes any time but none', () => {

@@ -105,3 +105,22 @@ test('all commands, capabilities and parameters are named, and no others', () =>
   const named = [...section.matchAll(/`([\w-]+)`/g)].map(([, name]) => name);
   expect(named.filter((name) => !known.includes(name) && !others.includes(name))).toEqual([]);
 });
+
+test('its program serves a guest of its own, with a command of its own', async () => {
+  const program = linesOf('js').join('\n');
+  const child = spawn(process.execPath, ['--input-type=module', '-e', `${program}\nconsole.log('listens');`], {
+    cwd: inCheckout('.'),
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  ends.push(() => child.kill('SIGKILL'));
+  await once(child.stdout, 'data');
+  const { socket, heard } = await client('own');
+  const ask = async (execute: string, found: (answer: object) => boolean): Promise<object> => {
+    socket.write(JSON.stringify({ execute }));
+    return heard.first(execute, found);
+  };
+  await ask('qmp_capabilities', (answer) => 'return' in answer);
+  await ask('my-query-writes', (answer) => typeof (answer as { return?: unknown }).return === 'number');
+  socket.write('{"execute": "quit"}');
+  expect((await once(child, 'close'))[0]).toBe(0);
+});

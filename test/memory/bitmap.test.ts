@@ -184,3 +184,17 @@ test('two threads that own different bits of one word never disturb each other',
   expect(await Promise.all(threads.map(({ result }) => result))).toEqual([0, 0]);
   expect(new PageBitmap(32, buffer).count()).toBe(0);
 });
+
+test('counts what another does not have, and moves all to it (property)', () => {
+  const pages = fc.array(fc.integer({ min: 0, max: 99 }));
+  fc.assert(
+    fc.property(pages, pages, (ours, theirs) => {
+      const [one, other] = [new PageBitmap(100), new PageBitmap(100)];
+      for (const page of ours) one.set(page);
+      for (const page of theirs) other.set(page);
+      expect(one.countWithout(other)).toBe(new Set(ours.filter((page) => !theirs.includes(page))).size);
+      one.moveTo(other);
+      expect([one.count(), other.count()]).toEqual([0, new Set([...ours, ...theirs]).size]);
+    }),
+  );
+});

@@ -1,4 +1,4 @@
-/** README's section "With QEMU": its commands, line by line as they stand there, with a real QEMU. */
+/** The tutorial's section "With QEMU": its commands, line by line as they stand there, with a real QEMU. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,8 +24,8 @@ afterEach(() => {
 
 /** The lines of the section that are typed, in order; sockets and the directory in a folder of their own. */
 function typedLines(): string[] {
-  const readme = readFileSync(new URL('README.md', root), 'utf8');
-  const [, section = ''] = /^## With QEMU\n(.*?)^## /ms.exec(readme) ?? [];
+  const tutorial = readFileSync(new URL('docs/tutorial.md', root), 'utf8');
+  const [, section = ''] = /^## 6\. With QEMU\n(.*)$/ms.exec(tutorial) ?? [];
   const blocks = [...section.matchAll(/^```console\n(.*?)^```/gms)].map(([, block]) => block);
   return blocks
     .join('')
