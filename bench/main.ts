@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Transport } from '../testing/qemu/migrate.ts';
 import { type Benchmark, type BenchOptions, type Content, MIB, type Mode, zeroShares } from './benchmark.ts';
+import { dashboard } from './dashboard.ts';
 import { dirty } from './dirty.ts';
 import { downtime } from './downtime.ts';
 import { faults, faultsUnderLoad } from './faults.ts';
@@ -26,6 +27,7 @@ const benchmarks: readonly Benchmark[] = [
   memory,
   latency,
   qmp,
+  dashboard,
 ];
 
 /** Two pages over a round figure: nothing may depend on a round one, and QEMU sizes RAM in steps of 8 KiB. */

@@ -21,17 +21,20 @@ export function complaintsOf(page: Page): readonly string[] {
   return complaints;
 }
 
+/** Run by the page, so text here: tests know no types of a browser. */
+const countPixels = `(canvas, property) => {
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(property).trim();
+  const wanted = Number.parseInt(hex.slice(1), 16);
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let at = 0; at < data.length; at += 4) {
+    if (((data[at] << 16) | (data[at + 1] << 8) | data[at + 2]) === wanted) count += 1;
+  }
+  return count;
+}`;
+
 /** How many pixels of the canvas, in all, have the colour of that property of the style. */
 export function pixelsOf(page: Page, canvas: string, property: string): Promise<number> {
-  return page.locator(canvas).evaluate((element, name) => {
-    const drawn = element as HTMLCanvasElement;
-    const hex = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-    const wanted = Number.parseInt(hex.slice(1), 16);
-    const { data } = drawn.getContext('2d')!.getImageData(0, 0, drawn.width, drawn.height);
-    let count = 0;
-    for (let at = 0; at < data.length; at += 4) {
-      if (((data[at] << 16) | (data[at + 1] << 8) | data[at + 2]) === wanted) count += 1;
-    }
-    return count;
-  }, property);
+  const [selector, name] = [canvas, property].map((text) => JSON.stringify(text));
+  return page.evaluate<number>(`(${countPixels})(document.querySelector(${selector}), ${name})`);
 }

@@ -22,6 +22,7 @@ export const demoSettings: DemoSettings = {
   peerTimeoutMs: 30_000,
   transport: 'unix',
   uri: 'unix:/tmp/m.sock',
+  watched: false,
   countsLatency: false,
   recording: null,
 };

@@ -3,7 +3,6 @@
 import type { BlockMap } from '#lib/dashboard/page-map.js';
 import type { DestinationSnapshot, SideEvent, SourceSnapshot } from '#lib/dashboard/snapshot.js';
 import { latencyBoundsUs } from '#lib/dashboard/snapshot.js';
-import { latencyStages } from '#lib/destination/fault-latency.js';
 
 interface Wish {
   readonly atMs?: number;
@@ -45,6 +44,6 @@ export function destinationSnapshot(
     postcopyBlocktime: 1,
     postcopyVcpuBlocktime: [1, 2],
   };
-  const latency = Object.fromEntries(latencyStages.map((stage) => [stage, counts])) as DestinationSnapshot['latency'];
+  const latency = { total: counts, requestSent: counts, pageArrived: counts, pagePlaced: counts };
   return { side: 'destination', atMs, info, guest: null, events, map, latency };
 }

@@ -234,6 +234,8 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/relay/connection.ts': 'one connection of a relay, which test/relay/relay.test.ts has through one',
   'lib/wire/messages.ts': typesOnly,
   'lib/dashboard/model.ts': typesOnly,
+  'lib/dashboard/dashboard-thread.ts':
+    "the dashboard's thread, which test/dashboard/dashboard.test.ts has through its owner",
   'lib/dashboard/snapshot.ts': 'types, and bounds that test/dashboard/recorder.test.ts counts by',
   'lib/dashboard/page/main.ts': inBrowser,
   'lib/dashboard/page/dom.ts': inBrowser,
@@ -279,6 +281,7 @@ export const withoutOwnSubject: Readonly<Record<string, string>> = {
   'test/guest/wasm/sqlite.test.ts': 'a real program as a WebAssembly guest',
   'test/soak.test.ts': 'testing/soak.mjs, the soak of many faults',
   'test/dashboard/page.test.ts': 'lib/dashboard/page/, as a browser shows it',
+  'test/dashboard/hostile-clients.test.ts': 'clients of a dashboard that mean ill, during a migration',
   'test/relay/bad-network.test.ts': 'testing/bad-network.ts, the network of the chaos tests',
 };
 

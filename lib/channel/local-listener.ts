@@ -1,5 +1,8 @@
 /** Where servers for this host's own users listen: unix sockets that only their user can open, and loopback. */
+import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
+import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import { MigrationError } from '../errors.js';
 import type { NativeError, SocketAddress } from '../native.js';
 import { listenError, removeIfStale } from './connect.js';
@@ -14,12 +17,13 @@ export function isLoopback(host: string): boolean {
 
 function bound(server: Server, address: SocketAddress): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (address.family === 'tcp') server.listen(address.port, address.host);
+    else if (isMainThread) listenAlone(server, address.path);
+    else listenInFolder(server, address.path);
     server.once('error', reject).once('listening', () => {
       server.off('error', reject);
       resolve();
     });
-    if (address.family === 'tcp') server.listen(address.port, address.host);
-    else listenAlone(server, address.path);
   });
 }
 
@@ -31,6 +35,23 @@ function listenAlone(server: Server, path: string): void {
   } finally {
     process.umask(before);
   }
+}
+
+/**
+ * The same in a thread, which has no umask of its own: the file is made where nobody else comes, and goes to its place
+ * when it is this user's. What is there already stays.
+ */
+function listenInFolder(server: Server, path: string): void {
+  if (existsSync(path)) throw Object.assign(new Error(`${path} is taken`), { code: 'EADDRINUSE' });
+  const folder = mkdtempSync(`${path}.`);
+  server.once('listening', () => {
+    chmodSync(join(folder, 's'), 0o600);
+    renameSync(join(folder, 's'), path);
+    rmSync(folder, { recursive: true });
+    server.once('close', () => rmSync(path, { force: true }));
+  });
+  server.once('error', () => rmSync(folder, { recursive: true }));
+  server.listen(join(folder, 's'));
 }
 
 async function boundAnew(server: Server, address: SocketAddress): Promise<void> {
@@ -52,8 +73,7 @@ export interface LocalListenerOptions {
 
 /**
  * Has `server` listen at `uri`: `unix:/path` or `tcp:host:port`; resolved with that, the port filled in. Rejects with
- * BAD_URI, ADDRESS_IN_USE, LISTEN_FAILED, or BAD_ARGUMENT where other hosts could connect and may not. Only in a
- * process's main thread.
+ * BAD_URI, ADDRESS_IN_USE, LISTEN_FAILED, or BAD_ARGUMENT where other hosts could connect and may not.
  */
 export async function listenLocally(
   server: Server,

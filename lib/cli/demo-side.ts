@@ -2,7 +2,7 @@
  * What the demo's source and destination processes have in common: they report to the parent, do what
  * it says, and end with it. They leave Ctrl-C to the parent, as a terminal sends it to all three.
  */
-import type { SideWatch } from '../dashboard/side-watch.js';
+import type { LookOptions, SideWatch } from '../dashboard/side-watch.js';
 import { describeError, MigrationError, toPlainError } from '../errors.js';
 import { recordTrace, type TraceRecording } from '../trace/trace-recording.js';
 import { AutoRecovery, type AutoRecoveryOptions, type PausableMigration } from './auto-recovery.js';
@@ -23,13 +23,13 @@ export function showSide(side: SideWatch): void {
   watch = side;
 }
 
-function look(map: boolean): void {
-  tell({ kind: 'look', snapshot: watch?.look({ map }) ?? null });
+function look(options: LookOptions): void {
+  tell({ kind: 'look', snapshot: watch?.look(options) ?? null });
 }
 
 /** The last look, where this is watched: the guest may be closed then. */
 export function lookForTheLastTime({ watched }: DemoSettings): void {
-  if (watched) look(true);
+  if (watched) look({ map: true, isLast: true });
   watch = undefined;
 }
 
@@ -67,7 +67,7 @@ export async function runSide(
   const told = new Promise<string>((resolve) => {
     process.on('message', (message: ToSide) => {
       if (message.kind === 'migrate') resolve(message.uri);
-      else if (message.kind === 'look') look(message.map);
+      else if (message.kind === 'look') look(message);
       else controller.abort();
     });
   });

@@ -1,91 +1,65 @@
-/**
- * The live page: an HTTP server that tells every browser that is open what is new of the migrations. A browser that
- * reads slowly misses some of it, and is told all anew.
- */
-import type { EventClient } from '../http/event-client.js';
-import { type HttpAnswer, LocalServer } from '../http/local-server.js';
-import { livePage, readPageAssets } from './html.js';
-import type { Model, Run } from './model.js';
+/** The live page as its owner has it, who tells what is new; a thread of its own serves it. */
+import { Worker } from 'node:worker_threads';
+import { fromPlainError } from '../errors.js';
+import type { DashboardThreadData, FromDashboard, ToDashboard } from './dashboard-thread.js';
+import type { Run } from './model.js';
 
-export interface DashboardOptions {
-  /** Where it listens: `unix:/path` or `tcp:host:port`. */
-  readonly uri: string;
-  /** Listen also where other hosts can connect. */
-  readonly anyHost: boolean;
-  /** All that there is to show, now. */
-  readonly model: () => Model;
-}
+/** Milliseconds for clients to be told the last, and for the thread to end. */
+const END_MS = 2000;
 
 export class Dashboard {
-  readonly #server: LocalServer;
-  readonly #model: () => Model;
-  /** Those that have missed something are true. */
-  readonly #clients = new Map<EventClient, boolean>();
-
-  private constructor(server: LocalServer, model: () => Model) {
-    this.#server = server;
-    this.#model = model;
-  }
-
-  /** Rejects as LocalServer's `listen` does. */
-  static async open({ uri, anyHost, model }: DashboardOptions): Promise<Dashboard> {
-    const { script, style } = readPageAssets();
-    const text = (type: string, body: string): HttpAnswer => ({ type: `${type}; charset=utf-8`, body });
-    let onClient = (_client: EventClient): void => {};
-    const server = await LocalServer.listen(uri, {
-      anyHost,
-      shows: 'a view of the guest',
-      routes: {
-        '/': () => text('text/html', livePage(model().title)),
-        '/page.js': () => text('text/javascript', script),
-        '/page.css': () => text('text/css', style),
-        '/model.json': () => text('application/json', JSON.stringify(model())),
-      },
-      events: { '/events': (client) => onClient(client) },
-    });
-    const dashboard = new Dashboard(server, model);
-    onClient = (client) => dashboard.#add(client);
-    return dashboard;
-  }
-
+  readonly #worker: Worker;
+  readonly #ended: Promise<void>;
+  #isWatched = false;
   /** For a browser: `http://host:port/`; of a unix socket its URI. */
-  get url(): string {
-    return this.#server.url;
+  readonly url: string;
+
+  private constructor(worker: Worker, url: string) {
+    this.#worker = worker;
+    this.url = url;
+    this.#ended = new Promise((resolve) => worker.once('exit', () => resolve()));
+    worker.on('message', (message: FromDashboard) => {
+      if (message.kind === 'watched') this.#isWatched = message.isWatched;
+    });
+    // Without it nothing is shown, and everything else goes on.
+    worker.on('error', () => {});
+    worker.unref();
+  }
+
+  /** Rejects with BAD_URI, ADDRESS_IN_USE, LISTEN_FAILED, or BAD_ARGUMENT where others could connect and may not. */
+  static async open(data: DashboardThreadData): Promise<Dashboard> {
+    const entry = new URL('./dashboard-thread.js', import.meta.url);
+    const worker = new Worker(entry, { workerData: data, name: 'dashboard' });
+    const url = await new Promise<string>((resolve, reject) => {
+      worker.once('error', reject);
+      worker.once('message', (message: FromDashboard) => {
+        if (message.kind === 'listening') resolve(message.url);
+        else if (message.kind === 'failed') reject(fromPlainError(message.error));
+      });
+    });
+    return new Dashboard(worker, url);
   }
 
   /** Whether anybody looks. */
   get isWatched(): boolean {
-    return this.#clients.size > 0;
+    return this.#isWatched;
   }
 
   /** Tells what is new. */
   tell(updates: readonly Run[]): void {
-    let update: string | undefined;
-    let model: string | undefined;
-    for (const [client, hasMissed] of this.#clients) {
-      if (!client.isReady) {
-        this.#clients.set(client, true);
-      } else if (hasMissed) {
-        model ??= JSON.stringify(this.#model());
-        client.send('model', model);
-        this.#clients.set(client, false);
-      } else {
-        update ??= JSON.stringify(updates);
-        client.send('update', update);
-      }
-    }
+    if (updates.length > 0) this.#post({ kind: 'tell', updates });
   }
 
-  /** Every browser is told all that there was, and that this was the last. */
+  /** Every browser is told that this was the last. */
   async close(): Promise<void> {
-    const model = JSON.stringify(this.#model());
-    for (const client of this.#clients.keys()) client.send('end', model);
-    await this.#server.close();
+    this.#post({ kind: 'close' });
+    const timer = setTimeout(() => void this.#worker.terminate(), END_MS);
+    this.#worker.ref();
+    await this.#ended;
+    clearTimeout(timer);
   }
 
-  #add(client: EventClient): void {
-    this.#clients.set(client, false);
-    client.send('model', JSON.stringify(this.#model()));
-    void client.closed.then(() => this.#clients.delete(client));
+  #post(message: ToDashboard): void {
+    this.#worker.postMessage(message);
   }
 }

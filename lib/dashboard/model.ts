@@ -38,6 +38,9 @@ export interface SideRecord<Snapshot, Sample> {
 export type SourceRecord = SideRecord<SourceSnapshot, SourceSample>;
 export type DestinationRecord = SideRecord<DestinationSnapshot, DestinationSample>;
 
+/** The last migrations of a process, which are all that is kept. */
+export const RUNS_MAX = 8;
+
 export interface Outcome {
   readonly isSuccess: boolean;
   readonly text: string;

@@ -47,7 +47,7 @@ export class Observer {
     // Not that a migration is run for a report that can't be kept.
     await observer.#writeReport();
     if (options.dashboard !== undefined) {
-      observer.#dashboard = await Dashboard.open({ ...options.dashboard, model: () => observer.model });
+      observer.#dashboard = await Dashboard.open({ ...options.dashboard, model: observer.model });
     }
     return observer;
   }
@@ -63,10 +63,11 @@ export class Observer {
 
   /** Looks at these sides of one migration until it has ended. */
   begin(looks: readonly Look[]): ObservedRun {
-    const id = this.#recorder.begin(performance.timeOrigin + performance.now());
+    const startedMs = performance.timeOrigin + performance.now();
+    const id = this.#recorder.begin(startedMs);
     let current: Promise<void> | undefined;
     const lookOnce = () => {
-      current ??= this.#look(id, looks, this.#dashboard?.isWatched ?? false).finally(() => {
+      current ??= this.#look(id, looks, { map: this.#dashboard?.isWatched ?? false }).finally(() => {
         current = undefined;
       });
       return current;
@@ -80,7 +81,8 @@ export class Observer {
         this.#timers.delete(timer);
         await current;
         this.#recorder.end(id, outcome);
-        await this.#look(id, looks, true);
+        await this.#look(id, looks, { map: true, isLast: true });
+        this.#dashboard?.tell([{ id, startedMs, outcome, source: null, destination: null }]);
       },
     };
   }
@@ -95,8 +97,8 @@ export class Observer {
     }
   }
 
-  async #look(id: number, looks: readonly Look[], map: boolean): Promise<void> {
-    const seen = await Promise.allSettled(looks.map(async (look) => look({ map })));
+  async #look(id: number, looks: readonly Look[], options: LookOptions): Promise<void> {
+    const seen = await Promise.allSettled(looks.map(async (look) => look(options)));
     const updates = seen.flatMap((each): readonly Run[] => {
       const snapshot = each.status === 'fulfilled' ? each.value : undefined; // a side that has gone is not looked at
       const update = snapshot === undefined ? undefined : this.#recorder.add(id, snapshot);

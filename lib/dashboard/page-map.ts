@@ -33,8 +33,8 @@ const BLOCK_CELLS_MIN = 64;
 /** Parts of a cell. */
 export const WHOLE = 15;
 
-/** The pages of word `index` of a bitmap, 32 of them, that are in a state: bit i is page 32 × index + i. */
-type WordOf = (index: number) => number;
+/** Puts into `masks`, one for each state, which of the 32 pages of word `index` are in it: bit i is page i of them. */
+type Classify = (index: number, masks: Int32Array) => void;
 
 function popcount(word: number): number {
   let v = word - ((word >>> 1) & 0x55555555);
@@ -49,21 +49,25 @@ function pagesPerCell(pages: number, cellsMax: number): number {
   return size;
 }
 
-function countsOf(pages: number, cellPages: number, wordOf: WordOf): Uint32Array {
-  const counts = new Uint32Array(Math.ceil(pages / cellPages));
+/** By state, how many pages of each cell are in it. Each word is looked at once: there may be half a million. */
+function countsOf(pages: number, cellPages: number, states: number, classify: Classify): readonly Uint32Array[] {
+  const counts = Array.from({ length: states }, () => new Uint32Array(Math.ceil(pages / cellPages)));
+  const masks = new Int32Array(states);
   const words = Math.ceil(pages / 32);
-  if (cellPages >= 32) {
-    const shift = Math.log2(cellPages / 32);
-    for (let index = 0; index < words; index += 1) {
-      const word = wordOf(index);
-      if (word !== 0) counts[index >>> shift] += popcount(word);
+  const cellsPerWord = Math.max(1, 32 / cellPages);
+  const wordsPerCell = Math.max(1, cellPages / 32);
+  const cellMask = cellPages >= 32 ? -1 : 2 ** cellPages - 1;
+  for (let index = 0; index < words; index += 1) {
+    classify(index, masks);
+    const first = cellsPerWord === 1 ? Math.floor(index / wordsPerCell) : index * cellsPerWord;
+    for (let state = 0; state < states; state += 1) {
+      const mask = masks[state];
+      if (mask === 0) continue;
+      const ofState = counts[state];
+      if (cellsPerWord === 1) ofState[first] += mask === -1 ? 32 : popcount(mask);
+      else
+        for (let i = 0; i < cellsPerWord; i += 1) ofState[first + i] += popcount((mask >>> (i * cellPages)) & cellMask);
     }
-    return counts;
-  }
-  const mask = 2 ** cellPages - 1;
-  for (let cell = 0; cell < counts.length; cell += 1) {
-    const first = cell * cellPages;
-    counts[cell] = popcount((wordOf(first >>> 5) >>> (first & 31)) & mask);
   }
   return counts;
 }
@@ -85,10 +89,11 @@ function blockMap(
   idstr: string,
   pages: number,
   cellsMax: number,
-  states: Partial<Record<PageState, WordOf>>,
+  states: readonly PageState[],
+  classify: Classify,
 ): BlockMap {
   const cellPages = pagesPerCell(pages, cellsMax);
-  const counts = Object.values(states).map((wordOf) => countsOf(pages, cellPages, wordOf));
+  const counts = countsOf(pages, cellPages, states.length, classify);
   const texts = counts.map(() => '');
   for (let cell = 0; cell * cellPages < pages; cell += 1) {
     const size = Math.min(cellPages, pages - cell * cellPages);
@@ -98,7 +103,7 @@ function blockMap(
     );
     for (const [i, share] of shares.entries()) texts[i] += share.toString(16);
   }
-  const entries = Object.keys(states).map((state, i) => {
+  const entries = states.map((state, i) => {
     const total = counts[i].reduce((sum, count) => sum + count, 0);
     return [state, { pages: total, shares: texts[i] }];
   });
@@ -124,11 +129,13 @@ export function mapArriving(blocks: readonly ArrivingPages[]): readonly BlockMap
       pages.discarded.words,
       pages.faulted.words,
     ];
-    return blockMap(idstr, pages.received.pageCount, cells[index], {
-      background: (i) => received[i] & ~faulted[i],
-      faulted: (i) => received[i] & faulted[i],
-      discarded: (i) => discarded[i] & ~(received[i] | requested[i]),
-      waiting: (i) => requested[i] & ~received[i],
+    return blockMap(idstr, pages.received.pageCount, cells[index], arrivingStates, (i, masks) => {
+      const here = received[i];
+      const asked = requested[i];
+      masks[0] = here & ~faulted[i];
+      masks[1] = here & faulted[i];
+      masks[2] = discarded[i] & ~(here | asked);
+      masks[3] = asked & ~here;
     });
   });
 }
@@ -138,10 +145,10 @@ export function mapSent(blocks: readonly SentPages[]): readonly BlockMap[] {
   const cells = cellsOf(blocks.map(({ dirty }) => dirty.pageCount));
   return blocks.map(({ idstr, dirty: { words: dirty, pageCount }, asked: { words: asked } }, index) => {
     const inBlock = (i: number) => (i === dirty.length - 1 && pageCount % 32 !== 0 ? 2 ** (pageCount % 32) - 1 : -1);
-    return blockMap(idstr, pageCount, cells[index], {
-      sent: (i) => ~(dirty[i] | asked[i]) & inBlock(i),
-      answered: (i) => asked[i] & ~dirty[i],
-      asked: (i) => asked[i] & dirty[i],
+    return blockMap(idstr, pageCount, cells[index], sentStates, (i, masks) => {
+      masks[0] = ~(dirty[i] | asked[i]) & inBlock(i);
+      masks[1] = asked[i] & ~dirty[i];
+      masks[2] = asked[i] & dirty[i];
     });
   });
 }

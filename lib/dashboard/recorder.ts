@@ -4,12 +4,17 @@
  */
 import { type LatencyStage, latencyStages } from '../destination/fault-latency.js';
 import { withEvents } from './events.js';
-import type { DestinationRecord, DestinationSample, Model, Outcome, Run, SourceRecord } from './model.js';
+import {
+  type DestinationRecord,
+  type DestinationSample,
+  type Model,
+  type Outcome,
+  RUNS_MAX,
+  type Run,
+  type SourceRecord,
+} from './model.js';
 import { withSamples } from './samples.js';
 import { type DestinationSnapshot, latencyBoundsUs, type SideSnapshot } from './snapshot.js';
-
-/** The last migrations of a process. */
-const RUNS_MAX = 8;
 
 /** What counts have come to since. */
 function since(counts: readonly number[], before: readonly number[] | undefined): readonly number[] {

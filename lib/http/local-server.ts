@@ -116,7 +116,7 @@ export class LocalServer {
 
   /**
    * Listens at `uri`: `unix:/path` or `tcp:host:port`. Rejects with BAD_URI, ADDRESS_IN_USE, LISTEN_FAILED, or
-   * BAD_ARGUMENT where other hosts could connect and may not. Only in a process's main thread.
+   * BAD_ARGUMENT where other hosts could connect and may not.
    */
   static async listen(uri: string, options: LocalServerOptions): Promise<LocalServer> {
     const server = createServer({

@@ -1,74 +1,49 @@
-/** The server of the live page: each browser has all there is, also one that has missed something. */
-
+/** The live page, served by a thread of its own: what its owner tells comes to a browser, and where it listens. */
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Dashboard } from '#lib/dashboard/dashboard.js';
-import type { Model, Run } from '#lib/dashboard/model.js';
+import type { Run } from '#lib/dashboard/model.js';
 import { EventReader } from '../../testing/event-reader.ts';
 
 let folder: string;
-let dashboard: Dashboard;
-let model: Model;
-beforeEach(async () => {
+beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'postcopy-test-'));
-  model = { title: 'a test', runs: [] };
-  dashboard = await Dashboard.open({ uri: `unix:${folder}/d`, anyHost: false, model: () => model });
 });
-afterEach(async () => {
-  await dashboard.close();
-  rmSync(folder, { recursive: true });
-});
+afterEach(() => rmSync(folder, { recursive: true }));
 
-const run = (id: number): Run => ({ id, startedMs: 0, outcome: null, source: null, destination: null });
+const model = { title: 'a test', runs: [] };
+const run: Run = { id: 1, startedMs: 0, outcome: null, source: null, destination: null };
 
-async function asked(path: string): Promise<IncomingMessage> {
-  const request = get({ socketPath: `${folder}/d`, path, headers: { host: 'localhost' }, agent: false });
-  const [response] = (await once(request, 'response')) as [IncomingMessage];
-  return response;
-}
-
-test.each([
-  ['/', 'text/html; charset=utf-8'],
-  ['/page.js', 'text/javascript; charset=utf-8'],
-  ['/page.css', 'text/css; charset=utf-8'],
-  ['/model.json', 'application/json; charset=utf-8'],
-])('%s is %s', async (path, type) => {
-  const response = await asked(path);
-  response.resume();
-  expect([response.statusCode, response.headers['content-type']]).toEqual([200, type]);
-});
-
-test('a browser is told all there is when it comes, then what is new, and at the end that it is', async () => {
-  expect(dashboard.isWatched).toBe(false);
-  const reader = new EventReader(await asked('/events'));
-  expect(await reader.next()).toEqual({ event: 'model', data: model });
-  expect(dashboard.isWatched).toBe(true);
-  dashboard.tell([run(1)]);
-  expect(await reader.next()).toEqual({ event: 'update', data: [run(1)] });
-  model = { title: 'a test', runs: [run(1)] };
+test('at a unix socket of its user alone: told to a browser, and gone at the end', async () => {
+  const path = `${folder}/d`;
+  const dashboard = await Dashboard.open({ uri: `unix:${path}`, anyHost: false, model });
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(readdirSync(folder)).toEqual(['d']);
+  const taken = Dashboard.open({ uri: `unix:${path}`, anyHost: false, model });
+  await expect(taken).rejects.toMatchObject({ code: 'ADDRESS_IN_USE' });
+  dashboard.tell([run]);
+  const request = get({ socketPath: path, path: '/events', headers: { host: 'localhost' }, agent: false });
+  const reader = new EventReader(((await once(request, 'response')) as [IncomingMessage])[0]);
+  expect(await reader.next()).toEqual({ event: 'model', data: { ...model, runs: [run] } });
+  await expect.poll(() => dashboard.isWatched, { timeout: 20_000 }).toBe(true);
+  const outcome = { isSuccess: true, text: 'completed' };
+  dashboard.tell([{ ...run, outcome }]);
+  expect(await reader.next()).toEqual({ event: 'update', data: [{ ...run, outcome }] });
   const [last] = await Promise.all([reader.next(), dashboard.close()]);
-  expect(last).toEqual({ event: 'end', data: model });
-  expect(dashboard.isWatched).toBe(false);
+  expect(last).toEqual({ event: 'end', data: { ...model, runs: [{ ...run, outcome }] } });
+  expect(existsSync(path)).toBe(false);
 });
 
-test('one that has missed something is told all anew', async () => {
-  const response = await asked('/events'); // which nobody reads for now
-  const big = { ...run(1), outcome: { isSuccess: true, text: 'x'.repeat(8 * 1024 * 1024) } };
-  await expect.poll(() => dashboard.isWatched).toBe(true);
-  for (let told = 0; told < 5; told += 1) dashboard.tell([big]);
-  const reader = new EventReader(response);
-  const heard = [(await reader.next()).event, (await reader.next()).event];
-  expect(heard).toEqual(['model', 'update']);
-  model = { title: 'later', runs: [run(2)] };
-  const next = reader.next();
-  await expect
-    .poll(async () => {
-      dashboard.tell([run(2)]);
-      return Promise.race([next, undefined]);
-    })
-    .toEqual({ event: 'model', data: model });
+test('a port is filled in, and one that is taken or open to others is refused', async () => {
+  const dashboard = await Dashboard.open({ uri: 'tcp:127.0.0.1:0', anyHost: false, model });
+  const { port } = new URL(dashboard.url);
+  const again = Dashboard.open({ uri: `tcp:127.0.0.1:${port}`, anyHost: false, model });
+  await expect(again).rejects.toMatchObject({ code: 'ADDRESS_IN_USE' });
+  const open = Dashboard.open({ uri: 'tcp:0.0.0.0:0', anyHost: false, model });
+  await expect(open).rejects.toMatchObject({ code: 'BAD_ARGUMENT' });
+  await dashboard.close();
 });

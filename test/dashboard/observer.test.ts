@@ -28,7 +28,7 @@ test('without anybody looking there is no map but the last; the report has it, a
     },
     async () => undefined,
   ]);
-  await expect.poll(() => maps.length).toBeGreaterThan(2);
+  await expect.poll(() => maps.length, { timeout: 20_000 }).toBeGreaterThan(2);
   await run.end({ isSuccess: false, text: 'failed: the peer has gone' });
   await observer.close();
   expect(maps.filter((map) => map)).toHaveLength(1);

@@ -26,7 +26,7 @@ test('events in order, figures, and maps that end with every page here', async (
     const outgoing = await migrate(source, incoming.uri, { capabilities, postcopyAfterPasses: 1 });
     const leaving = watchOutgoing(outgoing);
     await Promise.all([outgoing.finished, incoming.finished]);
-    const [sent, received] = [leaving.look({ map: true }), arriving.look({ map: true })];
+    const [sent, received] = [leaving.look({ map: true, isLast: true }), arriving.look({ map: true, isLast: true })];
     const told = (events: typeof sent.events) => events.map(({ kind, value }) => `${kind} ${value}`);
     expect(told(sent.events)).toEqual(
       expect.arrayContaining(['ping 1', 'pong 1', 'pass 1', 'ping 2', 'pong 66', 'ping 4', 'status completed']),

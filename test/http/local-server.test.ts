@@ -155,7 +155,7 @@ describe('what it refuses', () => {
     socket.write('HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(1000));
     await once(socket, 'close');
     expect(heard).toContain(' 429 ');
-    await expect.poll(async () => (await asked('/')).status).toBe(200);
+    await expect.poll(async () => (await asked('/')).status, { timeout: 20_000 }).toBe(200);
   });
 });
 

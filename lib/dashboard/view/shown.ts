@@ -1,6 +1,13 @@
 /** What the page shows: the model as it was told, with what is new put behind it. Pure. */
 import { withEvents } from '../events.js';
-import type { DestinationSample, Model, Run, SideRecord, SourceSample } from '../model.js';
+import {
+  type DestinationSample,
+  type Model,
+  RUNS_MAX,
+  type Run,
+  type SideRecord,
+  type SourceSample,
+} from '../model.js';
 import { withSamples } from '../samples.js';
 
 function merged<Snapshot, Sample extends SourceSample | DestinationSample>(
@@ -18,7 +25,7 @@ function merged<Snapshot, Sample extends SourceSample | DestinationSample>(
 /** A run that the model does not have is a new one. */
 export function withUpdate(model: Model, update: Run): Model {
   const before = model.runs.find(({ id }) => id === update.id);
-  if (before === undefined) return { ...model, runs: [...model.runs, update] };
+  if (before === undefined) return { ...model, runs: [...model.runs, update].slice(-RUNS_MAX) };
   const run: Run = {
     ...update,
     source: merged(before.source, update.source),
