@@ -198,12 +198,14 @@ const pythonRedis = {
   present: () => spawnSync('/usr/bin/python3', ['-c', 'import redis'], { stdio: 'ignore' }).status === 0,
   need: 'tests of the hot-restart example',
 };
-
 const chromium = {
   package: 'chromium',
   present: () => existsSync('/usr/bin/chromium'),
   need: "tests of the dashboard's page",
 };
+const groff = { package: 'groff-base', present: () => onPath('groff'), need: 'the test of the manual page' };
+const zsh = { package: 'zsh', present: () => onPath('zsh'), need: 'tests of its completion' };
+const fish = { package: 'fish', present: () => onPath('fish'), need: 'tests of its completion' };
 
 /** Installs what is missing of them where this user may; elsewhere says how. An error only where it must be there. */
 async function providePackages(wanted) {
@@ -227,7 +229,7 @@ async function providePackages(wanted) {
 
 /** What the command that this is the beginning of needs besides. */
 const wantedPackages = [
-  ...(process.argv.includes('--test') ? [qemu, redis, pythonRedis, chromium] : []),
+  ...(process.argv.includes('--test') ? [qemu, redis, pythonRedis, chromium, groff, zsh, fish] : []),
   ...(process.argv.includes('--bench') ? [qemu] : []),
   ...(process.argv.includes('--redis') ? [redis] : []),
 ];
