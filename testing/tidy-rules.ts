@@ -236,6 +236,11 @@ export const withoutOwnTest: Readonly<Record<string, string>> = {
   'lib/dashboard/model.ts': typesOnly,
   'lib/dashboard/dashboard-thread.ts':
     "the dashboard's thread, which test/dashboard/dashboard.test.ts has through its owner",
+  'lib/metrics/metrics-thread.ts':
+    "the metrics' thread, which test/metrics/metrics-server.test.ts has through its owner",
+  'lib/http/serving-thread.ts':
+    'test/dashboard/dashboard.test.ts and test/metrics/metrics-server.test.ts have one each',
+  'lib/http/serve-in-thread.ts': 'the other side of serving-thread.ts',
   'lib/dashboard/snapshot.ts': 'types, and bounds that test/dashboard/recorder.test.ts counts by',
   'lib/dashboard/page/main.ts': inBrowser,
   'lib/dashboard/page/dom.ts': inBrowser,

@@ -1,16 +1,21 @@
 /** The demo's metrics: of both sides, from what they report to the parent. */
-import type { MetricsLook } from '../metrics/migration-metrics.js';
+import type { DestinationLook, MetricsLook, SourceLook } from '../metrics/migration-metrics.js';
 import { PauseCount } from '../metrics/pause-count.js';
 import type { SideProgress } from './demo-messages.js';
 import type { DemoProgress } from './demo-progress.js';
 
 export class DemoMetrics {
   readonly #pauses = { source: new PauseCount(), destination: new PauseCount() };
-  #look: MetricsLook = {};
+  #source: Omit<SourceLook, 'pauses'> | undefined;
+  #destination: Omit<DestinationLook, 'pauses'> | undefined;
 
   /** As the sides last reported. */
   look(): MetricsLook {
-    return this.#look;
+    const { source, destination } = this.#pauses;
+    return {
+      source: this.#source && { ...this.#source, pauses: source.figures },
+      destination: this.#destination && { ...this.#destination, pauses: destination.figures },
+    };
   }
 
   /** The same progress, which this hears of too. */
@@ -25,12 +30,8 @@ export class DemoMetrics {
   }
 
   #heard(progress: SideProgress): void {
-    const pauses = this.#pauses[progress.side];
-    pauses.at(progress.info.status);
-    if (progress.side === 'source') this.#look = { ...this.#look, source: { info: progress.info, pauses } };
-    else {
-      const { info, latency } = progress;
-      this.#look = { ...this.#look, destination: { info, pauses, latency } };
-    }
+    this.#pauses[progress.side].at(progress.info.status);
+    if (progress.side === 'source') this.#source = { info: progress.info };
+    else this.#destination = { info: progress.info, latency: progress.latency };
   }
 }

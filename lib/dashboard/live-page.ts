@@ -52,6 +52,10 @@ export class LivePage {
     return page;
   }
 
+  get uri(): string {
+    return this.#server.uri;
+  }
+
   /** For a browser: `http://host:port/`; of a unix socket its URI. */
   get url(): string {
     return this.#server.url;

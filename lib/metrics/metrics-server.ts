@@ -1,28 +1,17 @@
-/** Where a Prometheus comes for the metrics: `/metrics` on a server of this host's own user. */
-import { LocalServer } from '../http/local-server.js';
-import { createRegistry, type MetricsLook } from './migration-metrics.js';
+/** Where a Prometheus comes for the metrics: `/metrics` on a server of this host's own user, in a thread of its own. */
+import { ServingThread } from '../http/serving-thread.js';
+import type { FromMetrics, MetricsThreadData } from './metrics-thread.js';
+import type { MetricsLook } from './migration-metrics.js';
 
-export interface MetricsServerOptions {
-  /** `unix:/path` or `tcp:host:port`. */
-  readonly uri: string;
-  /** Listen also where other hosts can connect. */
-  readonly anyHost: boolean;
-}
+export type MetricsServer = Pick<ServingThread<MetricsLook, FromMetrics>, 'uri' | 'url' | 'close'>;
 
-const PAGE = `The metrics of a migration are at /metrics, for a Prometheus.\n`;
-
-/** Rejects as {@link LocalServer.listen} does. */
-export async function serveMetrics(
-  { uri, anyHost }: MetricsServerOptions,
-  look: () => MetricsLook,
-): Promise<LocalServer> {
-  const registry = createRegistry(look);
-  return LocalServer.listen(uri, {
-    anyHost,
-    shows: 'the metrics',
-    routes: {
-      '/': () => ({ type: 'text/plain; charset=utf-8', body: PAGE }),
-      '/metrics': async () => ({ type: registry.contentType, body: await registry.metrics() }),
-    },
+/** `look` is called when somebody asks, at most ten times a second. Rejects as LocalServer's `listen` does. */
+export async function serveMetrics(data: MetricsThreadData, look: () => MetricsLook): Promise<MetricsServer> {
+  const thread: ServingThread<MetricsLook, FromMetrics> = await ServingThread.open({
+    entry: new URL('./metrics-thread.js', import.meta.url),
+    name: 'metrics',
+    data,
+    onMessage: () => thread.tell(look()),
   });
+  return thread;
 }

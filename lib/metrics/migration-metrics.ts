@@ -9,9 +9,7 @@ import { incomingStatuses } from '../destination/incoming-state.js';
 import { migrationStatuses } from '../source/migration-state.js';
 import type { OutgoingInfo } from '../source/outgoing-info.js';
 import { histogramSamples, type LatencyCounts } from './latency-histogram.js';
-import type { PauseCount } from './pause-count.js';
-
-type Pauses = Pick<PauseCount, 'pauses' | 'recoveries' | 'pausedMs'>;
+import type { Pauses } from './pause-count.js';
 
 export interface SourceLook {
   readonly info: OutgoingInfo;
@@ -24,7 +22,7 @@ export interface DestinationLook {
   readonly latency: LatencyCounts | undefined;
 }
 
-/** The sides of migrations that this process knows of, as they stand now. */
+/** The sides of migrations that this process knows of, as they stand now. Plain. */
 export interface MetricsLook {
   readonly source?: SourceLook | undefined;
   readonly destination?: DestinationLook | undefined;

@@ -2,6 +2,15 @@
 
 const paused = new Set(['postcopy-paused', 'postcopy-recover-setup', 'postcopy-recover']);
 
+/** How it has come to be. */
+export interface Pauses {
+  readonly pauses: number;
+  /** How many of them have ended in a recovery. */
+  readonly recoveries: number;
+  /** In all of them, with the present one. */
+  readonly pausedMs: number;
+}
+
 export class PauseCount {
   readonly #now: () => number;
   #since: number | undefined;
@@ -14,17 +23,12 @@ export class PauseCount {
     this.#now = now;
   }
 
-  get pauses(): number {
-    return this.#pauses;
-  }
-
-  get recoveries(): number {
-    return this.#recoveries;
-  }
-
-  /** In all pauses, with the present one. */
-  get pausedMs(): number {
-    return this.#pausedMs + (this.#since === undefined ? 0 : this.#now() - this.#since);
+  get figures(): Pauses {
+    return {
+      pauses: this.#pauses,
+      recoveries: this.#recoveries,
+      pausedMs: this.#pausedMs + (this.#since === undefined ? 0 : this.#now() - this.#since),
+    };
   }
 
   /** The migration is in this status, from now on or still. A recovery that comes to nothing ends no pause. */

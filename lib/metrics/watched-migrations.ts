@@ -20,12 +20,12 @@ export class WatchedMigrations {
 
   outgoing(migration: OutgoingMigration): void {
     const pauses = countPauses(migration);
-    this.#source = () => ({ info: migration.info(), pauses });
+    this.#source = () => ({ info: migration.info(), pauses: pauses.figures });
   }
 
   incoming(migration: IncomingMigration): void {
     const pauses = countPauses(migration);
-    this.#destination = () => ({ info: migration.info(), pauses, latency: countLatency(migration) });
+    this.#destination = () => ({ info: migration.info(), pauses: pauses.figures, latency: countLatency(migration) });
   }
 
   look(): MetricsLook {

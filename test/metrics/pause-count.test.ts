@@ -9,8 +9,7 @@ function through(...statuses: readonly string[]) {
     count.at(status);
     now += 100;
   }
-  const { pauses, recoveries, pausedMs } = count;
-  return { pauses, recoveries, pausedMs };
+  return count.figures;
 }
 
 test.each([
