@@ -1,7 +1,7 @@
 /** Where servers for this host's own users listen: unix sockets that only their user can open, and loopback. */
 import { chmodSync, existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { MigrationError } from '../errors.js';
 import type { NativeError, SocketAddress } from '../native.js';
@@ -43,14 +43,19 @@ function listenAlone(server: Server, path: string): void {
  */
 function listenInFolder(server: Server, path: string): void {
   if (existsSync(path)) throw Object.assign(new Error(`${path} is taken`), { code: 'EADDRINUSE' });
-  const folder = mkdtempSync(`${path}.`);
+  const folder = mkdtempSync(join(dirname(path), '.'));
   server.once('listening', () => {
-    chmodSync(join(folder, 's'), 0o600);
-    renameSync(join(folder, 's'), path);
-    rmSync(folder, { recursive: true });
-    server.once('close', () => rmSync(path, { force: true }));
+    try {
+      chmodSync(join(folder, 's'), 0o600);
+      renameSync(join(folder, 's'), path);
+      server.once('close', () => rmSync(path, { force: true }));
+      rmSync(folder, { recursive: true });
+    } catch (error) {
+      server.close();
+      server.emit('error', error);
+    }
   });
-  server.once('error', () => rmSync(folder, { recursive: true }));
+  server.once('error', () => rmSync(folder, { recursive: true, force: true }));
   server.listen(join(folder, 's'));
 }
 
@@ -83,7 +88,7 @@ export async function listenLocally(
   const address = parseUri(uri);
   if (!anyHost && address.family === 'tcp' && !isLoopback(address.host)) {
     throw new MigrationError('BAD_ARGUMENT', `${uri} is open to other hosts, and whoever connects has ${gives}`, {
-      hint: 'listen at unix:/path or tcp:127.0.0.1:port, or say that any host may connect',
+      hint: 'listen at unix:/path or tcp:127.0.0.1:port, or say that any host may connect (an option …-any-host)',
     });
   }
   try {

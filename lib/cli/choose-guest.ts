@@ -29,6 +29,9 @@ export interface GuestChoice {
   readonly because?: Obstacle;
 }
 
+/** Of whole mebibytes, as --memory takes it. */
+const asOption = (bytes: number): string => `${bytes / 1024 / 1024}M`;
+
 function whyNoKvm({ memory, vcpus }: GuestWish, { kvmProblem, userfaultfdVia }: GuestHost): Obstacle | undefined {
   if (kvmProblem !== undefined) return kvmProblem;
   if (userfaultfdVia === 'user-mode-only') {
@@ -39,11 +42,17 @@ function whyNoKvm({ memory, vcpus }: GuestWish, { kvmProblem, userfaultfdVia }: 
   }
   if (memory > MEMORY_MAX) {
     const most = formatBytes(MEMORY_MAX);
-    return { what: `a KVM guest has at most ${most} of memory`, fix: `give it --memory ${most} or less` };
+    return {
+      what: `a KVM guest has at most ${most} of memory`,
+      fix: `give it --memory ${asOption(MEMORY_MAX)} or less`,
+    };
   }
   if (memory < 2 * WORK_ADDRESS) {
     const least = formatBytes(2 * WORK_ADDRESS);
-    return { what: `a KVM guest needs ${least} of memory`, fix: `give it --memory ${least} or more` };
+    return {
+      what: `a KVM guest needs ${least} of memory`,
+      fix: `give it --memory ${asOption(2 * WORK_ADDRESS)} or more`,
+    };
   }
   if (vcpus > MAX_VCPUS) {
     return { what: `a KVM guest has at most ${MAX_VCPUS} vCPUs`, fix: `give it --vcpus ${MAX_VCPUS} or fewer` };

@@ -3,6 +3,7 @@
  * every page was right, else 1, 130 when interrupted.
  */
 import { type Command, Option } from 'commander';
+import type { Observer } from '../dashboard/observer.js';
 import type { PrefetchPolicy } from '../options.js';
 import { argument, EXIT_FAILURE, number, onInterrupt, printJson, sized } from './command-line.js';
 import { lanesOption, prefetchOption } from './demand-options.js';
@@ -13,9 +14,9 @@ import { demoTable } from './demo-report.js';
 import { addGuestOptions, chosenGuest, type GuestOptions, guestSettings } from './guest-options.js';
 import { addHelp } from './help.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
-import { addMetricsOptions, type MetricsOptions, openMetrics } from './metrics-options.js';
+import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
 import { formatBytes, parseMs, parsePeriod, parseRate } from './size.js';
-import { addWatchOptions, openObserver, type WatchOptions } from './watch-options.js';
+import { addWatchOptions, closeObserver, openObserver, type WatchOptions } from './watch-options.js';
 
 interface DemoOptions extends GuestOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly transport: 'unix' | 'tcp';
@@ -64,10 +65,12 @@ async function demo(options: DemoOptions): Promise<void> {
   };
   const interrupted = onInterrupt();
   const metrics = new DemoMetrics();
-  const server = await openMetrics(options, () => metrics.look(), progress.event);
   const title = `demo: ${formatBytes(wish.memory)} of a ${wish.guest} guest over ${transport}`;
-  const observer = await openObserver(options, title, progress.event);
+  let server: ServedMetrics | undefined;
+  let observer: Observer | undefined;
   try {
+    server = await openMetrics(options, () => metrics.look(), progress.event);
+    observer = await openObserver(options, title, progress.event);
     const report = await runDemo(wish, { trace, observer }, interrupted, metrics.hearing(progress));
     if (options.json) printJson(report);
     else process.stdout.write(`${demoTable(report)}\n`);
@@ -75,7 +78,7 @@ async function demo(options: DemoOptions): Promise<void> {
     await keepDashboard(observer?.url, interrupted, progress.event);
   } finally {
     await server?.close();
-    await observer?.close();
+    await closeObserver(observer, progress.event);
   }
 }
 

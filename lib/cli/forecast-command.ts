@@ -22,14 +22,16 @@ interface ForecastCommandOptions {
 
 /** The curve in which so many different bytes are written in a second: to the working set, or else to all of RAM. */
 function curveOf({ memory, dirtyRate, workingSet = memory }: ForecastCommandOptions): DirtyCurve {
-  const pages = Math.max(1, Math.min(memory, workingSet) / TARGET_PAGE_SIZE);
+  const pages = Math.max(1, workingSet / TARGET_PAGE_SIZE);
   const inASecond = Math.min(dirtyRate / TARGET_PAGE_SIZE, pages * 0.999);
   if (inASecond === 0) return stillCurve;
   return { writesPerSecond: -Math.log1p(-inASecond / pages) * pages, workingSetPages: pages };
 }
 
-function run(options: ForecastCommandOptions): void {
-  const { memory, bandwidth, downtimeLimit, json } = options;
+function run(options: ForecastCommandOptions, command: Command): void {
+  const { memory, bandwidth, downtimeLimit, workingSet = memory, json } = options;
+  if (bandwidth === 0) command.error('error: --bandwidth is 0: give what the link carries, such as 10Gbit');
+  if (workingSet > memory) command.error('error: --working-set is larger than --memory');
   const result = forecast({ curve: curveOf(options), bandwidth, downtimeLimit, remaining: memory, total: memory });
   if (json) printJson(result);
   else process.stdout.write(`${forecastLines(result, downtimeLimit).join('\n')}\n`);

@@ -22,7 +22,7 @@ import { type HostGuest, type HostGuestOptions, hostGuest } from './host-guest.j
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
 import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
-import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
+import { addWatchOptions, closeObserver, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
 interface HostOptions extends HostGuestOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly qmp: readonly string[];
@@ -71,14 +71,16 @@ async function begin(host: GuestHost, { runs }: HostGuest, { incoming }: HostOpt
   if (incoming !== undefined && incoming !== DEFER) await host.listen(incoming);
 }
 
-/** Each migration, from here or to here. */
-function observe(host: GuestHost, { figures }: HostGuest, observer: Observer): void {
+/** Each migration, from here or to here. What it returns resolves when all of them have ended and were looked at. */
+function observe(host: GuestHost, { figures }: HostGuest, observer: Observer): () => Promise<unknown> {
+  const runs: Promise<void>[] = [];
   host.on('outgoing', (migration) => {
-    void endRun(observer.begin([watchOutgoing(migration, figures).look]), migration.finished);
+    runs.push(endRun(observer.begin([watchOutgoing(migration, figures).look]), migration.finished));
   });
   host.on('incoming', (migration) => {
-    void endRun(observer.begin([watchIncoming(migration, figures).look]), migration.finished);
+    runs.push(endRun(observer.begin([watchIncoming(migration, figures).look]), migration.finished));
   });
+  return () => Promise.all(runs);
 }
 
 async function runHost(options: HostOptions): Promise<void> {
@@ -95,17 +97,20 @@ async function runHost(options: HostOptions): Promise<void> {
   const watched = new WatchedMigrations();
   host.on('outgoing', (migration) => watched.outgoing(migration));
   host.on('incoming', (migration) => watched.incoming(migration));
-  const servers = await serve(host, options, tell);
-  const observer = await openObserver(options, `host of ${guest.title}`, tell);
-  if (observer !== undefined) observe(host, guest, observer);
+  let servers: readonly QmpServer[] = [];
   host.on('event', (event) => {
     const { event: name, data } = event;
     tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`, { event: name, data });
     for (const server of servers) server.tell(event);
   });
+  let observer: Observer | undefined;
   let metrics: ServedMetrics | undefined;
+  let observed = async (): Promise<unknown> => undefined;
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
+    servers = await serve(host, options, tell);
+    observer = await openObserver(options, `host of ${guest.title}`, tell);
+    if (observer !== undefined) observed = observe(host, guest, observer);
     metrics = await openMetrics(options, () => watched.look(), tell);
     await begin(host, guest, options);
     for (const { uri } of servers) tell(`QMP at ${uri}`, { event: 'listening', uri });
@@ -114,7 +119,8 @@ async function runHost(options: HostOptions): Promise<void> {
     await Promise.all(servers.map((server) => server.close()));
     await metrics?.close();
     await host.close();
-    await observer?.close();
+    await observed();
+    await closeObserver(observer, tell);
     await guest.close?.();
   }
   // Ends also a guest that waits for pages which do not come any more.

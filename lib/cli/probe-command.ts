@@ -12,12 +12,16 @@ import { parseSize } from './size.js';
 
 interface ProbeOptions {
   readonly memory?: number;
-  readonly memoryKind: MemoryKind;
+  readonly memoryKind?: MemoryKind;
   readonly locked?: boolean;
   readonly json?: boolean;
 }
 
-function probe({ memory, memoryKind: kind, locked = false, json }: ProbeOptions): void {
+function probe({ memory, memoryKind, locked = false, json }: ProbeOptions, command: Command): void {
+  if (memory === undefined && (memoryKind !== undefined || locked)) {
+    command.error('error: --memory-kind and --locked are of the guest of --memory: give that too');
+  }
+  const kind = memoryKind ?? 'anonymous';
   const result = probeHost(memory === undefined ? undefined : { memory, kind, isLocked: locked });
   if (json) printJson(result);
   else process.stdout.write(`${probeTable(result)}\n`);
@@ -29,9 +33,11 @@ export function define(command: Command): void {
   command
     .option('--memory <size>', 'whether a guest of that size fits here, such as 64G', argument(parseSize))
     .addOption(
-      new Option('--memory-kind <kind>', 'what the RAM of that guest is')
-        .choices(['anonymous', 'memfd', 'hugetlb'])
-        .default('anonymous'),
+      new Option('--memory-kind <kind>', 'what the RAM of that guest is; anonymous when left out').choices([
+        'anonymous',
+        'memfd',
+        'hugetlb',
+      ]),
     )
     .option('--locked', 'that guest locks its memory')
     .option('--json', 'print one JSON object')

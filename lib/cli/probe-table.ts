@@ -57,6 +57,9 @@ function problemText({ severity, what, why, fix, effect }: Problem): string {
 }
 
 function verdict({ works, problems }: HostProbe): string {
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  const isOfSize = errors.length > 0 && errors.every(({ id }) => id.startsWith('memory-'));
+  if (isOfSize) return `\n${pc.red('that guest does not fit here')}; smaller ones can be migrated`;
   if (!works) return `\n${pc.red('no migration works here')} until the errors are mended`;
   if (problems.length === 0) return `\n${pc.green('everything works here')}`;
   return `\n${pc.green('migrations work here')}, but for what is said above`;

@@ -23,7 +23,7 @@ import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics
 import { RateMeter } from './progress-text.js';
 import { awaitingLook, receiveLook, receiveReport, receiveText } from './receive-report.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
-import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
+import { addWatchOptions, closeObserver, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
 interface ReceiveOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly save?: string;
@@ -139,7 +139,7 @@ async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
   } finally {
     line.end();
     await metrics?.close();
-    await observer?.close();
+    await closeObserver(observer, line.event);
     await saver.close();
   }
 }

@@ -26,7 +26,7 @@ import { openMachine } from './open-machine.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { connectingLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
-import { addWatchOptions, endRun, openObserver, type WatchOptions } from './watch-options.js';
+import { addWatchOptions, closeObserver, endRun, openObserver, type WatchOptions } from './watch-options.js';
 
 interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly from: string;
@@ -152,7 +152,7 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   } finally {
     line.end();
     await metrics?.close();
-    await observer?.close();
+    await closeObserver(observer, line.event);
     await remainderDirectory?.remove();
   }
 }

@@ -3,7 +3,9 @@ import type { Command } from 'commander';
 import type { ObservedRun, Observer } from '../dashboard/observer.js';
 import { describeError } from '../errors.js';
 import { parseHttpAddress } from '../http/address.js';
+import { errorFields } from '../logs/migration-fields.js';
 import { argument } from './command-line.js';
+import type { EventDetail } from './live-line.js';
 
 export interface WatchOptions {
   /** The URI where the dashboard listens; true: a port that is free. */
@@ -46,6 +48,21 @@ export async function openObserver(
   });
   if (observer.url !== undefined) tell(`dashboard at ${observer.url}`);
   return observer;
+}
+
+/**
+ * Closes it, with its report written. Where that can't be it is told of, and nothing else: what became of the migration
+ * is what the command is for. Never rejects.
+ */
+export async function closeObserver(
+  observer: Observer | undefined,
+  tell: (text: string, detail: EventDetail) => void,
+): Promise<void> {
+  try {
+    await observer?.close();
+  } catch (error) {
+    tell(describeError(error), { level: 'error', ...errorFields(error) });
+  }
 }
 
 /** Ends it with what became of the migration. Never rejects. */

@@ -34,6 +34,8 @@ class MapMaker {
   }
 }
 
+const withoutMap: ReadonlySet<string> = new Set(['setup', 'device', 'postcopy-device']);
+
 /** One side, looked at as often as one likes. Each look takes the events since the last one. */
 export interface SideWatch {
   look(options: LookOptions): SideSnapshot;
@@ -71,7 +73,8 @@ export function watchOutgoing(migration: OutgoingMigration, guest: () => GuestFi
   return {
     look: (options) => {
       const info = migration.info();
-      const isKnown = info.status !== 'setup';
+      // Nor while the guest stands still: who makes the map is who saves its state.
+      const isKnown = !withoutMap.has(info.status);
       return {
         side: 'source',
         atMs: nowMs(),

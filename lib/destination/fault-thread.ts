@@ -163,8 +163,8 @@ class FaultThread {
     if (!this.#received[index].test(page)) {
       if (this.#requested.add(index, page, monotonicUs())) {
         this.#counters.add('postcopyRequests', 1);
-        this.#faulted[index].setRange(page, pageCount(block.pageSize));
         this.#counters.add('prefetched', this.#requester.fault(index, page));
+        this.#faulted[index].setRange(page, pageCount(block.pageSize));
       }
       if (!this.#received[index].test(page)) return;
     }

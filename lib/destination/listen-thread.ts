@@ -16,6 +16,7 @@ import { failureOf, runThread, type ThreadContext } from '../threads/thread.js';
 import { encodeIdstr, encodePong, encodeReqPages, MAX_REQ_PAGES_BYTES } from '../wire/encode.js';
 import type { StreamRecord } from '../wire/messages.js';
 import { Ping } from '../wire/protocol.js';
+import { StepPongs } from '../wire/step-pongs.js';
 import { DemandControl, type DemandErrors, type DemandThreadHandles } from './demand-control.js';
 import { createDestinationCounters, type DestinationCounters } from './destination-counters.js';
 import {
@@ -77,6 +78,7 @@ type Context = ThreadContext<DestinationEvent, Record<string, never>>;
 class ListenThread {
   readonly #data: ListenThreadData;
   readonly #thread: Context;
+  readonly #pongs = new StepPongs((pong) => this.#thread.emit(pong));
   readonly #signals: DestinationSignals;
   readonly #counters: DestinationCounters;
   readonly #uffd: UserfaultfdHandle;
@@ -167,10 +169,6 @@ class ListenThread {
     }
   }
 
-  #tellPong(value: number): void {
-    this.#thread.emit({ kind: 'pong', value, atUs: native().monotonicUs() });
-  }
-
   #awaitDemandChannels(): void {
     this.#demand.awaitEnd(() => this.#intake.received.every(isFull));
   }
@@ -201,7 +199,7 @@ class ListenThread {
           // Behind the last page the answer says that all are placed: those of other channels, too.
           if (this.#isLastSection && record.value >= Ping.PLACED) this.#awaitDemandChannels();
           this.#channel.send(encodePong(record.value));
-          if (record.value < Ping.PLACED) this.#tellPong(record.value);
+          this.#pongs.tell(record.value, native().monotonicUs());
           return false;
         }
         throw this.#illegal(record.command);

@@ -21,6 +21,7 @@ import type { StreamDecoder } from '../wire/decode.js';
 import { encodePong, encodeShut } from '../wire/encode.js';
 import type { CommandRecord, RamBlockEntry, StreamRecord } from '../wire/messages.js';
 import { Command, MAX_LANES, Ping, PONG_LANES, PONG_RUNS } from '../wire/protocol.js';
+import { type StepPong, StepPongs } from '../wire/step-pongs.js';
 import { nameOf, requireHandled } from './capability-check.js';
 import { createDemandChannelWords, DemandKind } from './demand-channel.js';
 import { DemandControl, type DemandThreadHandles } from './demand-control.js';
@@ -109,8 +110,8 @@ export type DestinationEvent =
   | DemandChannelEvent
   /** The blocks are known: what is watched of their pages. */
   | { readonly kind: 'pages'; readonly pages: WatchedPagesDescriptor }
-  /** The pong of a step's ping has gone; `atUs`: CLOCK_MONOTONIC. */
-  | { readonly kind: 'pong'; readonly value: number; readonly atUs: number }
+  /** The pong of a step's ping has gone. */
+  | StepPong
   /** Of each thread that rehearses: what was wrong in it, if anything was, shows again where it matters. */
   | { readonly kind: 'rehearsed'; readonly failure: PlainError | undefined }
   /** It has failed, and only waits for the source to close. */
@@ -153,6 +154,7 @@ class MainThread {
   #requested = new PageRequested([]);
   #removed = new RemovedPages([]);
   #watched = new WatchedPages([]);
+  readonly #pongs = new StepPongs((pong) => this.#thread.emit(pong));
   #collector: PageCollector | undefined;
   #before: MemoryBefore = [];
   #uffd: UserfaultfdHandle | undefined;
@@ -350,12 +352,7 @@ class MainThread {
     const pong = encodePong(value);
     if (this.#signals.get('LISTEN') === Handed.YES) this.#link.send(pong);
     else this.#channel.send(pong);
-    this.#tellPong(value);
-  }
-
-  /** To the owner, and only of a ping that belongs to a step. */
-  #tellPong(value: number): void {
-    if (value < Ping.PLACED) this.#thread.emit({ kind: 'pong', value, atUs: native().monotonicUs() });
+    this.#pongs.tell(value, native().monotonicUs());
   }
 
   /** D4, as far as it goes without the block list. */
@@ -549,14 +546,14 @@ class MainThread {
     if (!signals.exchange('HANDOVER', Handover.ASKED, Handover.PLEDGING)) throw new Kicked();
     let handover: number = Handover.GIVEN; // also where it is in doubt
     try {
-      if (this.#link.send(encodePong(Ping.SWITCHOVER))) this.#tellPong(Ping.SWITCHOVER);
-      else handover = Handover.REFUSED;
+      if (!this.#link.send(encodePong(Ping.SWITCHOVER))) handover = Handover.REFUSED;
     } finally {
       signals.set('HANDOVER', handover);
     }
     if (handover === Handover.REFUSED) {
       throw new MigrationError('PEER_GONE', `lost ${this.#channel.peer} before the guest was taken over`);
     }
+    this.#pongs.tell(Ping.SWITCHOVER, native().monotonicUs());
     signals.waitWhile('LET_GO', Handed.NOT_YET);
     if (signals.get('LET_GO') !== Handed.YES) throw new Kicked();
   }

@@ -21,7 +21,8 @@ const hostHeader = /^(?:\[(?<v6>[0-9a-f:.]+)\]|(?<name>[^:[\]/@\s]+))(?::\d{1,5}
 
 /**
  * Whether this server may be addressed so. Another site's name may be made to lead to this host (DNS rebinding); an
- * address may not, so where other hosts are let in they say that, or this host's name.
+ * address may not, nor a name of one part or in .local, which no name server out there has. So where other hosts are
+ * let in they say one of these.
  */
 function isOwnName(host: string, hostName: string | undefined): boolean {
   const match = hostHeader.exec(host);
@@ -29,7 +30,7 @@ function isOwnName(host: string, hostName: string | undefined): boolean {
   if (isLoopback(name)) return true;
   if (hostName === undefined) return false;
   const own = hostName.toLowerCase();
-  return isIP(name) !== 0 || name === own || name.startsWith(`${own}.`);
+  return isIP(name) !== 0 || name === own || name === `${own}.local`;
 }
 
 function hasBody({ headers }: RequestHead): boolean {

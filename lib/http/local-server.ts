@@ -161,6 +161,8 @@ export class LocalServer {
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
+    // One that is sent before the last was answered would not be told when the client goes: browsers don't do that.
+    if (this.#sockets.get(socket)) return void socket.destroy();
     this.#sockets.set(socket, true);
     response.on('close', () => {
       if (this.#isClosing) socket.destroySoon();
@@ -180,6 +182,7 @@ export class LocalServer {
   async #answer(response: ServerResponse, route: HttpRoute, request: HttpRequest): Promise<void> {
     try {
       const { status = 200, type, body } = await route(request);
+      if (response.destroyed) return; // the client has gone meanwhile
       const unread = setTimeout(() => response.destroy(), UNREAD_MS);
       response.on('close', () => clearTimeout(unread));
       response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) });

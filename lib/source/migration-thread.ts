@@ -46,7 +46,7 @@ class MigrationThread {
   readonly #meter = new BandwidthMeter(nowMs());
   readonly #narrowing = new Narrowing();
   readonly #autoConverge: AutoConverge | undefined;
-  readonly #sampler = new WriteSampler(nowMs());
+  #sampler = new WriteSampler(nowMs());
   #postcopyAfterPasses: number | undefined;
   #passes = 0;
 
@@ -99,6 +99,7 @@ class MigrationThread {
     trace.at('savevm_state_setup');
     ram.setUp(data.capabilities.postcopyRam);
     counters.set('setupTime', nowMs() - startMs);
+    this.#sampler = new WriteSampler(nowMs()); // the log is on, and nothing was sent yet
     this.#source.move('setup', 'active');
     trace.at('migration_thread_setup_complete');
   }

@@ -56,8 +56,9 @@ export class RamState {
   /** How many they had sent at the last count. */
   #urgentBefore = 0;
   #log: WriteLog | undefined;
-  /** What {@link sampleWrites} found since the last sync; undefined before it is asked for the first time. */
+  /** What {@link sampleWrites} found since the last sync, if it found anything; undefined before it was asked for. */
   #sampled: readonly PageBitmap[] | undefined;
+  #hasSampled = false;
 
   constructor(
     { blocks, writeLog, bitmaps, lanes }: GuestRam,
@@ -132,7 +133,9 @@ export class RamState {
    */
   sampleWrites(): number {
     this.#sampled ??= this.createDiscarded();
-    return this.#log?.sync(this.#sampled) ?? 0;
+    const pages = this.#log?.sync(this.#sampled) ?? 0;
+    if (pages > 0) this.#hasSampled = true;
+    return pages;
   }
 
   /** How many pages the last sync found in the log. */
@@ -146,12 +149,18 @@ export class RamState {
     const before = this.remainingPages;
     this.#trace.at('migration_bitmap_sync_start');
     this.#lastFound = this.#log.sync(this.#dirty);
-    for (const [index, sampled] of this.#sampled?.entries() ?? []) sampled.moveTo(this.#dirty[index]);
+    this.#moveSampled();
     this.#recount();
     this.#counters.add('dirtySyncCount', 1);
     const newlyDirtyPages = this.remainingPages - before;
     this.#trace.at('migration_bitmap_sync_end', newlyDirtyPages);
     return newlyDirtyPages;
+  }
+
+  #moveSampled(): void {
+    if (!this.#hasSampled) return;
+    for (const [index, sampled] of this.#sampled?.entries() ?? []) sampled.moveTo(this.#dirty[index]);
+    this.#hasSampled = false;
   }
 
   /** One per block, clear: such as what {@link sendDiscards} has discarded. */

@@ -13,6 +13,7 @@ import { Trace, untraced } from '../trace/trace.js';
 import type { ReturnPathMessageRecord } from '../wire/messages.js';
 import { MAX_LANES, Ping, PONG_LANES, PONG_RUNS, RESUME_ACK_VALUE, receivedBitmapBytes } from '../wire/protocol.js';
 import { ReturnPathDecoder } from '../wire/return-path.js';
+import { type StepPong, StepPongs } from '../wire/step-pongs.js';
 import { handleMessages, readMessages } from './message-reader.js';
 import { MigrationStateCell } from './migration-state.js';
 import { PageRequestQueue } from './page-request-queue.js';
@@ -39,8 +40,8 @@ export interface ReturnPathThreadData extends UrgentPagesData {
 export type ReturnPathEvent =
   /** The destination takes so many lanes. */
   | { readonly kind: 'lanes'; readonly lanes: number }
-  /** It has answered a ping of a step; `atUs`: CLOCK_MONOTONIC. */
-  | { readonly kind: 'pong'; readonly value: number; readonly atUs: number };
+  /** It has answered a ping of a step. */
+  | StepPong;
 
 const BUFFER_BYTES = 16 * 1024;
 /** What a received bitmap has beside its bits: head, name, size, end mark. */
@@ -56,6 +57,7 @@ class ReturnPath {
   readonly #data: ReturnPathThreadData;
   readonly #kick: EventfdHandle;
   readonly #emit: (event: ReturnPathEvent) => void;
+  readonly #pongs = new StepPongs((pong) => this.#emit(pong));
   readonly #bitmaps: SourceBitmaps;
   /** Once there is a preempt channel. */
   #urgent: UrgentPages | undefined;
@@ -118,7 +120,7 @@ class ReturnPath {
     else this.#signals.set(value < Ping.PLACED ? 'PONG' : 'PONG_PLACED', value);
     if (value === Ping.PACKAGE) this.#signals.set('LOADED', 1);
     this.#signals.bump('ATTENTION');
-    if (value < Ping.PLACED) this.#emit({ kind: 'pong', value, atUs: native().monotonicUs() });
+    this.#pongs.tell(value, native().monotonicUs());
   }
 
   /** So many lanes the destination takes. */

@@ -108,7 +108,7 @@ const table: readonly (readonly [line: string, exitCode: number, says: string])[
     'host --guest stress --memory 1M --qmp tcp:0.0.0.0:0',
     1,
     'tcp:0.0.0.0:0 is open to other hosts, and whoever connects has the guest: ' +
-      'listen at unix:/path or tcp:127.0.0.1:port, or say that any host may connect',
+      'listen at unix:/path or tcp:127.0.0.1:port, or say that any host may connect (an option …-any-host)',
   ],
 ];
 

@@ -35,10 +35,17 @@ describe('how this server is addressed', () => {
   });
 
   test('where other hosts may connect also by an address, or this host’s name, and by no other', () => {
-    for (const host of ['192.0.2.1:80', '[2001:db8::1]', 'Here', 'here.example:80', 'localhost']) {
+    for (const host of ['192.0.2.1:80', '[2001:db8::1]', 'Here', 'here.local:80', 'localhost']) {
       expect(statusOf({ host }, 'here')).toBeUndefined();
     }
-    for (const host of ['evil.example', 'nothere', 'here-not', '192.0.2.1.evil.example']) {
+    for (const host of [
+      'evil.example',
+      'nothere',
+      'here-not',
+      'here.evil.example',
+      'here.local.evil.example',
+      '192.0.2.1.evil.example',
+    ]) {
       expect(statusOf({ host }, 'here')).toBe(421);
     }
   });

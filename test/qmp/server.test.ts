@@ -141,7 +141,7 @@ describe.each(['garbage', 'requests', 'endless'])('clients that flood it with %s
     const before = performance.eventLoopUtilization();
     const heap = process.memoryUsage();
     let longest = 0;
-    for (let asked = 0; asked < 8; asked += 1) {
+    for (let asked = 0; asked < 4; asked += 1) {
       const began = performance.now();
       await good.execute('query-status');
       longest = Math.max(longest, performance.now() - began);
