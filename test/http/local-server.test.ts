@@ -157,10 +157,9 @@ describe('what it refuses', () => {
     const socket = await connected();
     let heard = '';
     const request = 'HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n';
-    socket.on('error', () => {}); // the last request may come too late
     socket.on('data', (bytes) => {
       heard += bytes;
-      socket.write(request);
+      if (!heard.includes(' 429 ')) socket.write(request);
     });
     socket.write(request);
     await once(socket, 'close');
