@@ -2,7 +2,16 @@
 import { defineConfig } from 'vitest/config';
 
 /** Of code that only computes and leaves nothing in its process: these share one, as each start takes half a second. */
-const computing = ['test/{wire,inspect}/**/*.test.ts', 'test/cli/!(*-command|main).test.ts'];
+const computing = [
+  'test/{wire,inspect,dashboard/view}/**/*.test.ts',
+  'test/cli/!(*-command|main).test.ts',
+  'test/doctor/!(facts|proc-files|container).test.ts',
+  'test/qmp/{arguments,capabilities,json-*,messages,names,parameters,schema,session}.test.ts',
+  'test/source/!(clock|message-reader|*rehearsal|warm-up|source-threads|ram-save|lane*).test.ts',
+  'test/destination/{blocktime,capability-check,destination-*,fault-latency,incoming-info,missing-pages}.test.ts',
+  'test/destination/{page-collector,page-requested,prefetch,query-migrate,removed-pages,request-ranges}.test.ts',
+  'test/bench/{statistics,rounds,html,throughput-limit}.test.ts',
+];
 
 export default defineConfig({
   test: {

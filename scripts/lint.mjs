@@ -68,20 +68,37 @@ function clangFormat() {
   return step('clang-format', process.execPath, [script, ...mode, ...cppFiles(/\.(cc|h)$/)], inRoot);
 }
 
-function typesOfTests() {
-  const script = join(modules, 'typescript', 'bin', 'tsc');
-  return step('types of tests', process.execPath, [script, '-p', 'tsconfig.test.json'], inRoot);
+/** What TypeScript says of what the build does not compile; and TypeDoc, which warns of what the reference lacks. */
+const typePrograms = [
+  ['types of tests', 'typescript/bin/tsc', ['-p', 'tsconfig.test.json']],
+  ['types of the page', 'typescript/bin/tsc', ['-p', 'lib/dashboard/page']],
+  ['reference', 'typedoc/bin/typedoc', ['--emit', 'none']],
+];
+
+/** All at once, as each has one thread. */
+function types() {
+  return allOf(
+    'types and reference',
+    typePrograms.map(
+      ([name, script, args]) =>
+        () =>
+          run(name, process.execPath, [join(modules, script), ...args], inRoot),
+    ),
+  );
 }
 
-function typesOfPage() {
-  const script = join(modules, 'typescript', 'bin', 'tsc');
-  return step('types of the page', process.execPath, [script, '-p', join('lib', 'dashboard', 'page')], inRoot);
-}
-
-/** The reference is made without a warning: what it shows is documented, and what that names is in it. */
-function reference() {
-  const script = join(modules, 'typedoc', 'bin', 'typedoc');
-  return step('reference', process.execPath, [script, '--emit', 'none'], inRoot);
+/** One step of several that go on at once, as many as there are processors. */
+async function allOf(name, pending) {
+  const failures = [];
+  const work = async () => {
+    for (let next = pending.shift(); next !== undefined; next = pending.shift()) {
+      await next().catch((error) => failures.push(error.message));
+    }
+  };
+  await withProgressLine(name, async () => {
+    await Promise.all(Array.from({ length: availableParallelism() }, work));
+    if (failures.length > 0) throw new StepError(failures.join('\n'));
+  });
 }
 
 /**
@@ -99,7 +116,7 @@ async function compileCommands() {
 function cppLinter() {
   if (spawnSync('clang-tidy', ['--version'], { stdio: 'ignore' }).status !== 0) {
     process.stderr.write('clang-tidy is not installed: g++ with more warnings stands in (package "clang-tidy")\n');
-    return { name: 'g++ warnings', command: (compile) => `${compile} ${gccWarnings.join(' ')} -o /dev/null` };
+    return { name: 'g++ warnings', command: (compile) => `${compile} ${gccWarnings.join(' ')} -O2 -S -o /dev/null` };
   }
   return {
     name: 'clang-tidy',
@@ -111,24 +128,17 @@ function cppLinter() {
 }
 
 async function lintCpp() {
-  const pending = await compileCommands();
+  const compiles = await compileCommands();
   const { name, command } = cppLinter();
-  const failures = [];
-  const lint = async () => {
-    for (let compile = pending.shift(); compile !== undefined; compile = pending.shift()) {
-      await run(name, 'sh', ['-c', command(compile)], inRoot).catch((error) => failures.push(error.message));
-    }
-  };
-  await withProgressLine(name, async () => {
-    await Promise.all(Array.from({ length: availableParallelism() }, lint));
-    if (failures.length > 0) throw new StepError(failures.join('\n'));
-  });
+  await allOf(
+    name,
+    compiles.map((compile) => () => run(name, 'sh', ['-c', command(compile)], inRoot)),
+  );
 }
 
 await runScript(async () => {
   const failures = [];
-  const checks = [biome, clangFormat, typesOfTests, typesOfPage, reference, lintCpp];
-  for (const check of write ? [biome, clangFormat] : checks) {
+  for (const check of write ? [biome, clangFormat] : [biome, clangFormat, types, lintCpp]) {
     await check().catch((error) => {
       if (!(error instanceof StepError)) throw error;
       failures.push(error.message);

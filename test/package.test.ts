@@ -203,7 +203,8 @@ describe('installed where no prebuilt binary fits', { timeout: SLOW_MS }, () => 
     expect(told.stderr).not.toContain('    at ');
 
     // What npm does where scripts are allowed, too.
-    await succeed(path, 'npm', ['rebuild', 'postcopy', '--foreground-scripts']);
+    const quickly = 'CXXFLAGS=-O0'; // that it is built is what counts
+    await succeed(path, 'env', [quickly, 'npm', 'rebuild', 'postcopy', '--foreground-scripts']);
     expect(existsSync(join(path, 'node_modules', 'postcopy', 'build', 'Release', 'postcopy.node'))).toBe(true);
     await expectWorks(path);
   });

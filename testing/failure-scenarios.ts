@@ -60,6 +60,8 @@ const endOfPrecopy = share({
   ownSteps: /^(S9|S1[0-2]|D8|D10)/,
   ownMessages: /^(PART|END|FULL|body|footer (guest|global)|eof|vmdescription|SHUT)/,
 });
+/** The whole of a migration, step by step. */
+const everywhere = share({ ...ALL, thorough: false });
 /** Nothing was sent before it: all of the memory is discarded, comes behind the switch, and guests ask for it. */
 const switchAtOnce = share({
   thorough: false,
@@ -96,7 +98,7 @@ export const scenarios = {
     parameters: { maxBandwidth: SLOW, maxPostcopyBandwidth: SLOW },
     postcopyAfterPasses: 1,
     repetitions: 2,
-    ...ALL,
+    ...everywhere,
   },
   'postcopy at once': {
     name: 'postcopy at once',

@@ -10,14 +10,12 @@ import type { Report } from '../../bench/report.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Not all, which takes two minutes: some of each that needs no guest to be booted. */
-const benchmarks = ['limits', 'throughput', 'dirty', 'faults', 'memory', 'latency'];
+const benchmarks = ['limits', 'throughput', 'dirty', 'faults', 'latency'];
 const comparisons = [
   'a page fault, from touch to going on',
   'postcopy, unix, half-zero',
   'a round, 10 % written',
   'faults, idle, unix, random, 4 threads',
-  'system calls, idle, unix, random, 4 threads',
-  'memory, postcopy, unix',
   'requests, unix, preempt, 2.5 Gbit/s',
 ];
 
