@@ -11,6 +11,7 @@ import { forecastText } from './forecast-text.js';
 import { type EventDetail, PlainPace } from './live-line.js';
 import { defaultLogOptions, type LogOptions } from './log-options.js';
 import { incomingText, outgoingText, recoveriesText } from './migration-lines.js';
+import { RateMeter } from './progress-text.js';
 import { formatCount, formatDuration } from './size.js';
 import { type TerminalLines, terminalLines } from './terminal-lines.js';
 
@@ -21,13 +22,13 @@ const LIVE_MS = 250;
 type SourceProgress = Extract<SideProgress, { side: 'source' }>;
 type DestinationProgress = Extract<SideProgress, { side: 'destination' }>;
 
-function sourceLine({ info, guest, passes, recoveries, forecast }: SourceProgress): string {
+function sourceLine({ info, guest, passes, recoveries, forecast }: SourceProgress, rate: number): string {
   const pass = info.status === 'active' ? `, pass ${passes + 1}` : '';
   const throttle = info.cpuThrottlePercentage ? `, guest held back ${info.cpuThrottlePercentage} %` : '';
   const recovered = recoveries.count === 0 ? '' : `; recovered ${recoveriesText(recoveries)}`;
   const foreseen = forecast === null ? '' : `; ${forecastText(forecast)}`;
   return (
-    `source       ${info.status}${pass}${throttle}: ${outgoingText(info)}; ` +
+    `source       ${info.status}${pass}${throttle}: ${outgoingText(info, rate)}; ` +
     `guest wrote ${formatCount(guest.writesHere)} pages${recovered}${foreseen}`
   );
 }
@@ -37,8 +38,14 @@ function destinationLine({ info, guest }: DestinationProgress): string {
   return `destination  ${info.status}: ${incomingText(info)}; guest wrote ${wrote} pages`;
 }
 
-const lineOf = (progress: SideProgress): string =>
-  progress.side === 'source' ? sourceLine(progress) : destinationLine(progress);
+/** What makes a line of each progress that comes, of which it has to be given all. */
+function lineMaker(): (progress: SideProgress) => string {
+  const sent = new RateMeter();
+  return (progress) =>
+    progress.side === 'source'
+      ? sourceLine(progress, sent.look(progress.info.ram.transferred))
+      : destinationLine(progress);
+}
 
 const fieldsOf = (progress: SideProgress) =>
   progress.side === 'source' ? outgoingFields(progress.info) : incomingFields(progress.info);
@@ -74,6 +81,7 @@ class Doing {
 }
 
 function liveProgress(update: TerminalLines, stream: NodeJS.WriteStream): DemoProgress {
+  const lineOf = lineMaker();
   const lines = { source: '', destination: '' };
   const doing = new Doing();
   const draw = () => update([doing.text, lines.source, lines.destination].filter((line) => line !== '').join('\n'));
@@ -101,6 +109,7 @@ function liveProgress(update: TerminalLines, stream: NodeJS.WriteStream): DemoPr
 }
 
 function plainProgress(stream: NodeJS.WriteStream): DemoProgress {
+  const lineOf = lineMaker();
   const said = { source: { status: '', atMs: 0 }, destination: { status: '', atMs: 0 } };
   const doing = new Doing();
   let written = 0;
@@ -123,11 +132,12 @@ function plainProgress(stream: NodeJS.WriteStream): DemoProgress {
       write(doing.plainText);
     },
     progress: (progress) => {
+      const line = lineOf(progress);
       const last = said[progress.side];
       const now = performance.now();
       if (progress.info.status === last.status && now - last.atMs < PLAIN_MS) return;
       said[progress.side] = { status: progress.info.status, atMs: now };
-      write(lineOf(progress));
+      write(line);
     },
     event: write,
     end: () => clearInterval(timer),

@@ -4,11 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { Observer } from '../dashboard/observer.js';
-import { watchIncoming, watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
 import { errorFields } from '../logs/migration-fields.js';
-import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import type { PrefetchPolicy } from '../options.js';
 import { createCommands } from '../qmp/commands.js';
 import { GuestHost } from '../qmp/guest-host.js';
@@ -21,8 +18,9 @@ import { addHelp } from './help.js';
 import { type HostGuest, type HostGuestOptions, hostGuest } from './host-guest.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
-import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
-import { addWatchOptions, closeObserver, endRun, openObserver, type WatchOptions } from './watch-options.js';
+import { addMetricsOptions, type MetricsOptions } from './metrics-options.js';
+import { addWatchOptions, type WatchOptions } from './watch-options.js';
+import { Watchers } from './watchers.js';
 
 interface HostOptions extends HostGuestOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly qmp: readonly string[];
@@ -71,18 +69,6 @@ async function begin(host: GuestHost, { runs }: HostGuest, { incoming }: HostOpt
   if (incoming !== undefined && incoming !== DEFER) await host.listen(incoming);
 }
 
-/** Each migration, from here or to here. What it returns resolves when all of them have ended and were looked at. */
-function observe(host: GuestHost, { figures }: HostGuest, observer: Observer): () => Promise<unknown> {
-  const runs: Promise<void>[] = [];
-  host.on('outgoing', (migration) => {
-    runs.push(endRun(observer.begin([watchOutgoing(migration, figures).look]), migration.finished));
-  });
-  host.on('incoming', (migration) => {
-    runs.push(endRun(observer.begin([watchIncoming(migration, figures).look]), migration.finished));
-  });
-  return () => Promise.all(runs);
-}
-
 async function runHost(options: HostOptions): Promise<void> {
   const interrupted = onInterrupt();
   const line = await createLiveLine(options);
@@ -94,33 +80,26 @@ async function runHost(options: HostOptions): Promise<void> {
     interrupted.addEventListener('abort', () => host.quit('host-signal'));
   });
   host.on('warning', (warning) => tell(describeError(warning), { level: 'warn', ...errorFields(warning) }));
-  const watched = new WatchedMigrations();
-  host.on('outgoing', (migration) => watched.outgoing(migration));
-  host.on('incoming', (migration) => watched.incoming(migration));
   let servers: readonly QmpServer[] = [];
   host.on('event', (event) => {
     const { event: name, data } = event;
     tell(data === undefined ? name : `${name} ${JSON.stringify(data)}`, { event: name, data });
     for (const server of servers) server.tell(event);
   });
-  let observer: Observer | undefined;
-  let metrics: ServedMetrics | undefined;
-  let observed = async (): Promise<unknown> => undefined;
+  let watchers: Watchers | undefined;
+  host.on('outgoing', (migration) => void watchers?.outgoing(migration, guest.figures));
+  host.on('incoming', (migration) => void watchers?.incoming(migration, guest.figures));
   try {
     if (interrupted.aborted) throw new MigrationError('CANCELLED', 'interrupted');
     servers = await serve(host, options, tell);
-    observer = await openObserver(options, `host of ${guest.title}`, tell);
-    if (observer !== undefined) observed = observe(host, guest, observer);
-    metrics = await openMetrics(options, () => watched.look(), tell);
+    watchers = await Watchers.open(options, `host of ${guest.title}`, tell);
     await begin(host, guest, options);
     for (const { uri } of servers) tell(`QMP at ${uri}`, { event: 'listening', uri });
     await ended;
   } finally {
     await Promise.all(servers.map((server) => server.close()));
-    await metrics?.close();
     await host.close();
-    await observed();
-    await closeObserver(observer, tell);
+    await watchers?.close();
     await guest.close?.();
   }
   // Ends also a guest that waits for pages which do not come any more.

@@ -6,13 +6,16 @@ import type { Recoveries } from './auto-recovery.js';
 import { leftText } from './progress-text.js';
 import { formatBytes, formatCount, formatMs, formatUs } from './size.js';
 
-/** `1,234 pages sent (4.8 MiB, 12 MiB/s), 91 MiB to go, 8 s left`: at the present rate. */
-export function outgoingText({ ram }: OutgoingInfo): string {
+/**
+ * `1,234 pages sent (4.8 MiB, 12 MiB/s), 91 MiB to go, 8 s left`: at `steadyRate`, of some seconds, as the present one
+ * may be that of a moment in which nothing is sent; at that where the other is 0.
+ */
+export function outgoingText({ ram }: OutgoingInfo, steadyRate = 0): string {
   const rate = (ram.mbps * 1e6) / 8;
   return (
     `${formatCount(ram.normal + ram.duplicate)} pages sent ` +
     `(${formatBytes(ram.transferred)}, ${formatBytes(rate)}/s), ` +
-    `${formatBytes(ram.remaining)} to go${leftText(ram.remaining, rate)}`
+    `${formatBytes(ram.remaining)} to go${leftText(ram.remaining, steadyRate || rate)}`
   );
 }
 

@@ -3,13 +3,10 @@
  * the connection is lost. Exit code 0 when all of it is here and saved, 1 when it is not, 130 when interrupted.
  */
 import { type Command, Option } from 'commander';
-import type { Observer } from '../dashboard/observer.js';
-import { watchIncoming } from '../dashboard/side-watch.js';
 import type { IncomingMigration } from '../destination/incoming.js';
 import { MigrationError } from '../errors.js';
 import { incomingFields } from '../logs/migration-fields.js';
 import { MachineSaver } from '../machine/machine-saver.js';
-import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import { listen } from '../migration/listen.js';
 import type { PrefetchPolicy } from '../options.js';
 import { AutoRecovery, isOfPause } from './auto-recovery.js';
@@ -19,11 +16,12 @@ import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
 import { type LossPolicy, LostMachine, lossPolicies } from './lost-machine.js';
-import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
+import { addMetricsOptions, type MetricsOptions } from './metrics-options.js';
 import { RateMeter } from './progress-text.js';
 import { awaitingLook, receiveLook, receiveReport, receiveText } from './receive-report.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
-import { addWatchOptions, closeObserver, endRun, openObserver, type WatchOptions } from './watch-options.js';
+import { addWatchOptions, type WatchOptions } from './watch-options.js';
+import { Watchers } from './watchers.js';
 
 interface ReceiveOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly save?: string;
@@ -73,12 +71,11 @@ async function receive(
   options: ReceiveOptions,
   saver: MachineSaver,
   line: LiveLine,
-  observer: Observer | undefined,
+  watchers: Watchers,
   interrupted: AbortSignal,
-  watched: WatchedMigrations,
 ): Promise<void> {
   const { postcopy: postcopyRam, postcopyPreempt = false, blocktime = false } = options;
-  const postcopyBlocktime = blocktime || observer !== undefined;
+  const postcopyBlocktime = blocktime || watchers.showBlocktime;
   const incoming = await listen(uri, {
     guest: saver,
     capabilities: { postcopyRam, postcopyPreempt, postcopyBlocktime },
@@ -87,9 +84,8 @@ async function receive(
     lanes: options.lanes,
     signal: interrupted,
   });
-  watched.incoming(incoming);
   line.event(`listening at ${incoming.uri}`, { event: 'listening', uri: incoming.uri });
-  const isObserved = endRun(observer?.begin([watchIncoming(incoming).look]), incoming.finished);
+  const isObserved = watchers.incoming(incoming);
   const { onLost: policy, save: directory, json = false } = options;
   const lost = new LostMachine(incoming, saver, { policy, directory, tell: line.event });
   const { times, recovery } = attend(incoming, lost, options, line);
@@ -129,17 +125,13 @@ async function runReceive(uri: string, options: ReceiveOptions): Promise<void> {
     ...(directory === undefined ? {} : { directory }),
     ...(like === undefined ? {} : { like }),
   });
-  const watched = new WatchedMigrations();
-  let metrics: ServedMetrics | undefined;
-  let observer: Observer | undefined;
+  let watchers: Watchers | undefined;
   try {
-    metrics = await openMetrics(options, () => watched.look(), line.event);
-    observer = await openObserver(options, `receive at ${uri}`, line.event);
-    await receive(uri, options, saver, line, observer, interrupted, watched);
+    watchers = await Watchers.open(options, `receive at ${uri}`, line.event);
+    await receive(uri, options, saver, line, watchers, interrupted);
   } finally {
     line.end();
-    await metrics?.close();
-    await closeObserver(observer, line.event);
+    await watchers?.close();
     await saver.close();
   }
 }

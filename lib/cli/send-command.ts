@@ -4,14 +4,11 @@
  * is in any case.
  */
 import type { Command } from 'commander';
-import type { Observer } from '../dashboard/observer.js';
-import { watchOutgoing } from '../dashboard/side-watch.js';
 import { describeError, MigrationError } from '../errors.js';
 import { errorFields, outgoingFields } from '../logs/migration-fields.js';
 import { saveRemainderHalf } from '../machine/half-machine.js';
 import { SaveDirectory } from '../machine/save-directory.js';
 import type { SavedMachine } from '../machine/saved-machine.js';
-import { WatchedMigrations } from '../metrics/watched-migrations.js';
 import { migrate } from '../migration/migrate.js';
 import { type PreparedMigration, prepareMigration } from '../migration/prepare-migration.js';
 import type { OutgoingMigration } from '../source/outgoing.js';
@@ -21,12 +18,14 @@ import { lanesOption } from './demand-options.js';
 import { addHelp } from './help.js';
 import { createLiveLine, type LiveLine } from './live-line.js';
 import { addLogOptions, type LogOptions } from './log-options.js';
-import { addMetricsOptions, type MetricsOptions, openMetrics, type ServedMetrics } from './metrics-options.js';
+import { addMetricsOptions, type MetricsOptions } from './metrics-options.js';
 import { openMachine } from './open-machine.js';
+import { RateMeter } from './progress-text.js';
 import { addRecoveryOptions, type RecoveryOptions, toMs } from './recovery-options.js';
 import { connectingLook, sendLook, sendReport, sendText } from './send-report.js';
 import { parseRate } from './size.js';
-import { addWatchOptions, closeObserver, endRun, openObserver, type WatchOptions } from './watch-options.js';
+import { addWatchOptions, type WatchOptions } from './watch-options.js';
+import { Watchers } from './watchers.js';
 
 interface SendOptions extends RecoveryOptions, LogOptions, MetricsOptions, WatchOptions {
   readonly from: string;
@@ -73,9 +72,8 @@ async function send(
   prepared: PreparedMigration,
   remainderDirectory: SaveDirectory | undefined,
   line: LiveLine,
-  observer: Observer | undefined,
+  watchers: Watchers,
   signal: AbortSignal,
-  watched: WatchedMigrations,
 ): Promise<void> {
   const { postcopy = false, postcopyPreempt = false, maxBandwidth, maxPostcopyBandwidth, json = false } = options;
   const began = performance.now();
@@ -90,14 +88,13 @@ async function send(
     prepared,
     signal,
   });
-  watched.outgoing(outgoing);
   outgoing.on('status', (status) => {
     const detail = { event: 'status', ...outgoingFields(outgoing.info()), status };
     if (!isOfPause(status)) line.event(status, detail);
   });
   outgoing.on('pass', (passes) => line.event(`pass ${passes} is done`, { level: 'debug', event: 'pass', passes }));
   outgoing.on('warning', (warning) => line.event(describeError(warning), { level: 'warn', ...errorFields(warning) }));
-  const isObserved = endRun(observer?.begin([watchOutgoing(outgoing).look]), outgoing.finished);
+  const isObserved = watchers.outgoing(outgoing);
   const recovery = new AutoRecovery(outgoing, {
     forMs: toMs(options.recoverFor),
     attempt: () => outgoing.recover(options.recoverUri ?? uri),
@@ -106,7 +103,12 @@ async function send(
     tell: line.event,
   });
   signal.addEventListener('abort', () => recovery.giveUpNow());
-  line.follow(() => recovery.look() ?? sendLook(outgoing.info()));
+  const meter = new RateMeter();
+  line.follow(() => {
+    const info = outgoing.info();
+    const rate = meter.look(info.ram.transferred);
+    return recovery.look() ?? sendLook(info, rate);
+  });
   try {
     const report = sendReport(await outgoing.finished, machine.manifest, postcopy, recovery.recoveries);
     line.end();
@@ -138,21 +140,17 @@ async function runSend(uri: string, options: SendOptions): Promise<void> {
   const line = await createLiveLine(options);
   const { saveRemainder } = options;
   const remainderDirectory = saveRemainder === undefined ? undefined : await SaveDirectory.create(saveRemainder);
-  const watched = new WatchedMigrations();
-  let metrics: ServedMetrics | undefined;
-  let observer: Observer | undefined;
+  let watchers: Watchers | undefined;
   try {
-    metrics = await openMetrics(options, () => watched.look(), line.event);
-    observer = await openObserver(options, `send to ${uri}`, line.event);
+    watchers = await Watchers.open(options, `send to ${uri}`, line.event);
     const opening = openMachine(options.from, line, { verify: options.verify, signal });
     opening.catch(() => {}); // awaited below
     await using prepared = await prepareMigration();
     using machine = await opening;
-    await send(uri, options, machine, prepared, remainderDirectory, line, observer, signal, watched);
+    await send(uri, options, machine, prepared, remainderDirectory, line, watchers, signal);
   } finally {
     line.end();
-    await metrics?.close();
-    await closeObserver(observer, line.event);
+    await watchers?.close();
     await remainderDirectory?.remove();
   }
 }

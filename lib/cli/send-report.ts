@@ -34,11 +34,12 @@ export function sendReport(
   return { status, postcopy, machine, runState, ram, ...times, ...recoveriesReport(recoveries) };
 }
 
-export function sendLook(info: OutgoingInfo): Look {
+/** `bytesPerSecond`: over the last seconds. */
+export function sendLook(info: OutgoingInfo, bytesPerSecond = 0): Look {
   const { ram, status } = info;
   const asked = ram.postcopyRequests > 0 ? `; ${formatCount(ram.postcopyRequests)} pages were asked for` : '';
   return {
-    text: `${status}: ${outgoingText(info)}${asked}`,
+    text: `${status}: ${outgoingText(info, bytesPerSecond)}${asked}`,
     mark: `${status} ${ram.transferred}`,
     fields: outgoingFields(info),
   };

@@ -9,6 +9,8 @@ test('a source: pages, bytes, rate, what is to go, and how long that takes at th
   expect(at(8, 0)).toBe('78 pages sent (293 KiB, 977 KiB/s), 0 B to go');
   expect(at(8, 10_000_000)).toMatch(/, 9\.5 MiB to go, 10 s left$/);
   expect(at(0, 10_000_000)).toMatch(/, 0 B\/s\), 9\.5 MiB to go$/);
+  const ram = { ...info.ram, mbps: 0.01, remaining: 10_000_000 };
+  expect(outgoingText({ ...info, ram }, 5_000_000)).toMatch(/, 1\.2 KiB\/s\), 9\.5 MiB to go, 2 s left$/);
 });
 
 test('a destination: pages, bytes, faults and who waits', () => {
