@@ -20,7 +20,7 @@ const early: readonly Moment[] = [
   { scenario: slow, direction: 'stream', message: 'page #2 of PART ram #1' },
 ];
 const late: readonly Moment[] = [
-  { scenario: afterPass, direction: 'stream', message: 'PING of discards #1' },
+  { scenario: atOnce, direction: 'stream', message: 'PING of discards #1' },
   { scenario: atOnce, direction: 'stream', message: 'packaged POSTCOPY_RUN #1' },
   { scenario: atOnce, direction: 'stream', message: 'page #2 of PART ram #1' },
   { scenario: slowPages, direction: 'return path', message: 'REQ_PAGES_ID #1' },
