@@ -32,7 +32,7 @@ const moments: readonly Moment[] = [
   { precopyPasses: 1, direction: 'stream', message: 'header #1' },
   { precopyPasses: 1, direction: 'stream', message: 'POSTCOPY_ADVISE #1' },
   { precopyPasses: 1, direction: 'stream', message: 'page #2 of PART ram #1' },
-  { precopyPasses: 1, direction: 'stream', message: 'PING of discards #1' },
+  { precopyPasses: 0, direction: 'stream', message: 'PING of discards #1' },
   { precopyPasses: 0, direction: 'stream', message: 'packaged POSTCOPY_RUN #1' },
   { precopyPasses: 0, direction: 'return path', message: 'REQ_PAGES_ID #1' },
   // That section may have one page alone, which was asked for.
