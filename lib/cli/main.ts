@@ -5,12 +5,13 @@
  * 130 when interrupted.
  */
 import { failureWish, reportFailure } from './failure.js';
-import { createProgram } from './program.js';
+import { createProgram, requireKnownHelp } from './program.js';
 
 const args = process.argv.slice(2);
 const wish = failureWish(args);
 try {
   const postcopy = await createProgram(args, { tellsErrors: !wish.logsJson });
+  requireKnownHelp(postcopy, args);
   await postcopy.parseAsync();
 } catch (error) {
   process.exitCode = await reportFailure(error, wish);

@@ -111,3 +111,10 @@ export async function createProgram(
   }
   return postcopy;
 }
+
+/** Of `help NAME` where there is no such command commander prints the help alone. Throws its error instead. */
+export function requireKnownHelp(postcopy: Command, [command, name]: readonly string[]): void {
+  if (command !== 'help' || name === undefined || name.startsWith('-')) return;
+  if (name === 'help' || commands.some((known) => known.name === name)) return;
+  postcopy.error(`error: unknown command '${name}'`, { code: 'commander.unknownCommand', exitCode: 1 });
+}

@@ -159,7 +159,11 @@ export class Relay extends EventEmitter<RelayEvents> {
 
   /** @see createRelay */
   static async create(from: string, to: string, options: RelayOptions): Promise<Relay> {
-    parseUri(to);
+    if (formatUri(parseUri(to)) === formatUri(parseUri(from))) {
+      throw new MigrationError('BAD_ARGUMENT', `a relay from ${from} to itself`, {
+        hint: 'the second address is where the destination listens, the first where the source will connect',
+      });
+    }
     const relay = new Relay(to, options);
     await bindServer(relay.#server, from);
     relay.#uri = boundUri(relay.#server, from);

@@ -34,6 +34,7 @@ test.each([
 test.each([
   [['frobnicate'], "postcopy: unknown command 'frobnicate'\n(see "],
   [['recieve'], 'Did you mean receive?'],
+  [['help', 'frobnicate'], "postcopy: unknown command 'frobnicate'\n(see "],
   [['demo', '--memroy', '1G'], 'Did you mean --memory?'],
   [['demo', '--memory', 'much'], '"much" is no size: write it like 256M or 1G'],
   [['demo', '--guest', 'xen'], 'Allowed choices are auto, kvm, stress.'],

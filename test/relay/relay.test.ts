@@ -357,6 +357,11 @@ describe('who is not there', () => {
     expect(await near.ended).toBe('ECONNRESET');
   });
 
+  test('to itself: it would pass on what it has passed on', async () => {
+    const relay = createRelay('tcp::4444', 'tcp:0.0.0.0:4444');
+    await expect(relay).rejects.toMatchObject({ code: 'BAD_ARGUMENT', message: expect.stringContaining('to itself') });
+  });
+
   test('an address in use', async () => {
     const destination = await Destination.at(`unix:${folder}/taken`);
     closers.push(() => destination.close());

@@ -96,15 +96,40 @@ test('what is forecast is finite, and JSON (property)', () => {
   );
 });
 
-test('it ends exactly where what stays dirty fits into the downtime (property)', () => {
+test('it never ends where more stays dirty than fits into the downtime, and ends where half would fit (property)', () => {
   fc.assert(
     fc.property(anyInput, (asked) => {
       const { writesPerSecond: r, workingSetPages: w } = asked.curve;
       const sent = asked.bandwidth / page;
       const stays = r <= sent ? 0 : w * (1 - sent / r);
       const allowed = (sent * asked.downtimeLimit) / 1000;
-      if (Math.abs(stays - allowed) < allowed * 0.1 || Math.abs(r - sent) < sent * 0.05) return; // too close to call
-      expect(forecast(asked).converges).toBe(stays < allowed);
+      if (Math.abs(r - sent) < sent * 0.05) return; // too close to call
+      const { converges } = forecast(asked);
+      if (stays > allowed) expect(converges).toBe(false);
+      if (stays < allowed * 0.45) expect(converges).toBe(true); // a sync finds up to twice what stays dirty
+    }),
+  );
+});
+
+test('a downtime limit below what a PART takes: what a sync finds is more than what stays dirty', () => {
+  const short = input({ curve: curveOf(77 * MiB, 2 * MiB), bandwidth: 73 * MiB, downtimeLimit: 2 });
+  const { converges, downtimeMs, remedies } = forecast(short);
+  expect(converges).toBe(false);
+  expect(downtimeMs).toBeGreaterThan(2);
+  expect(forecast({ ...short, downtimeLimit: remedies?.downtimeLimit ?? 0 }).converges).toBe(true);
+});
+
+test('what each remedy says would make it end does (property)', () => {
+  fc.assert(
+    fc.property(anyInput, (asked) => {
+      const { remedies } = forecast(asked);
+      if (remedies === undefined) return;
+      const { curve } = asked;
+      const { throttlePercent, downtimeLimit, bandwidth } = remedies;
+      const held = { ...curve, writesPerSecond: curve.writesPerSecond * (1 - throttlePercent / 100) };
+      expect(forecast({ ...asked, downtimeLimit }).converges).toBe(true);
+      expect(forecast({ ...asked, bandwidth }).converges).toBe(true);
+      if (throttlePercent < 99) expect(forecast({ ...asked, curve: held }).converges).toBe(true);
     }),
   );
 });
