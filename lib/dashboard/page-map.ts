@@ -72,17 +72,30 @@ function countsOf(pages: number, cellPages: number, states: number, classify: Cl
   return counts;
 }
 
+const DIGITS = new TextEncoder().encode('0123456789abcdef');
+
 /**
- * What of 15 parts each count is, of the cell's `size` pages: one at least where there is any, and 15 together only
- * where every page is counted.
+ * By state, what of 15 parts its count is in each cell: one at least where there is any, and 15 together only where
+ * every page of the cell is counted. With nothing made for a cell: there are thousands, and a migration goes on.
  */
-function sharesOf(counts: readonly number[], size: number): readonly number[] {
-  const shares = counts.map((count) => (count === 0 ? 0 : Math.max(1, Math.round((count * WHOLE) / size))));
-  const isWhole = counts.reduce((sum, count) => sum + count, 0) === size;
-  const sum = shares.reduce((all, each) => all + each, 0);
-  const excess = isWhole ? sum - WHOLE : Math.max(0, sum - (WHOLE - 1));
-  if (excess !== 0) shares[shares.indexOf(Math.max(...shares))] -= excess;
-  return shares;
+function sharesOf(counts: readonly Uint32Array[], pages: number, cellPages: number): readonly Shares[] {
+  const shares = counts.map(({ length }) => new Uint8Array(length));
+  for (let cell = 0; cell * cellPages < pages; cell += 1) {
+    const size = Math.min(cellPages, pages - cell * cellPages);
+    let counted = 0;
+    let sum = 0;
+    let largest = 0;
+    for (let state = 0; state < counts.length; state += 1) {
+      const count = counts[state][cell];
+      const share = count === 0 ? 0 : Math.max(1, Math.round((count * WHOLE) / size));
+      shares[state][cell] = share;
+      counted += count;
+      sum += share;
+      if (share > shares[largest][cell]) largest = state;
+    }
+    shares[largest][cell] -= counted === size ? sum - WHOLE : Math.max(0, sum - (WHOLE - 1));
+  }
+  return shares.map((each) => new TextDecoder().decode(each.map((share) => DIGITS[share])));
 }
 
 function blockMap(
@@ -94,18 +107,10 @@ function blockMap(
 ): BlockMap {
   const cellPages = pagesPerCell(pages, cellsMax);
   const counts = countsOf(pages, cellPages, states.length, classify);
-  const texts = counts.map(() => '');
-  for (let cell = 0; cell * cellPages < pages; cell += 1) {
-    const size = Math.min(cellPages, pages - cell * cellPages);
-    const shares = sharesOf(
-      counts.map((each) => each[cell]),
-      size,
-    );
-    for (const [i, share] of shares.entries()) texts[i] += share.toString(16);
-  }
+  const shares = sharesOf(counts, pages, cellPages);
   const entries = states.map((state, i) => {
     const total = counts[i].reduce((sum, count) => sum + count, 0);
-    return [state, { pages: total, shares: texts[i] }];
+    return [state, { pages: total, shares: shares[i] }];
   });
   return { idstr, pages, pagesPerCell: cellPages, states: Object.fromEntries(entries) };
 }

@@ -52,15 +52,14 @@ class Histogram {
   }
 
   record(value: number): void {
+    if (value > this.#max[0]) this.#max[0] = value; // first: whoever reads looks no further
     this.#counts[bucketOf(value)] += 1;
-    if (value > this.#max[0]) this.#max[0] = value;
   }
 
   /** Zeroes when nothing was recorded. */
   summary(): LatencySummary {
     const maxUs = this.#max[0];
-    let total = 0;
-    for (const count of this.#counts) total += count;
+    const total = this.#total();
     const at = (share: number) => Math.min(this.#valueAt(Math.ceil(total * share)), maxUs);
     return { p50Us: at(0.5), p99Us: at(0.99), maxUs };
   }
@@ -69,30 +68,56 @@ class Histogram {
   counts(bounds: readonly number[]): number[] {
     const counts = new Array<number>(bounds.length + 1).fill(0);
     let at = 0;
-    for (let bucket = 0; bucket < BUCKETS; bucket += 1) {
-      const count = this.#counts[bucket];
-      if (count === 0) continue;
+    this.#each((bucket, count) => {
       while (at < bounds.length && highestOf(bucket) > bounds[at]) at += 1;
       counts[at] += count;
-    }
+      return true;
+    });
     return counts;
   }
 
   /** Of all values, to a thousandth. */
   sum(): number {
     let sum = 0;
-    for (const [bucket, count] of this.#counts.entries()) sum += count * highestOf(bucket);
+    this.#each((bucket, count) => {
+      sum += count * highestOf(bucket);
+      return true;
+    });
     return sum;
   }
 
-  /** The value of which, with those below it, there are `rank`. */
+  #total(): number {
+    let total = 0;
+    this.#each((_, count) => {
+      total += count;
+      return true;
+    });
+    return total;
+  }
+
+  /** The value of which, with those below it, there are `rank`; 0 where there are not so many. */
   #valueAt(rank: number): number {
     let seen = 0;
-    for (const [bucket, count] of this.#counts.entries()) {
+    let value = 0;
+    this.#each((bucket, count) => {
       seen += count;
-      if (seen >= rank) return highestOf(bucket);
+      value = highestOf(bucket);
+      return seen < rank;
+    });
+    return value;
+  }
+
+  /**
+   * The buckets that something is in, as long as `visit` is true. Up to that of the largest value: most faults take
+   * milliseconds, and the buckets go on to hours.
+   */
+  #each(visit: (bucket: number, count: number) => boolean): void {
+    const counts = this.#counts;
+    const end = bucketOf(this.#max[0]) + 1;
+    for (let bucket = 0; bucket < end; bucket += 1) {
+      const count = counts[bucket];
+      if (count !== 0 && !visit(bucket, count)) return;
     }
-    return highestOf(BUCKETS - 1);
   }
 }
 
