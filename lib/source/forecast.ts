@@ -4,8 +4,8 @@
  * (convergence.ts): a pass is sent down to what the downtime limit allows, a sync finds what was written meanwhile.
  *
  * That it never ends mostly has a closed form. In a working set of W pages with r writes a second, of which B are sent
- * a second, W(1 - B/r) pages stay dirty at least, however long it goes on. With a downtime limit below what a PART takes
- * a sync finds up to twice as many, and the passes alone tell. Pure.
+ * a second, W(1 - B/r) pages stay dirty at least, however long it goes on. With a downtime limit below what a PART
+ * takes a sync finds up to twice as many, and the passes alone tell. Pure.
  */
 import { pageOffset, TARGET_PAGE_SIZE } from '../memory/page.js';
 import { type DirtyCurve, pagesWithin } from './dirty-curve.js';

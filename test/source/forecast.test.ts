@@ -96,7 +96,7 @@ test('what is forecast is finite, and JSON (property)', () => {
   );
 });
 
-test('it never ends where more stays dirty than fits into the downtime, and ends where half would fit (property)', () => {
+test('it never ends where more stays dirty than fits, and ends where twice as much would (property)', () => {
   fc.assert(
     fc.property(anyInput, (asked) => {
       const { writesPerSecond: r, workingSetPages: w } = asked.curve;
