@@ -49,14 +49,21 @@ async function move(
     postcopyAfterPasses: 0,
     lanes: asked,
   });
+  let hasPaused = false;
+  outgoing.on('status', (status) => {
+    hasPaused ||= status === 'postcopy-paused';
+  });
   await until('pages come', () => areActive(outgoing, incoming) && incoming.info().ram.postcopyRequestsServed > 0);
   await meanwhile(outgoing, incoming);
   outgoing.setParameters({ maxPostcopyBandwidth: 0 });
   const [sent, received] = await Promise.all([outgoing.finished, incoming.finished]);
   expect(received.faults.count).toBeGreaterThan(0);
   expect(sent.ram.postcopyRequests).toBeGreaterThan(0);
-  // Each page was sent once, over whichever connection; but for what was on its way in a pause.
-  expect(sent.ram.normal + sent.ram.duplicate).toBeGreaterThanOrEqual(received.ram.normal + received.ram.duplicate);
+  // Each page was sent once, over whichever connection. Of a send that a pause broke off some may have come, and the
+  // source counts none.
+  if (!hasPaused) {
+    expect(sent.ram.normal + sent.ram.duplicate).toBeGreaterThanOrEqual(received.ram.normal + received.ram.duplicate);
+  }
   await target.stop();
   expect(await target.verify()).toMatchObject({ lostPages: 0, tornPages: 0, stalePages: 0, lostWrites: 0 });
 }
