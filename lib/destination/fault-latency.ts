@@ -71,7 +71,6 @@ class Histogram {
     this.#each((bucket, count) => {
       while (at < bounds.length && highestOf(bucket) > bounds[at]) at += 1;
       counts[at] += count;
-      return true;
     });
     return counts;
   }
@@ -81,7 +80,6 @@ class Histogram {
     let sum = 0;
     this.#each((bucket, count) => {
       sum += count * highestOf(bucket);
-      return true;
     });
     return sum;
   }
@@ -90,7 +88,6 @@ class Histogram {
     let total = 0;
     this.#each((_, count) => {
       total += count;
-      return true;
     });
     return total;
   }
@@ -100,23 +97,22 @@ class Histogram {
     let seen = 0;
     let value = 0;
     this.#each((bucket, count) => {
+      if (seen < rank) value = highestOf(bucket);
       seen += count;
-      value = highestOf(bucket);
-      return seen < rank;
     });
     return value;
   }
 
   /**
-   * The buckets that something is in, as long as `visit` is true. Up to that of the largest value: most faults take
-   * milliseconds, and the buckets go on to hours.
+   * The buckets that something is in. No further than that of the largest value: most faults take milliseconds, and
+   * the buckets go on to hours.
    */
-  #each(visit: (bucket: number, count: number) => boolean): void {
+  #each(visit: (bucket: number, count: number) => void): void {
     const counts = this.#counts;
     const end = bucketOf(this.#max[0]) + 1;
     for (let bucket = 0; bucket < end; bucket += 1) {
       const count = counts[bucket];
-      if (count !== 0 && !visit(bucket, count)) return;
+      if (count !== 0) visit(bucket, count);
     }
   }
 }
